@@ -1,0 +1,58 @@
+# One word per habit. Needs make and a Python of at least 3.11; everything else goes into .venv.
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help venv demo test check book export execute lint reproduce bench clean
+
+help:  ## list these words
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+venv: $(INSTALLED)  ## make .venv and install the tested set
+
+# Done once, and again when what is to be installed changes.
+$(INSTALLED): settings.ini constraints.txt setup.py pyproject.toml
+	@for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	    if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	    then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "make venv: no Python of at least 3.11 with the venv module on the PATH; install one, or say PYTHON=/where/it/is" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Installing the tested set into .venv with $$($$found --version); the first time takes some minutes"; \
+	$$found -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[run,book,test]"
+	@touch $@
+
+demo: $(INSTALLED)  ## the paper's data through every chapter in minutes, and the book of that run
+	$(BIN)/opembed demo
+
+test: check book  ## all the proof: clean and exported notebooks, strict book, pytest, every chapter's outputs
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## notebooks are clean and in step with the package
+	$(BIN)/python -m pytest tests/test_house_notebooks.py
+
+book: $(INSTALLED)  ## build the book from the stored outputs, strictly
+	$(BIN)/python book/build.py
+
+export: $(INSTALLED)  ## write the package from the notebooks
+	$(BIN)/nbdev_clean
+	$(BIN)/nbdev_export
+
+execute: $(INSTALLED)  ## run every chapter in place to refresh its stored outputs
+	$(BIN)/python book/execute.py
+	$(BIN)/nbdev_clean
+
+lint: $(INSTALLED)  ## ruff over package, notebooks, tests and tools
+	$(BIN)/ruff check
+
+reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU
+	$(BIN)/opembed run paper
+
+bench: $(INSTALLED)  ## speed, as ratios measured in one run
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove what is built; runs/ and .venv stay
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,99 @@
+"""Build the book, strictly: a warning or a missing page is an error that names its place.
+
+    python book/build.py                                    the stored outputs → _build/html
+    python book/build.py --notebooks runs/quick/notebooks --out runs/quick/book
+"""
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class BookError(RuntimeError):
+    "The book cannot be built as it is; the message says where and why."
+
+
+def pages(source):
+    "The pages that _toc.yml promises, in reading order, as paths without a suffix."
+    toc = yaml.safe_load((source / "_toc.yml").read_text(encoding="utf-8"))
+    return [toc["root"], *(chapter["file"] for part in toc.get("parts", []) for chapter in part["chapters"])]
+
+
+def stage(source, notebooks, folder):
+    "Gather what the book is made of in `folder`; a notebook found in `notebooks` stands in for the stored one."
+    for path in ("_config.yml", "_toc.yml", "book", "nbs"):
+        if not (source / path).exists():
+            raise BookError(f"{source / path}: not found, and the book is built from it")
+    (folder / "nbs").mkdir(parents=True)
+    for file in ("_config.yml", "_toc.yml"):
+        shutil.copy(source / file, folder)
+    shutil.copytree(source / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (source / "nbs").iterdir():
+        if file.suffix in {".md", ".bib", ".ipynb", ".png", ".svg"} and not file.name.startswith(("_", ".")):
+            executed = notebooks / file.name if notebooks else file
+            shutil.copy(executed if executed.exists() else file, folder / "nbs")
+    for page in pages(source):
+        if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
+            raise BookError(f"_toc.yml: {page} is listed, but there is no {page}.ipynb; write it or take the line out")
+
+
+def warnings(log, folder):
+    "The warnings in Sphinx's log, each as `page, cell, line: message`."
+    found = []
+    for line in re.sub(r"\x1b\[[\d;]*m", "", log).splitlines():
+        if not re.search(r"\b(WARNING|ERROR|CRITICAL): ", line):
+            continue
+        line = line.replace(f"{folder}/", "")
+        # In a notebook myst-nb counts 10,000 lines a cell, and from 2.
+        line = re.sub(r"\.ipynb:(\d+)(\d{4}):", lambda m: f".ipynb, cell {m[1]}, line {int(m[2]) - 1}:", line)
+        found.append(line)
+    return found
+
+
+def build(source=ROOT, notebooks=None, out=None):
+    """Build the book of the project at `source` under `out` and return the path of its first page.
+
+    `notebooks` is a folder of executed chapters; a chapter that is not in it is shown as stored in `source`.
+    """
+    source, out = Path(source).resolve(), Path(out or source).resolve()
+    if notebooks is not None and not Path(notebooks).is_dir():
+        raise BookError(f"{notebooks}: no such folder of executed notebooks")
+    folder, html = out / "_build" / "source", out / "_build" / "html"
+    # Always anew: Sphinx warns about a page when it reads it, so a second build would hide the warnings of the first.
+    shutil.rmtree(out / "_build", ignore_errors=True)
+    stage(source, notebooks and Path(notebooks).resolve(), folder)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", folder, "--path-output", out, "-n", "-W", "--keep-going"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    log = out / "_build" / "build.log"
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    problems = warnings(done.stdout + done.stderr, folder)
+    problems += [f"_toc.yml: {page} is listed, but the build left no page of it"
+                 for page in pages(source) if not (html / f"{page}.html").exists()]
+    if problems or done.returncode:
+        # No page is left that could be taken for a good book.
+        shutil.rmtree(html, ignore_errors=True)
+        raise BookError("\n".join([f"not built; the whole log is {log}", *problems]))
+    return html / "index.html"
+
+
+def main():
+    "The command line: print where the first page lies, or one clear error."
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notebooks", help="folder of executed chapters (default: the stored ones)")
+    parser.add_argument("--out", help="where _build/ goes (default: the project's root)")
+    arguments = parser.parse_args()
+    try:
+        print(build(notebooks=arguments.notebooks, out=arguments.out))
+    except BookError as error:
+        sys.exit(f"book: {error}")
+
+
+if __name__ == "__main__":
+    main()

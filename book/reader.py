@@ -1,0 +1,63 @@
+"""How the book reads a chapter: nbdev's directives become the tags that Jupyter Book understands.
+
+A chapter says `#| hide` once, for nbdev; neither a second tag nor a processed copy of the notebook is needed.
+"""
+import re
+
+import nbformat
+
+_directive = re.compile(r"#\|\s*(?P<name>\w[\w-]*)\s*:?\s*(?P<value>[^\n]*)")
+
+# Directive (and value, where it has one) → the tag with the same meaning in the book.
+TAGS = {
+    ("hide", ""): "remove-cell",
+    ("include", "false"): "remove-cell",
+    ("hide_input", ""): "remove-input",
+    ("echo", "false"): "remove-input",
+    ("hide_output", ""): "remove-output",
+    ("output", "false"): "remove-output",
+    ("code-fold", "true"): "hide-input",
+    ("eval", "false"): "skip-execution",
+    ("slow", ""): "skip-execution",
+    ("gpu", ""): "skip-execution",
+    ("notest", ""): "skip-execution",
+}
+# These say where code goes; in the book the edge of a cell shows it (book/static/opembed.css).
+EXPORTS = {"export", "exporti", "exports", "default_exp"}
+
+
+def split(source):
+    "The directives above the first line of code, as (name, value) pairs, and the source without them."
+    found, lines = [], source.splitlines(keepends=True)
+    while lines and (match := _directive.match(lines[0])):
+        found.append((match["name"], match["value"].strip()))
+        lines.pop(0)
+    return found, "".join(lines)
+
+
+def tags(source):
+    "The Jupyter Book tags that a code cell's directives, or its only call, stand for."
+    directives, code = split(source)
+    result = {TAGS[directive] for directive in directives if directive in TAGS}
+    if any(name in EXPORTS for name, _ in directives):
+        result.add("export")
+    if not code.strip():
+        result.add("remove-cell")
+    if code.lstrip().startswith("show_doc("):
+        result.add("remove-input")
+    return result
+
+
+def read(text):
+    "The notebook in `text` as the book shows it; myst-nb calls this for every chapter."
+    notebook = nbformat.reads(text, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), *tags(cell.source)})
+            cell.source = split(cell.source)[1]
+    return notebook
+
+
+def setup(app):
+    "Lets Sphinx import this module as an extension; the reader itself is named in _config.yml."
+    return {"parallel_read_safe": True}

@@ -1,0 +1,111 @@
+"The built book, read in a real browser on a wide and on a narrow screen."
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+from book.build import ROOT, build, pages
+
+pytestmark = pytest.mark.browser
+WIDTHS = {"wide": 1280, "narrow": 400}
+
+# All that is asked of a page, in one visit. Equations are set after loading, lazy images when they come into view.
+INSPECT = """
+const done = arguments[arguments.length - 1];
+const images = [...document.querySelectorAll("article img")];
+images.forEach(image => image.loading = "eager");
+const ready = [window.MathJax?.startup?.promise, ...images.map(image => image.decode().catch(() => null))];
+Promise.all(ready).then(() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = element => {
+    for (let e = element; e && e !== document.body; e = e.parentElement)
+      if (["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)) return true;
+    return false;
+  };
+  const wide = [...document.querySelectorAll("article *")]
+    .filter(e => e.getBoundingClientRect().right > width + 1 && !scrolls(e))
+    .map(e => `<${e.tagName.toLowerCase()}> ${e.textContent.trim().slice(0, 60)}`);
+  done({
+    title: document.querySelector("article h1")?.textContent ?? "",
+    overflow: document.documentElement.scrollWidth > width ? ["the page scrolls sideways", ...wide] : wide,
+    blank: images.filter(image => !image.naturalWidth).map(image => image.alt || image.src.slice(-60)),
+    unset: [...document.querySelectorAll("article .math")]
+      .filter(e => !e.querySelector("mjx-container") || e.querySelector("[data-mjx-error], mjx-merror"))
+      .map(e => e.textContent.slice(0, 60)),
+    links: [...document.querySelectorAll("a[href]")].map(link => link.href),
+    ids: [...document.querySelectorAll("[id]")].map(element => element.id),
+  });
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def html():
+    "The folder of the book that `make book` built; built here when there is none, or when a source is newer."
+    first = ROOT / "_build" / "html" / "index.html"
+    sources = [ROOT / "_config.yml", ROOT / "_toc.yml", *(ROOT / "nbs").iterdir(), *(ROOT / "book").rglob("*.*")]
+    if not first.exists() or max(path.stat().st_mtime for path in sources) > first.stat().st_mtime:
+        build()
+    return first.parent
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        message = "chromium and chromedriver are needed to read the book; on Debian: apt-get install chromium-driver"
+        (pytest.fail if os.environ.get("OPEMBED_BROWSER") == "required" else pytest.skip)(message)
+    options = Options()
+    options.binary_location = chromium
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
+                 "disable-background-networking", "disable-component-update", "disable-dev-shm-usage",
+                 f"user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, Service(driver))
+    browser.set_script_timeout(60)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def visit(browser, html):
+    "Opens a page of the book at a width and tells what was found there."
+    def visit(page, width):
+        size = {"width": WIDTHS[width], "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get((html / f"{page}.html").as_uri())
+        found = browser.execute_async_script(INSPECT)
+        found["errors"] = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        return found
+    return visit
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("page", pages(ROOT))
+def test_page_is_whole(page, width, visit):
+    found = visit(page, width)
+    assert found["title"].strip(), "no title"
+    assert not found["errors"], "the browser's console reports errors"
+    assert not found["overflow"], f"wider than {WIDTHS[width]} pixels"
+    assert not found["blank"], "figures that did not load"
+    assert not found["unset"], "equations that were not set"
+
+
+def test_links_between_pages_arrive(visit, html):
+    seen = {(html / f"{page}.html").resolve(): visit(page, "wide") for page in pages(ROOT)}
+    for page, found in seen.items():
+        for link in found["links"]:
+            address, fragment = urldefrag(link)
+            if urlparse(address).scheme != "file":
+                continue
+            target = Path(unquote(urlparse(address).path)).resolve()
+            assert target.exists(), f"{page.name}: {link} leads nowhere"
+            if fragment and target in seen:
+                assert unquote(fragment) in seen[target]["ids"], f"{page.name}: {link} has no such place"

@@ -1,0 +1,68 @@
+"The book: every chapter has its page, directives are understood, and the build is strict."
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from book.build import ROOT, BookError, build, pages
+
+CHAPTER = [
+    ("markdown", "# A toy\n\n> One page.\n\nSee {cite:p}`pham2018enas` and [the first page](index.md)."),
+    ("code", "#| default_exp toy"),
+    ("code", "#| export\nshown = 1"),
+    ("code", "#| hide\nhidden = 2"),
+]
+
+
+def toy_book(folder, chapter=CHAPTER):
+    "A project of two pages under the real configuration, reader and build."
+    (folder / "nbs").mkdir(parents=True)
+    shutil.copy(ROOT / "_config.yml", folder)
+    shutil.copytree(ROOT / "book", folder / "book")
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: nbs/index\nparts:\n  - caption: One\n    chapters:\n"
+        "      - file: nbs/00_toy\n      - file: nbs/references\n")
+    (folder / "nbs" / "index.md").write_text("# The first page\n")
+    for name in ("references.md", "references.bib"):
+        shutil.copy(ROOT / "nbs" / name, folder / "nbs")
+    write_chapter(folder / "nbs" / "00_toy.ipynb", chapter)
+    return folder
+
+
+def write_chapter(path, chapter):
+    cells = [{"id": f"cell{number}", "cell_type": kind, "metadata": {}, "source": source,
+              **({"outputs": [], "execution_count": None} if kind == "code" else {})}
+             for number, (kind, source) in enumerate(chapter)]
+    kernel = {"name": "python3", "display_name": "python3", "language": "python"}
+    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(notebook))
+
+
+def test_every_chapter_has_a_page():
+    missing = {f"nbs/{path.stem}" for path in (ROOT / "nbs").glob("[0-9]*.ipynb")} - set(pages(ROOT))
+    assert not missing, f"_toc.yml: {sorted(missing)} not listed"
+
+
+def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
+    project, runs = toy_book(tmp_path / "project"), tmp_path / "runs"
+    runs.mkdir()
+    write_chapter(runs / "00_toy.ipynb", [*CHAPTER, ("code", "executed = 3")])
+    first = build(project, notebooks=runs, out=tmp_path / "out")
+    assert first == tmp_path / "out" / "_build" / "html" / "index.html" and first.exists()
+    page = (first.parent / "nbs" / "00_toy.html").read_text(encoding="utf-8")
+    assert "shown" in page and "executed" in page and "tag_export" in page
+    assert "hidden" not in page and "#| " not in page and "default_exp" not in page
+
+
+def test_a_broken_link_stops_the_build_and_is_named(tmp_path):
+    broken = [*CHAPTER, ("markdown", "## Next\n\nSee [nowhere](11_nowhere.ipynb).")]
+    with pytest.raises(BookError, match=r"nbs/00_toy\.ipynb, cell 5, line 3: WARNING: .*11_nowhere"):
+        build(toy_book(tmp_path / "project", broken))
+
+
+def test_a_page_without_a_file_stops_the_build_and_is_named(tmp_path):
+    project = toy_book(tmp_path / "project")
+    Path(project / "nbs" / "00_toy.ipynb").unlink()
+    with pytest.raises(BookError, match="nbs/00_toy is listed"):
+        build(project)

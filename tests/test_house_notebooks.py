@@ -1,0 +1,170 @@
+"Chapters: clean, in step with the package, and all of one form."
+import ast
+import filecmp
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from book.reader import EXPORTS, TAGS, split
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
+each_chapter = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path, kind=None):
+    "The cells of the notebook at `path`, as (source, tags), of one kind if given."
+    return [("".join(cell["source"]), cell["metadata"].get("tags", []))
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if kind in (None, cell["cell_type"])]
+
+
+def copy_sources(source, target):
+    "A project with the notebooks and the hand-written files of `source`, but none of its exported modules."
+    (target / "opembed_nb").mkdir(parents=True)
+    (target / "nbs").mkdir()
+    shutil.copy(source / "settings.ini", target)
+    shutil.copy(source / "opembed_nb" / "__init__.py", target / "opembed_nb")
+    for notebook in (source / "nbs").glob("*.ipynb"):
+        shutil.copy(notebook, target / "nbs")
+
+
+def out_of_step(root, scratch):
+    "One line for each file in which the project at `root` differs from what nbdev would make of its notebooks."
+    copy_sources(root, scratch)
+    env = {name: value for name, value in os.environ.items() if name != "IN_TEST"}  # with IN_TEST nbdev does nothing
+    for command in ("nbdev_clean", "nbdev_export"):
+        subprocess.run([Path(sys.executable).with_name(command)], cwd=scratch, env=env, check=True, capture_output=True)
+    names = {str(path.relative_to(base)) for base in (root, scratch)
+             for path in [*(base / "nbs").glob("*.ipynb"), *(base / "opembed_nb").rglob("*.py")]}
+    lines = []
+    for name in sorted(names):
+        if not (root / name).exists():
+            lines.append(f"{name}: not in the package yet; run make export")
+        elif not (scratch / name).exists():
+            lines.append(f"{name}: exported by no notebook; move it into one, or remove it")
+        elif not filecmp.cmp(root / name, scratch / name, shallow=False):
+            state = "not clean" if name.endswith(".ipynb") else "not what the notebook exports"
+            lines.append(f"{name}: {state}; run make export")
+    return lines
+
+
+def test_notebooks_are_clean_and_in_step_with_the_package(tmp_path):
+    if lines := out_of_step(ROOT, tmp_path / "copy"):
+        pytest.fail("\n".join(lines), pytrace=False)
+
+
+def test_what_is_out_of_step_is_named(tmp_path):
+    project, scratch = tmp_path / "project", tmp_path / "copy"
+    copy_sources(ROOT, project)
+    for module in (ROOT / "opembed_nb").glob("*.py"):
+        shutil.copy(module, project / "opembed_nb")
+    notebook = project / "nbs" / NOTEBOOKS[0].name
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    content["cells"][0]["metadata"]["collapsed"] = True
+    exported = next(cell for cell in content["cells"] if "".join(cell["source"]).startswith("#| export"))
+    exported["source"] = ["#| export\n", "unexported = 1"]
+    notebook.write_text(json.dumps(content), encoding="utf-8")
+    (project / "opembed_nb" / "stray.py").write_text("x = 1\n")
+    module = NOTEBOOKS[0].stem.split("_", 1)[1]
+    lines = "\n".join(out_of_step(project, scratch))
+    assert f"nbs/{notebook.name}: not clean" in lines
+    assert f"opembed_nb/{module}.py: not what the notebook exports" in lines
+    assert "opembed_nb/stray.py: exported by no notebook" in lines
+
+
+@each_chapter
+def test_opens_with_a_title_and_one_sentence(path):
+    first, _ = cells(path)[0]
+    lines = [line for line in first.splitlines() if line.strip()]
+    assert re.match(r"# \S", lines[0]), f"{path.name}: the first line is {lines[0]!r}, not `# Title`"
+    assert re.match(r"> \S.*[.?!]$", lines[1]), f"{path.name}: the second line is {lines[1]!r}, not `> one sentence`"
+
+
+@each_chapter
+def test_one_parameters_cell_that_papermill_can_fill(path):
+    found = [source for source, tags in cells(path, "code") if "parameters" in tags]
+    assert len(found) == 1, f"{path.name}: {len(found)} cells are tagged `parameters`; papermill needs one"
+    source, lines = found[0], found[0].splitlines()
+    assert not split(source)[0], f"{path.name}: the parameters cell is exported or hidden; its names belong to the run"
+    for statement in ast.parse(source).body:
+        line = lines[statement.end_lineno - 1]
+        where = f"{path.name}, parameters: {line!r}"
+        assert isinstance(statement, ast.AnnAssign) and statement.value, f"{where} is not `name: type = value`"
+        value = ast.literal_eval(statement.value)
+        for item in value if isinstance(value, list) else [value]:
+            assert item is None or isinstance(item, bool | int | float | str), f"{where} is no JSON scalar or flat list"
+        assert "#" in line[statement.end_col_offset:], f"{where} has no trailing comment"
+
+
+@each_chapter
+def test_keeps_to_the_form(path):
+    code = cells(path, "code")
+    assert path.stat().st_size < 300_000, f"{path.name}: {path.stat().st_size:,} bytes; the limit is 300,000"
+    assert len(code) <= 70, f"{path.name}: {len(code)} code cells; past about 60 a chapter splits"
+    assert any("nbval-check-output" in tags for _, tags in code), f"{path.name}: no cell's output is checked by nbval"
+    for source, _ in code:
+        assert not source.rstrip().endswith(";"), f"{path.name}: nbval prints what `;` hides: {source[-60:]!r}"
+        for name, value in split(source)[0]:
+            assert name in EXPORTS or (name, value) in TAGS, f"{path.name}: unknown directive `#| {name}: {value}`"
+
+
+def test_every_directive_has_its_meaning_in_the_book():
+    directives, code = split("#| export\n#| eval: false\n\nx = 1\n")
+    assert directives == [("export", ""), ("eval", "false")]
+    assert code.strip() == "x = 1"
+
+
+def test_a_module_imports_only_from_earlier_chapters():
+    order = [path.stem.split("_", 1)[1] for path in NOTEBOOKS]
+    for number, module in enumerate(order):
+        path = ROOT / "opembed_nb" / f"{module}.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom | ast.Import):
+                continue
+            if isinstance(node, ast.ImportFrom):
+                name = ("opembed_nb." if node.level else "") + (node.module or "")
+                names = [f"{name.rstrip('.')}.{alias.name}" for alias in node.names]
+            else:
+                names = [alias.name for alias in node.names]
+            for name in names:
+                package, *rest = name.split(".")
+                if package == "opembed_nb" and rest and rest[0] in order[number:]:
+                    pytest.fail(f"{path.name}, line {node.lineno}: chapter {number} reaches forward to {rest[0]}")
+
+
+TOY = [  # (source, tags, stored output)
+    ("x = 2\nprint(x)", ["nbval-check-output"], "2\n"),
+    ("#| eval: false\nraise RuntimeError('a cell that no test runs')", [], None),
+    ("print(x + 1)", ["nbval-check-output"], "3\n"),
+]
+
+
+def run_toy_chapter(folder, toy):
+    "nbval's verdict on a small chapter, under this project's own hooks and settings."
+
+    (folder / "book").mkdir(parents=True)
+    (folder / "nbs").mkdir()
+    for name in ("conftest.py", "pyproject.toml", "book/reader.py"):
+        shutil.copy(ROOT / name, folder / name)
+    notebook = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3"}})
+    for source, tags, output in toy:
+        outputs = [v4.new_output("stream", name="stdout", text=output)] if output else []
+        notebook.cells.append(v4.new_code_cell(source, metadata={"tags": tags}, outputs=outputs))
+    nbformat.write(notebook, folder / "nbs" / "00_toy.ipynb")
+    return subprocess.run([sys.executable, "-m", "pytest", "nbs", "-p", "no:cacheprovider", "-p", "no:xdist"],
+                          cwd=folder, capture_output=True, text=True).stdout
+
+
+def test_nbval_compares_the_outputs_of_clean_cells(tmp_path):
+    assert "2 passed, 1 skipped" in run_toy_chapter(tmp_path / "sound", TOY)
+    tampered = run_toy_chapter(tmp_path / "tampered", [TOY[0], (TOY[2][0], TOY[2][1], "4\n"), (*TOY[2][:2], None)])
+    assert "2 failed, 1 passed" in tampered, tampered
+    assert "Cell outputs differ" in tampered
