@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from book.build import ROOT, build, pages
+from book.build import ROOT, BookError, build, pages
 
 pytestmark = pytest.mark.browser
 WIDTHS = {"wide": 1280, "narrow": 400}
@@ -50,7 +50,10 @@ def html():
     first = ROOT / "_build" / "html" / "index.html"
     sources = [ROOT / "_config.yml", ROOT / "_toc.yml", *(ROOT / "nbs").iterdir(), *(ROOT / "book").rglob("*.*")]
     if not first.exists() or max(path.stat().st_mtime for path in sources) > first.stat().st_mtime:
-        build()
+        try:
+            build()
+        except BookError as error:
+            pytest.fail(str(error), pytrace=False)
     return first.parent
 
 
