@@ -48,6 +48,12 @@ def tags(source):
     return result
 
 
+def pictures(cell):
+    "The outputs of a cell with a caption: its name belongs to the picture, not to what the last line returned."
+    found = [output for output in cell.outputs if any(kind.startswith("image/") for kind in output.get("data", {}))]
+    return found if "figure" in cell.metadata.get("mystnb", {}) and found else cell.outputs
+
+
 def read(text):
     "The notebook in `text` as the book shows it; myst-nb calls this for every chapter."
     notebook = nbformat.reads(text, as_version=4)
@@ -55,6 +61,7 @@ def read(text):
         if cell.cell_type == "code":
             cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), *tags(cell.source)})
             cell.source = split(cell.source)[1]
+            cell.outputs = pictures(cell)
     return notebook
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from book.build import ROOT, BookError, build, pages
+from book.reader import read
 
 CHAPTER = [
     ("markdown", "# A toy\n\n> One page.\n\nSee {cite:p}`pham2018enas` and [the first page](index.md)."),
@@ -53,6 +54,15 @@ def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
     page = (first.parent / "nbs" / "00_toy.html").read_text(encoding="utf-8")
     assert "shown" in page and "executed" in page and "tag_export" in page
     assert "hidden" not in page and "#| " not in page and "default_exp" not in page
+
+
+def test_a_captioned_cell_shows_its_picture_once():
+    output = {"output_type": "display_data", "metadata": {}}
+    outputs = [{**output, "data": {"text/plain": "<Legend>"}}, {**output, "data": {"image/png": "", "text/plain": "<Figure>"}}]
+    cell = {"id": "a", "cell_type": "code", "source": "", "execution_count": None, "outputs": outputs}
+    for caption, shown in (({}, 2), ({"mystnb": {"figure": {"name": "fig-a"}}}, 1)):
+        notebook = {"cells": [{**cell, "metadata": caption}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        assert len(read(json.dumps(notebook)).cells[0].outputs) == shown
 
 
 def test_a_broken_link_stops_the_build_and_is_named(tmp_path):
