@@ -44,6 +44,7 @@ def project(latents: Tensor,         # (n, d)
     rows = torch.randperm(len(latents), generator=torch.Generator(device="cpu").manual_seed(seed), device="cpu")[:n]
     x = latents.detach().cpu().double()[rows].numpy()
     if len(x) < 5 or x.std(0).max() < 1e-9: return torch.zeros(len(x), 2, device="cpu"), rows  # all in one place
+    if x.shape[1] == 1: x = x.repeat(2, 1)
     flat = PCA(2 if method == "pca" else min(50, *x.shape), random_state=seed).fit_transform(x)
     if method == "tsne":
         with threadpool_limits(1):
@@ -74,7 +75,7 @@ def latent_figure(latents: dict[str, dict[str, Tensor]], # row → column → (n
     "A grid of projections that share architectures and colours (the paper's Figures 9 and 10)."
     import matplotlib.pyplot as plt
     columns = max(len(row) for row in latents.values())
-    fig, axes = plt.subplots(len(latents), columns, figsize=(2.6 * columns + 0.6, 2.5 * len(latents)), dpi=90,
+    fig, axes = plt.subplots(len(latents), columns, figsize=(2.6 * columns + 0.6, 2.5 * len(latents)), dpi=85,
                              squeeze=False, facecolor="white", layout="constrained")
     for ax in axes.flat: ax.set_axis_off()
     for line, (name, row) in zip(axes, latents.items()):

@@ -1,0 +1,212 @@
+"Chapter 8: graph properties against igraph, correlations against scipy, and the paper's numbers."
+
+import math
+import time
+
+import igraph
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from opembed_nb.data import DAGBatch, OpembedError, SearchSpace, cat_batches, load_dataset, random_architectures, to_igraph
+from opembed_nb.graph_properties import (
+    PAPER_CORRELATIONS,
+    PROPERTIES,
+    accuracy_groups,
+    average_path_length,
+    bootstrap_interval,
+    clustering_coefficient,
+    depth,
+    distances,
+    edge_count,
+    input_readers,
+    log_paths,
+    pearson,
+    plot_groups,
+    properties,
+    wirings,
+)
+
+quick = settings(deadline=None, max_examples=20)  # a busy machine is no failure
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("enas-cifar10")
+
+
+def dags(seed: int, sizes=(1, 2, 3, 5, 8, 11)) -> DAGBatch:
+    "Random graphs of several sizes, with and without edges, padded to the widest."
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for n in sizes:
+        for p in (0.0, 0.2, 0.5, 1.0):
+            adj = (torch.rand(3, n, n, generator=generator) < p).triu(1)
+            parts.append(DAGBatch(torch.randint(0, 8, (3, n), generator=generator), adj, torch.full((3,), n)))
+    return cat_batches(parts)
+
+
+def path_counts(graph: igraph.Graph) -> int:
+    "Paths from the first to the last node, one by one."
+    return 1 if graph.vcount() == 1 else len(graph.get_all_simple_paths(0, graph.vcount() - 1, mode="out"))
+
+
+@quick
+@given(st.integers(0, 10**6))
+def test_properties_are_those_of_igraph_on_graphs_of_any_size(seed):
+    batch = dags(seed, sizes=(1, 2, 3, 6))
+    for b, graph in enumerate(to_igraph(batch)):
+        n, one = graph.vcount(), batch[b]
+        apart = np.array(graph.distances(mode="out"))
+        apart = np.where(np.isinf(apart), 0, apart)
+        assert distances(one)[0, :n, :n].tolist() == apart.tolist()
+        assert float(average_path_length(one)) == pytest.approx(apart.sum() / max(n * (n - 1), 1))
+        assert float(clustering_coefficient(one)) == pytest.approx(graph.transitivity_undirected(), nan_ok=True)
+        assert float(edge_count(one)) == graph.ecount()
+        assert float(input_readers(one)) == graph.outdegree(0)
+        assert round(math.exp(float(log_paths(one)))) == path_counts(graph)
+
+
+def test_longest_path_is_that_of_a_walk_through_the_nodes():
+    batch = dags(3)
+    for b in range(len(batch)):
+        longest = [0] * int(batch.n_nodes[b])
+        for u, v in batch.adj[b].nonzero().tolist():  # row-major: u is final when its edges come
+            longest[v] = max(longest[v], longest[u] + 1)
+        assert int(depth(batch[b])) == max(longest)
+
+
+def test_a_graph_has_the_same_properties_whatever_it_is_padded_to():
+    batch = dags(1, sizes=(2, 4, 7))
+    for name, f in PROPERTIES.items():
+        alone = torch.cat([f(DAGBatch(batch.ops[b : b + 1, :n], batch.adj[b : b + 1, :n, :n], batch.n_nodes[b : b + 1]))
+                           for b, n in enumerate(batch.n_nodes.tolist())])
+        assert torch.equal(alone.nan_to_num(-1), f(batch).nan_to_num(-1)), name
+
+
+def test_empty_batches():
+    batch = random_architectures(3)[[]]
+    assert all(v.shape == (0,) for v in properties(batch).values())
+
+
+def test_all_the_data_at_once_and_fast(data):
+    start = time.perf_counter()
+    values = properties(data.batch)
+    assert time.perf_counter() - start < 10
+    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(1))[:1500]
+    graphs = to_igraph(data.batch[rows])
+    mean_distance = torch.tensor([g.average_path_length() / 2 for g in graphs])  # half of a chain's pairs are reachable
+    assert torch.allclose(values["average path length"][rows], mean_distance, atol=1e-6)
+    assert torch.allclose(values["clustering coefficient"][rows],
+                          torch.tensor([g.transitivity_undirected() for g in graphs]), atol=1e-6)
+
+
+def test_the_papers_correlations(data):
+    values = properties(data.batch)
+    for name, paper in PAPER_CORRELATIONS.items():
+        ours = pearson(values[name], data.accuracy)
+        assert ours.n == 19_020 and ours.low <= paper <= ours.high, name
+    assert pearson(values["average path length"], data.accuracy, given=values["edges"]).r < -0.1  # the sign turns
+
+
+def test_accuracy_of_the_file_depends_on_the_wiring_alone(data):
+    wiring = wirings(data.batch)
+    n = int(wiring.max()) + 1
+    low = torch.full((n,), 1.0).scatter_reduce(0, wiring, data.accuracy, "amin")
+    high = torch.zeros(n).scatter_reduce(0, wiring, data.accuracy, "amax")
+    assert n == 8477 and torch.equal(low, high)
+
+
+def test_wirings_ignore_operations_and_nothing_else():
+    batch = random_architectures(300, generator=torch.Generator().manual_seed(0))
+    other = DAGBatch(torch.where((batch.ops > 1), 9 - batch.ops, batch.ops), batch.adj, batch.n_nodes)
+    both = wirings(cat_batches([batch, other]))
+    assert torch.equal(both[:300], both[300:])
+    expected = {tuple(a.flatten().tolist()) for a in batch.adj}
+    assert both.unique().numel() == len(expected)
+
+
+@quick
+@given(st.integers(4, 60), st.integers(0, 10**6))
+def test_pearson_is_scipys(n, seed):
+    x, y = torch.randn(2, n, generator=torch.Generator().manual_seed(seed)).double()
+    ours, theirs = pearson(x, y), stats.pearsonr(x.numpy(), y.numpy())
+    assert ours.r == pytest.approx(theirs.statistic, abs=1e-9) and ours.n == n
+    low, high = theirs.confidence_interval(0.95)
+    assert (ours.low, ours.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+@quick
+@given(st.integers(0, 10**6), st.floats(0.1, 50), st.floats(-100, 100))
+def test_partial_correlation_ignores_what_is_given(seed, scale, shift):
+    x, y, z, w = torch.randn(4, 80, generator=torch.Generator().manual_seed(seed)).double()
+    plain = pearson(x, y, given=torch.stack([z, w], 1))
+    moved = pearson(scale * x + 3 * z + shift, y - 2 * w, given=torch.stack([z, w], 1))
+    assert plain.r == pytest.approx(moved.r, abs=1e-6)
+    textbook = pearson(x, y, given=z).r
+    xy, xz, yz = pearson(x, y).r, pearson(x, z).r, pearson(y, z).r
+    assert textbook == pytest.approx((xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2)), abs=1e-9)
+
+
+def test_correlations_without_an_answer_are_nan():
+    x = torch.arange(9.0)
+    assert math.isnan(pearson(x, torch.full((9,), 0.73)).r) and math.isnan(pearson(x[:3], x[:3]).r)
+    assert math.isnan(pearson(2 * x, x.square(), given=x).r)  # nothing of 2x is left
+    with_holes = torch.where(x == 4, torch.nan, x)
+    assert pearson(with_holes, x).n == 8 and pearson(x, x, given=torch.where(x < 2, torch.inf, x * 0 + x.square())).n == 7
+    with pytest.raises(OpembedError, match="equally long"):
+        pearson(x, x[:4])
+
+
+def test_bootstrap_agrees_with_fisher_on_normal_data_and_repeats():
+    x, noise = torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
+    y = 0.5 * x + noise
+    fisher = pearson(x, y)
+    low, high = bootstrap_interval(x, y, 400, torch.Generator().manual_seed(1))
+    assert abs(low - fisher.low) < 0.02 and abs(high - fisher.high) < 0.02
+    assert (low, high) == bootstrap_interval(x, y, 400, torch.Generator().manual_seed(1))
+
+
+@quick
+@given(st.lists(st.sampled_from([0.70, 0.71, 0.72, 0.74, 0.75]), min_size=1, max_size=40), st.integers(1, 6),
+       st.sampled_from(["width", "count"]))
+def test_groups_keep_the_order_of_accuracy(values, n, by):
+    a = torch.tensor(values)
+    group = accuracy_groups(a, n, by)
+    assert ((0 <= group) & (group < n)).all()
+    order = a.argsort(stable=True)
+    assert (group[order].diff() >= 0).all()
+    assert all(group[a == v].unique().numel() <= 1 for v in a)
+
+
+def test_groups_of_equal_count():
+    group = accuracy_groups(torch.randperm(600).float(), 6, by="count")
+    assert group.bincount().tolist() == [100] * 6
+    with pytest.raises(OpembedError, match="width, count"):
+        accuracy_groups(torch.rand(5), by="size")
+
+
+def test_the_figures_means_rise_and_fall_as_the_paper_says(data):
+    import matplotlib.pyplot as plt
+
+    values = properties(data.batch)
+    fig, ax = plt.subplots()
+    rising = plot_groups(values["average path length"], data.accuracy, ax, "average path length")
+    falling = plot_groups(values["clustering coefficient"], data.accuracy, ax)
+    plot_groups(torch.rand(4), torch.tensor([0.0, 0, 1, 1]), ax)  # four groups are empty
+    plt.close(fig)
+    assert rising == sorted(rising) and falling == sorted(falling, reverse=True)
+
+
+def test_no_tensor_is_made_without_its_device():
+    batch = random_architectures(20, SearchSpace("free", ("a", "b"), 5, chain=False), torch.Generator().manual_seed(0))
+    x = torch.randn(20, generator=torch.Generator().manual_seed(1))
+    with torch.device("meta"):
+        values = properties(batch)
+        assert all(v.device.type == "cpu" for v in values.values())
+        assert math.isfinite(pearson(values["edges"], x, given=values["depth"]).r)
+        assert all(map(math.isfinite, bootstrap_interval(values["edges"], x, 20, torch.Generator().manual_seed(0))))
+        assert wirings(batch).device.type == accuracy_groups(x).device.type == "cpu"
