@@ -60,7 +60,7 @@ class DAGBatch:
 
     def __len__(self): return self.ops.shape[0]
     def __getitem__(self, index): # int, slice, index or mask tensor → a batch again
-        if isinstance(index, int): index = [index]
+        if np.ndim(index) == 0 and not isinstance(index, slice): index = [int(index)]
         return DAGBatch(self.ops[index], self.adj[index], self.n_nodes[index])
     @property
     def device(self): return self.ops.device
@@ -89,6 +89,7 @@ def same_graphs(a: DAGBatch, b: DAGBatch) -> BoolTensor: # (B,)
 # %% ../nbs/00_data.ipynb #3c85c8b6
 def cat_batches(batches: list[DAGBatch]) -> DAGBatch: # all graphs, in order, padded to the widest
     "Join batches into one."
+    if not batches: raise OpembedError("cat_batches: no batches to join; at least one is needed, if only to know the device")
     n = max(b.ops.shape[1] for b in batches)
     def pad(x, dims): return torch.nn.functional.pad(x, (0, n - x.shape[-1]) * dims)
     return DAGBatch(torch.cat([pad(b.ops, 1) for b in batches]), torch.cat([pad(b.adj, 2) for b in batches]),
@@ -102,11 +103,13 @@ def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same bat
     B, N = ops.shape if ops.dim() == 2 else refuse(f"ops has shape {tuple(ops.shape)}, (B, N) is needed")
     if adj.shape != (B, N, N) or n.shape != (B,):
         refuse(f"shapes ops {tuple(ops.shape)}, adj {tuple(adj.shape)}, n_nodes {tuple(n.shape)} do not go together")
-    if adj.dtype != torch.bool: refuse(f"adj is {adj.dtype}, torch.bool is needed")
+    for x, name, dtype in ((ops, "ops", torch.long), (adj, "adj", torch.bool), (n, "n_nodes", torch.long)):
+        if x.dtype != dtype: refuse(f"{name} is {x.dtype}, {dtype} is needed")
     if N > space.max_nodes: refuse(f"ops has {N} nodes, the space at most {space.max_nodes}")
     if B == 0: return batch
     if not 1 <= int(n.min()) <= int(n.max()) <= N: refuse(f"n_nodes reaches from {int(n.min())} to {int(n.max())}, not within 1 … {N}")
-    if int(ops.min()) < 0 or int(ops.max()) >= space.n_types: refuse(f"ops holds type {int(ops.max())}, types are 0 … {space.n_types - 1}")
+    if len(wrong := ops[(ops < 0) | (ops >= space.n_types)]): refuse(f"ops holds type {int(wrong[0])}, types are 0 … {space.n_types - 1}")
+    if (ops * ~batch.mask).any(): refuse("ops is not 0 past n_nodes")
     if adj.tril().any(): refuse("adj has an edge that does not go from an earlier to a later node")
     if (adj & ~(batch.mask[:, :, None] & batch.mask[:, None])).any(): refuse("adj has an edge past n_nodes")
     return batch
@@ -117,12 +120,14 @@ def from_flat(rows,                        # (B, L(L+1)/2) integers, or a string
              ) -> DAGBatch:
     "Tensors of architectures written as flat rows: for each layer its operation, then one skip bit for each earlier layer."
     L, n = space.n_layers, space.max_nodes
-    rows = [rows] if isinstance(rows, str) else rows
-    try: flat = torch.as_tensor([[int(i) for i in r.split()] if isinstance(r, str) else r for r in rows] if isinstance(rows, list) else rows).long()
-    except (ValueError, TypeError) as e: raise OpembedError(f"flat architectures of space {space}: {e}") from None
     if not space.chain: raise OpembedError(f"space {space} is no chain: flat rows cannot write its architectures")
-    if flat.dim() != 2 or flat.shape[1] != L * (L + 1) // 2:
-        raise OpembedError(f"flat architectures of space {space} have {L * (L + 1) // 2} numbers each, not shape {tuple(flat.shape)}")
+    rows = [rows] if isinstance(rows, str) else rows
+    if isinstance(rows, list): rows = [r.split() if isinstance(r, str) else r for r in rows]
+    try: flat = torch.as_tensor([[int(i) for i in r] for r in rows] if isinstance(rows, list) else rows).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
+    except (ValueError, TypeError, RuntimeError) as e: raise OpembedError(f"flat architectures of space {space}: {e}") from None
+    if flat.is_floating_point() or flat.shape[1] != L * (L + 1) // 2:
+        raise OpembedError(f"flat architectures of space {space} have {L * (L + 1) // 2} integers each, not {flat.shape[1]} of type {flat.dtype}")
+    flat = flat.long()
     ops, adj = flat.new_zeros(len(flat), n), torch.zeros(len(flat), n, n, dtype=torch.bool, device=flat.device)
     for i, at in enumerate(i * (i + 1) // 2 for i in range(L)):
         op, skips = flat[:, at], flat[:, at + 1 : at + 1 + i]
@@ -146,7 +151,7 @@ def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, ski
     "Tensors of architectures written as the nested lists of ENAS."
     for row in rows:
         if why := _malformed(row, space): raise OpembedError(f"architecture {row}: {why}")
-    return from_flat(np.array([[i for layer in row for i in layer] for row in rows]).reshape(len(rows), -1), space)
+    return from_flat([[i for layer in row for i in layer] for row in rows], space)
 
 def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
     "The architectures as ENAS nested lists."
@@ -194,8 +199,10 @@ def to_pyg(batch: DAGBatch) -> list: # torch_geometric.data.Data; torch_geometri
     from torch_geometric.data import Data
     return [Data(x=o[:n], edge_index=a.nonzero().T.contiguous(), num_nodes=n) for o, a, n in zip(batch.ops, batch.adj, batch.n_nodes.tolist())]
 
-# %% ../nbs/00_data.ipynb #2dd1624a
-def _from_edges(graphs, space): # graphs: (types, edges) each
+# %% ../nbs/00_data.ipynb #9fcba603
+def _from_edges(graphs, space, read): # read(graph): its types and edges
+    try: graphs = [read(g) for g in graphs]
+    except (KeyError, TypeError) as e: raise OpembedError(f"graph: a node has no attribute 'type', or the nodes are not numbered 0 … n-1 ({e})") from None
     n = max((len(types) for types, _ in graphs), default=0)
     ops, adj = torch.zeros(len(graphs), n, dtype=torch.long), torch.zeros(len(graphs), n, n, dtype=torch.bool)
     for b, (types, edges) in enumerate(graphs):
@@ -205,11 +212,11 @@ def _from_edges(graphs, space): # graphs: (types, edges) each
 
 def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     "Tensors of igraph graphs whose vertices carry `type` and stand in a topological order."
-    return _from_edges([(g.vs["type"], g.get_edgelist()) for g in graphs], space)
+    return _from_edges(graphs, space, lambda g: (g.vs["type"], g.get_edgelist()))
 
 def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     "Tensors of networkx graphs with nodes 0 … n-1 in a topological order that carry `type`."
-    return _from_edges([([g.nodes[v]["type"] for v in range(len(g))], list(g.edges)) for g in graphs], space)
+    return _from_edges(graphs, space, lambda g: ([g.nodes[v]["type"] for v in range(len(g))], list(g.edges)))
 
 # %% ../nbs/00_data.ipynb #ac1e0011
 PALETTE = ("#ffffff", "#ffffff", "#56b4e9", "#a6dbf7", "#0072b2", "#6aa9d8", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#f0e442", "#999999")
@@ -273,10 +280,11 @@ def random_architectures(n: int,                       # how many
                          p_skip: float = 0.5,          # probability of a skip connection
                         ) -> DAGBatch:                 # n valid architectures of full depth
     "Draw valid architectures of full depth."
+    if not 0 <= p_skip <= 1: raise OpembedError(f"p_skip = {p_skip} is no probability, 0 … 1 is needed")
     device, N, last = generator.device if generator else "cpu", space.max_nodes, space.max_nodes - 1
     ops = torch.randint(2, space.n_types, (n, N), generator=generator, device=device)
     ops[:, 0], ops[:, last] = space.INPUT, space.OUTPUT
-    adj = torch.rand(n, N, N, generator=generator, device=device).triu(1) > 1 - p_skip
+    adj = (torch.rand(n, N, N, generator=generator, device=device) < p_skip).triu(1)
     if space.chain:
         adj[:, :, last] = False
         adj |= torch.ones(N, N, dtype=torch.bool, device=device).triu(1).tril(1)
@@ -303,7 +311,7 @@ def read_structures(path: Path,                 # text file: one "[[op], [op, sk
 
 def _parse_row(line, space, flat, accuracy): # appends the row, or says why not
     try: row = json.loads(f"[{line}]")
-    except (json.JSONDecodeError, RecursionError) as e: return f"no row of the form [[op], [op, skip], …], accuracy ({e})"
+    except (ValueError, RecursionError) as e: return f"no row of the form [[op], [op, skip], …], accuracy ({e})"
     if len(row) != 2: return f"{len(row)} fields, a row has an architecture and an accuracy"
     if why := _malformed(row[0], space): return why
     if type(row[1]) not in (int, float) or not 0 <= row[1] <= 1: return f"accuracy {row[1]!r} is not between 0 and 1"
@@ -328,13 +336,17 @@ def find_file(source: Source,
     "The local file of a source: from `$OPEMBED_DATA`, the cache or a verified download; `OpembedError` if none is right."
     if folder := os.environ.get("OPEMBED_DATA"):
         if (local := Path(folder, source.file)).is_file():
-            found = hashlib.sha256(local.read_bytes()).hexdigest()
+            try: found = hashlib.sha256(local.read_bytes()).hexdigest()
+            except OSError as e: raise OpembedError(f"{local}: cannot be read ({e.strerror}); mend it or unset OPEMBED_DATA") from None
             if found == source.sha256: return local
             raise OpembedError(f"{local}: sha256 is {found[:12]}…, {source.sha256[:12]}… is expected; replace the file or unset OPEMBED_DATA")
     import pooch
+    pooch.get_logger().setLevel("WARNING")
     cache = Path(cache or pooch.os_cache("opembed"))
     try: return Path(pooch.retrieve(source.url, known_hash=source.sha256, fname=source.file, path=cache))
-    except ValueError: raise OpembedError(f"{source.url}: the download's sha256 is not {source.sha256[:12]}…; try again, or put a good {source.file} into a folder and set OPEMBED_DATA to it") from None
+    except ValueError as e:
+        if "hash" not in str(e): raise OpembedError(f"{source.url}: is no address that can be downloaded ({str(e).splitlines()[0]})") from None
+        raise OpembedError(f"{source.url}: the download's sha256 is not {source.sha256[:12]}…; try again, or put a good {source.file} into a folder and set OPEMBED_DATA to it") from None
     except Exception as e:  # requests, urllib3 and the file system raise what they like
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise OpembedError(f"{source.url}: cannot be downloaded to {cache} ({reason[:120]}); put {source.file} into a folder and set OPEMBED_DATA to it") from None

@@ -154,7 +154,6 @@ def test_bad_flat_rows_are_refused(row):
         from_flat(row)
 
 
-@pytest.mark.xfail(strict=True, reason="not yet refused in a line of its own")
 @pytest.mark.parametrize(
     "call",
     [
@@ -171,19 +170,16 @@ def test_what_should_be_refused_in_one_line(call):
         call()
 
 
-@pytest.mark.xfail(strict=True, reason="numpy refuses the reshape")
 def test_no_nested_lists_are_an_empty_batch():
     assert len(from_nested([])) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the largest type is named whatever is wrong")
 def test_a_negative_type_is_named():
     batch = random_architectures(1)
     with pytest.raises(OpembedError, match="type -2"):
         check_batch(DAGBatch(torch.where(batch.ops == 1, -2, batch.ops), batch.adj, batch.n_nodes), ENAS)
 
 
-@pytest.mark.xfail(strict=True, reason="json raises a plain ValueError at 4,300 digits")
 def test_a_number_of_many_digits_is_a_bad_row(tmp_path):
     (tmp_path / "structures.txt").write_text(f"{ROW}\n{'1' * 5000}\n")
     with pytest.raises(OpembedError, match="line 2"):

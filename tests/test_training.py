@@ -1,0 +1,203 @@
+"Training: exact resume, snapshots, refusals, nothing half-written; and that no tensor is made on another device."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from opembed_nb import training
+from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
+from opembed_nb.training import TrainConfig, build_model, fit, fit_rounds, load_tensors, save_record, save_tensors
+
+SMALL = dict(hidden=12, latent=6, device="cpu", progress=False)
+CONFIG = TrainConfig(epochs=3, minibatch=16, lr=1e-3, patience=0, factor=0.5)
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return random_architectures(64, generator=torch.Generator().manual_seed(0))
+
+
+def weights(run):
+    return torch.cat([p.detach().flatten() for p in run.model.parameters()])
+
+
+@pytest.mark.parametrize("name, config", [("dvae", CONFIG), ("dvae-emb", replace(CONFIG, training_rounds=2))])
+def test_a_run_stopped_after_each_epoch_ends_like_an_unbroken_one(name, config, graphs, tmp_path):
+    whole = fit_rounds(name, graphs, config, **SMALL)
+    for _ in whole.history:
+        parts = fit_rounds(name, graphs, config, tmp_path, stop_after=1, **SMALL)
+    assert torch.equal(weights(whole), weights(parts))
+    assert [h["loss"] for h in whole.history] == [h["loss"] for h in parts.history]
+    again = fit_rounds(name, graphs, config, tmp_path, **SMALL)  # finished: read, not trained
+    assert torch.equal(weights(whole), weights(again)) and again.history == parts.history
+
+
+def test_a_killed_run_goes_on_and_leaves_no_broken_file(graphs, tmp_path):
+    code = (
+        "import sys, torch; from opembed_nb.data import random_architectures; from opembed_nb.training import *\n"
+        "graphs = random_architectures(64, generator=torch.Generator().manual_seed(0))\n"
+        "config = TrainConfig(epochs=400, minibatch=16, lr=1e-3)\n"
+        "fit('dvae', graphs, config, folder=sys.argv[1], hidden=12, latent=6, device='cpu', progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
+    done = len(load_tensors(tmp_path / "checkpoint.safetensors")[1]["history"])
+    assert 1 <= done < 400
+    config = TrainConfig(epochs=400, minibatch=16, lr=1e-3)
+    on = fit("dvae", graphs, config, folder=tmp_path, stop_after=2, **SMALL)
+    unbroken = fit("dvae", graphs, config, stop_after=done + 2, **SMALL)
+    assert torch.equal(weights(on), weights(unbroken))
+
+
+def test_rounds_keep_the_table_and_nothing_else(graphs):
+    first = fit("dvae-emb", graphs, CONFIG, **SMALL)
+    second = fit_rounds("dvae-emb", graphs, replace(CONFIG, training_rounds=2), stop_after=3 + 0, **SMALL)
+    assert torch.equal(weights(first), weights(second))
+    trainer = training._Trainer(build_model("dvae-emb", hidden=12, latent=6, seed=1000), CONFIG, 2, first.model.embedding.table())
+    assert torch.equal(trainer.model.embedding.table(), first.model.embedding.table())
+    assert not torch.equal(trainer.model.encoder.mu.weight, first.model.encoder.mu.weight)
+
+
+def test_one_hot_models_have_one_round(graphs):
+    assert len(fit_rounds("dvae", graphs, replace(CONFIG, training_rounds=4), **SMALL).history) == CONFIG.epochs
+
+
+def test_the_step_size_falls_when_the_loss_does_not(graphs):
+    run = fit("dvae", graphs, replace(CONFIG, epochs=4, lr=1e-12), **SMALL)
+    assert [h["lr"] for h in run.history][0] == 1e-12 and run.history[-1]["lr"] <= 1e-12
+    still = training._Trainer(build_model("dvae", hidden=12, latent=6, seed=0), replace(CONFIG, lr=1.0), 1)
+    for _ in range(3):
+        still.schedule.step(1.0)
+    assert still.adam.param_groups[0]["lr"] == 0.25  # the first call sets the mark, two more are no better
+
+
+def test_snapshots_are_kept(graphs, tmp_path):
+    run = fit("dvae-emb", graphs, CONFIG, folder=tmp_path, snapshots=(1, 3), **SMALL)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "epoch-1.safetensors", "epoch-3.safetensors"]
+    last = training.load_weights(build_model("dvae-emb", hidden=12, latent=6), load_tensors(tmp_path / "epoch-3.safetensors")[0])
+    assert torch.equal(last.embedding.table(), run.model.embedding.table())
+
+
+@pytest.mark.parametrize("change, names", [(dict(lr=5.0), "lr"), (dict(seed=3), "seed")])
+def test_a_folder_of_another_run_is_refused(change, names, graphs, tmp_path):
+    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(OpembedError, match=f"run with {names} = ") as error:
+        fit("dvae", graphs, replace(CONFIG, **change), folder=tmp_path, **SMALL)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_truncated_checkpoint_is_named(graphs, tmp_path):
+    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OpembedError, match=r"checkpoint\.safetensors: is no whole safetensors file"):
+        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+def test_a_run_folder_that_cannot_be_written(graphs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OpembedError, match="cannot be written"):
+        fit("dvae", graphs, CONFIG, folder=tmp_path / "file" / "seed-0", stop_after=1, **SMALL)
+    with pytest.raises(OpembedError, match="cannot be written"):
+        save_record(tmp_path / "file" / "seed-0", "training", {}, 0)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    save_tensors(tmp_path / "a.safetensors", {"x": torch.ones(3)}, note="old")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "save_file", full)
+    with pytest.raises(OpembedError, match="No space left"):
+        save_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(3)}, note="new")
+    assert load_tensors(tmp_path / "a.safetensors")[1] == {"note": "old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_loss_that_is_no_number_is_named(graphs):
+    with pytest.raises(OpembedError, match="dvae: the loss is nan in epoch .*smaller lr"):
+        fit("dvae", graphs, replace(CONFIG, lr=1e18, epochs=30), **SMALL)
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(name="gnn"), "model 'gnn' is unknown"),
+    (dict(drop="fc1.weight"), "'fc1.weight' is missing"),
+    (dict(drop="fc2.weight"), "'encoder.logvar.weight' does not fit"),
+    (dict(add="nonsense.weight"), "'nonsense.weight' belongs to no model"),
+    (dict(name="dvae"), "does not fit"),
+])
+def test_a_public_checkpoint_that_does_not_fit(change, message):
+    state = training.to_public(build_model("dvae-emb", hidden=12, latent=6))
+    state.pop(change.get("drop"), None)
+    if "add" in change:
+        state[change["add"]] = torch.zeros(2)
+    with pytest.raises(OpembedError, match=message):
+        training.from_public(change.get("name", "dvae-emb"), state)
+
+
+def test_other_depths_and_operations():
+    space = SearchSpace("deep", ("a", "b", "c"), 12)
+    model = build_model("dvae-emb", space, hidden=12, latent=6, seed=0)
+    batch = random_architectures(8, space, torch.Generator().manual_seed(0))
+    model.loss(batch).loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert model.sample(torch.randn(5, 6)).ops.shape[0] == 5
+
+
+def test_records_are_whole_and_say_where_they_come_from(tmp_path):
+    path = save_record(tmp_path / "quick" / "data" / "dvae" / "seed-3", "abilities", dict(accuracy=1.5), 2.0)
+    record = json.loads(path.read_text())
+    assert record["values"] == {"accuracy": 1.5} and {"commit", "torch", "device"} <= record["provenance"].keys()
+    (row,) = training.read_records(tmp_path, "abilities")
+    assert (row["profile"], row["dataset"], row["model"], row["seed"]) == ("quick", "data", "dvae", 3)
+    path.write_text("{")
+    with pytest.raises(OpembedError, match="is no record"):
+        training.read_records(tmp_path, "abilities")
+
+
+def test_no_tensor_is_made_on_another_device(graphs, tmp_path):
+    """With `meta` as torch's default device a tensor that is made without a device cannot meet the model's: it fails loudly."""
+    code = f"""
+import torch
+from opembed_nb.data import ENAS, random_architectures
+from opembed_nb.training import TrainConfig, build_model, fit_rounds, abilities
+from opembed_nb.data import ArchDataset
+batch = random_architectures(80, generator=torch.Generator().manual_seed(0))
+data = ArchDataset("made", ENAS, batch, torch.rand(80, generator=torch.Generator().manual_seed(0)), torch.arange(80), 60)
+model = build_model("dvae-emb", hidden=12, latent=6, seed=0)
+def oracle(b): return b.adj.sum((1, 2)) / 100
+oracle.name = "edges"
+torch.set_default_device("meta")
+model.train(); model.loss(batch[slice(0, 8)], generator=torch.Generator("cpu").manual_seed(0)).loss.backward()
+model.eval(); model.encode(batch)
+assert model.sample(model.latents(batch), torch.Generator("cpu").manual_seed(0)).ops.device.type == "cpu"
+assert abilities(model, data, 1, 10, 2)["validity"] >= 0
+from opembed_nb.sgp import SparseGP
+from opembed_nb.bo import bayes_opt, random_search
+x, y = model.latents(data.train.batch), data.train.target
+mean, std = SparseGP(20).fit(x, y).predict(x)
+assert mean.device.type == "cpu" and mean.isfinite().all()
+for run in (bayes_opt(model, data, oracle, 2, 3, 10, 50, 20), random_search(model, data, oracle, 2, 3, 10)): assert len(run.rows) == 6
+from opembed_nb.graph_properties import average_path_length
+assert average_path_length(batch).device.type == "cpu"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_whole_space_is_known():
+    assert ENAS.n_types == 8 and ENAS.max_nodes == 8
