@@ -1,0 +1,152 @@
+"The surrogate oracle: its trees are scikit-learn's, its cache is whole or absent, and it values nothing it does not know."
+import os
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from opembed_nb.data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, random_architectures
+from opembed_nb.oracle import (
+    Oracle,
+    check_architectures,
+    fit_forest,
+    fit_surrogate,
+    forest_from_sklearn,
+    load_surrogate,
+    operations_matter,
+)
+from opembed_nb.sgp import raw_features
+
+QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
+
+
+def generator(seed=0): return torch.Generator().manual_seed(seed)
+
+
+def toy_data(operations: bool, n=2500) -> ArchDataset:
+    batch = random_architectures(n, generator=generator())
+    x = raw_features(batch)
+    signal = x[:, 36] + x[:, 40] * x[:, 45] + 0.3 * x[:, 50] + (x[:, 0] + 0.5 * x[:, 8] if operations else 0)
+    return ArchDataset("toy", ENAS, batch, 0.7 + 0.01 * signal, torch.randperm(n, generator=generator()), int(0.9 * n))
+
+
+@pytest.fixture(scope="module")
+def data(): return toy_data(operations=True)
+
+
+@pytest.fixture(scope="module")
+def oracle(data): return fit_surrogate(data, **QUICK)
+
+
+def test_forest_is_what_scikit_learn_predicts():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (400, 9)).astype(np.float32)
+    models = [HistGradientBoostingRegressor(max_iter=30, max_features=0.5).fit(x, x[:, s] - x[:, 3] * x[:, 5]) for s in (0, 1)]
+    forest = forest_from_sklearn(models)
+    expected = np.stack([m.predict(x) for m in models], 1)
+    assert np.allclose(forest(torch.from_numpy(x), chunk=7).numpy(), expected, atol=1e-9)
+    assert forest.roots.shape == (2, 30)
+
+
+def test_out_of_fold_rows_are_unknown_to_their_member():
+    x = random_architectures(600, generator=generator()).adj.flatten(1).float()
+    noise = torch.randn(600, generator=generator())
+    _, out = fit_forest(x, noise, **QUICK)
+    assert abs(float(torch.corrcoef(torch.stack([out, noise]))[0, 1])) < 0.15  # nothing to learn, nothing learned
+    twice, labels = x.repeat(2, 1), noise.repeat(2)
+    _, out = fit_forest(twice, labels, **QUICK)
+    assert abs(float(torch.corrcoef(torch.stack([out, labels]))[0, 1])) < 0.15  # a copy in another fold would give it away
+
+
+def test_surrogate_learns_and_says_so(oracle, data):
+    assert isinstance(oracle, Oracle) and oracle.name == "surrogate of toy"
+    value, std = oracle.predict(data.test.batch)
+    assert torch.equal(oracle(data.test.batch), value) and value.dtype == torch.float32 and (std > 0).all()
+    assert (value - data.test.accuracy).square().mean().sqrt() < 0.2 * data.accuracy.std()
+    card = oracle.card()
+    assert oracle.held_out.pearson > 0.97 and f"{oracle.held_out.pearson:.4f}" in card
+    assert "surrogate" in card and oracle.version in card and "operations and edges" in card
+
+
+def test_operations_without_influence_are_left_out():
+    data = toy_data(operations=False)
+    x = raw_features(data.batch)
+    many = random_architectures(2000, SearchSpace("small", ENAS.operations, 3), generator())
+    few_wirings = raw_features(many, small := SearchSpace("small", ENAS.operations, 3))
+    assert not operations_matter(few_wirings, few_wirings[:, -1], small)
+    assert operations_matter(few_wirings, few_wirings[:, 0], small)
+    assert operations_matter(x[:20], data.accuracy[:20], ENAS)  # too few to tell
+    with_ops = ArchDataset("small", small, many, 0.7 + 0.01 * few_wirings[:, -1], torch.arange(2000), 1800)
+    oracle = fit_surrogate(with_ops, members=2, max_iter=5)
+    assert len(oracle.columns) == 3 and "edges alone" in oracle.card()
+    other = DAGBatch(torch.where((many.ops > 1), 2, many.ops), many.adj, many.n_nodes)
+    assert torch.equal(oracle(other), oracle(many))
+
+
+def test_only_whole_architectures_are_valued(oracle):
+    good = random_architectures(3, generator=generator())
+    broken = good.adj.clone()
+    broken[1, 2, 3] = False
+    shallow = random_architectures(2, SearchSpace("shallow", ENAS.operations, 4), generator())
+    deep = random_architectures(2, SearchSpace("deep", ENAS.operations, 7), generator())
+    other = random_architectures(50, SearchSpace("other", tuple("abcdefgh"), 6), generator())
+    for batch, says in ((DAGBatch(good.ops, broken, good.n_nodes), "architecture 1 of 3 is not valid"), (shallow, "full depth"),
+                        (deep, "9 nodes"), (other, "holds type")):
+        with pytest.raises(OpembedError, match="^[^\n]*$") as error: oracle(batch)
+        assert says in str(error.value)
+    assert oracle(good[:0]).shape == (0,) and check_architectures(good, ENAS) is good
+
+
+def test_cache_is_read_and_repaired(data, tmp_path, monkeypatch):
+    oracle = load_surrogate(data, tmp_path, **QUICK)
+    [file] = tmp_path.iterdir()
+    some = random_architectures(20, generator=generator(3))
+    with monkeypatch.context() as patch:
+        patch.setattr("opembed_nb.oracle.fit_surrogate", lambda *a, **k: pytest.fail("fitted again"))
+        again = load_surrogate(data, tmp_path, **QUICK)
+    assert again.version == oracle.version and again.held_out == oracle.held_out and torch.equal(again(some), oracle(some))
+    whole = file.read_bytes()
+    for damage in (b"", whole[:len(whole) // 2], whole[:-8] + bytes(8)):
+        file.write_bytes(damage)
+        assert torch.equal(load_surrogate(data, tmp_path, **QUICK)(some), oracle(some))
+        assert [f.name for f in tmp_path.iterdir()] == [file.name] and file.stat().st_size == len(whole)
+
+
+def test_other_data_or_settings_are_another_entry(data, tmp_path):
+    changed = replace(data, accuracy=data.accuracy.clone().index_fill_(0, torch.tensor([0]), 0.7))
+    cases = ((data, {}), (changed, {}), (data, dict(max_iter=61)))
+    versions = {load_surrogate(d, tmp_path, **{**QUICK, **more}).version for d, more in cases}
+    assert len(versions) == 3 == len(list(tmp_path.iterdir()))
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="works but is not kept"):
+        oracle = load_surrogate(data, tmp_path / "file" / "cache", **QUICK)
+    assert oracle.held_out.pearson > 0.9
+
+
+def test_too_few_architectures():
+    with pytest.raises(OpembedError, match="too few"): fit_forest(torch.ones(10, 4), torch.zeros(10), members=3)
+    with pytest.raises(OpembedError, match="members = 1"): fit_forest(torch.eye(10), torch.zeros(10), members=1)
+
+
+def test_every_tensor_is_made_on_the_device_of_its_inputs(data, tmp_path):
+    some = random_architectures(5, generator=generator())
+    with torch.device("meta"):
+        oracle = load_surrogate(data, tmp_path, members=2, max_iter=3)
+        again = load_surrogate(data, tmp_path, members=2, max_iter=3)
+        values = [*oracle.predict(some), again(some), oracle.to("cpu")(some)]
+    assert all(v.device.type == "cpu" for v in values) and torch.equal(values[0], values[2])
+
+
+@pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
+def test_surrogate_of_the_papers_data_meets_its_promise(tmp_path):
+    from opembed_nb.data import load_dataset
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held_out = load_surrogate(load_dataset("enas-cifar10"), tmp_path).held_out
+    assert held_out.pearson >= 0.98 and held_out.rmse <= 0.19 and held_out.new_pearson >= 0.98 and held_out.coverage >= 0.9
