@@ -16,7 +16,7 @@ from opembed_nb.latent import (
     nearest,
     plot_operations,
     project,
-    raw_features,
+    plain_vectors,
     smoothness,
 )
 
@@ -34,7 +34,7 @@ class Rounding:
         self.space, self.spoiled = space, spoiled
 
     def encode(self, batch):
-        z = raw_features(batch, self.space)
+        z = plain_vectors(batch, self.space)
         return z, torch.zeros_like(z)
 
     def sample(self, z, generator=None):
@@ -49,14 +49,14 @@ class Rounding:
 
 @quick
 @given(st.integers(0, 10**6))
-def test_distances_of_raw_features_count_edits(seed):
+def test_distances_of_plain_vectors_count_edits(seed):
     a, b = architectures(30, seed), architectures(30, seed + 1)
     types = (a.ops != b.ops).sum(1)
     edges = (a.adj != b.adj).sum((1, 2))
     assert torch.equal(edit_distance(a, b), types + edges)
-    apart = (raw_features(a) - raw_features(b)).square().sum(1)
+    apart = (plain_vectors(a) - plain_vectors(b)).square().sum(1)
     assert torch.equal(apart.long(), 2 * types + edges)
-    assert torch.equal((raw_features(a, operations=0) - raw_features(b, operations=0)).square().sum(1).long(), edges)
+    assert torch.equal((plain_vectors(a, operations=0) - plain_vectors(b, operations=0)).square().sum(1).long(), edges)
 
 
 @quick
@@ -80,9 +80,9 @@ def test_nearest_is_the_loop_over_queries(k, seed):
 
 def test_ties_do_not_depend_on_the_order_of_the_rows():
     batch = architectures(400)
-    z, values = raw_features(batch), torch.rand(400, generator=torch.Generator().manual_seed(0))
+    z, values = plain_vectors(batch), torch.rand(400, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
-    queries = raw_features(architectures(50, 2))
+    queries = plain_vectors(architectures(50, 2))
     assert torch.allclose(nearest(z, queries, values), nearest(z[order], queries, values[order]), atol=1e-6)
     for k in (0, 401):
         with pytest.raises(OpembedError, match=f"k is {k}"):
@@ -105,7 +105,7 @@ def test_smoothness_of_the_data_is_the_wirings():
     data = load_dataset("enas-cifar10")
     found = {}
     for name, weights in {"wiring": {"operations": 0}, "operations": {"edges": 0}, "both": {}}.items():
-        z, queries = (raw_features(part.batch, **weights) for part in (data.train, data.test))
+        z, queries = (plain_vectors(part.batch, **weights) for part in (data.train, data.test))
         found[name] = smoothness(z, data.train.accuracy, queries, data.test.accuracy).r.r
     assert found["wiring"] > 0.94 and 0.75 < found["both"] < 0.9 and abs(found["operations"]) < 0.1
 
@@ -184,8 +184,8 @@ def test_no_tensor_is_made_without_its_device():
     accuracy = torch.rand(12, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        z = raw_features(a)
-        assert math.isfinite(smoothness(z, accuracy, raw_features(b), accuracy, k=3).explained)
+        z = plain_vectors(a)
+        assert math.isfinite(smoothness(z, accuracy, plain_vectors(b), accuracy, k=3).explained)
         assert project(z, "pca")[0].device.type == "cpu"
         assert project(torch.ones_like(z))[0].device.type == "cpu"
         walks = interpolate(Rounding(), a, b, 4, generator=generator)
