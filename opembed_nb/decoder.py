@@ -44,10 +44,10 @@ class _EdgeLogits(torch.autograd.Function):
     def forward(ctx, old, new, W, b, w_out, b_out, row):
         # old (N, B, H) states, new (R, H) scoring states, W (4H, 2H), w_out (1, 4H), row (N, N, B) into new → logits (N, N, B), u < v
         N, B, H = old.shape
-        halves = torch.mm(old[:-1].reshape(-1, H), W[:, :H].T).view(N - 1, B, -1), torch.addmm(b, new, W[:, H:].T)
+        halves = torch.mm(old[:-1].reshape(-1, H), W[:, :H].T).view(N - 1, B, len(W)), torch.addmm(b, new, W[:, H:].T)
         logits = old.new_zeros(N, N, B)
         for u in range(N - 1):
-            hidden = halves[1].index_select(0, row[u, u + 1:].flatten()).view(N - 1 - u, B, -1)
+            hidden = halves[1].index_select(0, row[u, u + 1:].flatten()).view(N - 1 - u, B, len(W))
             logits[u, u + 1:] = (hidden.add_(halves[0][u]).relu_() @ w_out[0]) + b_out
         ctx.save_for_backward(old, new, W, w_out, row, *halves)
         return logits
@@ -61,12 +61,12 @@ class _EdgeLogits(torch.autograd.Function):
         d_w_out, d_W = torch.zeros_like(w_out), torch.empty_like(W)
         for u in range(N - 1):
             index, g = row[u, u + 1:].flatten(), grad[u, u + 1:].flatten()
-            hidden = new_half.index_select(0, index).view(N - 1 - u, B, -1).add_(old_half[u]).relu_().view(len(index), -1)
+            hidden = new_half.index_select(0, index).view(N - 1 - u, B, len(W)).add_(old_half[u]).relu_().view(len(index), len(W))
             d_w_out[0].addmv_(hidden.T, g)
             d_hidden = hidden.sign_().mul_(w_out).mul_(g[:, None])  # ReLU's derivative is the sign of its output
-            torch.sum(d_hidden.view(N - 1 - u, B, -1), 0, out=d_old_half[u])
+            torch.sum(d_hidden.view(N - 1 - u, B, len(W)), 0, out=d_old_half[u])
             d_new_half.index_add_(0, index, d_hidden)
-        flat = d_old_half.view((N - 1) * B, -1)
+        flat = d_old_half.view((N - 1) * B, len(W))
         d_W[:, :H] = flat.T @ old[:-1].reshape(-1, H)
         d_W[:, H:] = d_new_half.T @ new
         d_old = torch.cat([flat @ W[:, :H], flat.new_zeros(B, H)]).view(N, B, H)
@@ -303,7 +303,7 @@ class GraphRNNDecoder(nn.Module):
         bits = pad(rows[:, :, len(table):-1], (1, 0)).flatten(0, 1).T  # (N - 1, (N - 1) · B), the bit before
         heard = torch.addmm(self.edge_cell.bias_ih, bits.reshape(-1, 1), self.edge_cell.weight_ih.T).unflatten(0, bits.shape)
         along = scan(self.edge_cell, heard, states.flatten(0, 1))
-        edges = self.edge_head(along)[..., 0].T.view(*rows.shape[:2], -1)
+        edges = self.edge_head(along)[..., 0].T.view(*rows.shape[:2], len(bits))
         return score_rows(self.type_head(states), edges, widen(batch, self.space.max_nodes), padding)
 
     def sample(self, z: Tensor,          # (B, latent)

@@ -193,9 +193,9 @@ class GCNEncoder(nn.Module):
 
 # %% ../nbs/02_encoders.ipynb #d2a81ccb
 def widen(batch: DAGBatch, n: int) -> DAGBatch: # at least n nodes wide
-    "Fill up with empty nodes of the input's type; what stood past a graph's end is cleared."
+    "Fill up with empty nodes of the input's type."
     more = max(0, n - batch.ops.shape[1])
-    return DAGBatch(pad(batch.ops * batch.mask, (0, more)), pad(batch.adj, (0, more, 0, more)), batch.n_nodes)
+    return DAGBatch(pad(batch.ops, (0, more)), pad(batch.adj, (0, more, 0, more)), batch.n_nodes) if more else batch
 
 def sequence_rows(batch: DAGBatch,    # B graphs
                   space: SearchSpace, # N = max_nodes
