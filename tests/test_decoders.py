@@ -1,0 +1,310 @@
+"Decoders: sampling is right in distribution, scoring is a probability, and every sampled graph is one."
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from opembed_nb.data import DAGBatch, SearchSpace, cat_batches, check_batch, random_architectures, same_graphs
+from opembed_nb.decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
+from opembed_nb.training import MODELS, build_model
+
+SPACE = SearchSpace("small", ("a", "b"), 2)  # 4 nodes, 4 types: 79 graphs can be written
+each_model = pytest.mark.parametrize("name", MODELS)
+quick = settings(deadline=None, max_examples=15)
+
+
+def build(name, space=SPACE, seed=0, scale=2.0, hidden=6, latent=3):
+    "A model whose distributions are far from uniform, and a latent."
+    model = build_model(name, space, hidden, latent, seed=seed).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(scale)
+    return model, torch.randn(1, latent, generator=torch.Generator().manual_seed(seed))
+
+
+# What a decoder can write, from its own step distributions: one decision after the other, as a tree.
+
+
+def ended(types, edges, space):
+    "The graph with an output node behind it that is joined to all loose ends."
+    v = len(types)
+    loose = {(u, v) for u in range(v)} - {(u, v) for u, _ in edges}
+    return (*types, space.OUTPUT), frozenset(edges | loose)
+
+
+def dag_tree(decoder, z, table, decide):
+    space, found = decoder.space, Counter()
+
+    def new_node(types, edges, states, p):
+        if len(types) == space.max_nodes - 1:
+            found[ended(types, edges, space)] += p
+            return
+        for kind, q in enumerate(decide(decoder.type_head(sum(states) if decoder.sums else states[-1]).softmax(1)[0])):
+            if kind == space.OUTPUT:
+                found[ended(types, edges, space)] += p * q
+            elif p * q:
+                heard = torch.zeros_like(states[0])
+                state = decoder.cell(table[kind][None], heard)
+                new_edge((*types, kind), edges, states, state, heard, len(types) - 1, p * q)
+
+    def new_edge(types, edges, states, state, heard, u, p):
+        if u < 0:
+            return new_node(types, edges, [*states, state], p)
+        q = decide(two(decoder.edge_head(torch.cat([states[u], state], 1))))[1]
+        if q < 1:
+            new_edge(types, edges, states, state, heard, u - 1, p * (1 - q))
+        if q > 0:
+            heard = heard + decoder.message(states[u], u)
+            state = decoder.cell(table[types[-1]][None], heard)
+            new_edge(types, edges | {(u, len(types) - 1)}, states, state, heard, u - 1, p * q)
+
+    first = decoder.cell(table[space.INPUT][None], torch.tanh(decoder.start(z)))
+    new_node((space.INPUT,), frozenset(), [first], 1.0)
+    return found
+
+
+def row_tree(decoder, z, table, decide):
+    "Both sequence decoders: a node's type, then its bits, those that no edge can have as well."
+    space, found = decoder.space, Counter()
+    graphrnn = isinstance(decoder, GraphRNNDecoder)
+    N = space.max_nodes
+
+    def new_node(types, edges, state, row, p):
+        if len(types) == N - 1:
+            found[ended(types, edges, space)] += p
+            return
+        state = decoder.cell(row, state)
+        for kind, q in enumerate(decide(decoder.type_head(state).softmax(1)[0])):
+            if kind == space.OUTPUT:
+                found[ended(types, edges, space)] += p * q
+            elif p * q:
+                new_bit((*types, kind), edges, state, state, (), p * q)
+
+    def new_bit(types, edges, state, along, bits, p):
+        if len(bits) == N - 1:
+            row = torch.cat([table[types[-1]], torch.tensor(bits, dtype=table.dtype)])[None] if graphrnn else hears
+            edges = edges | {(u, len(types) - 1) for u in range(len(types) - 1) if bits[u]}
+            return new_node(types, edges, state, row, p)
+        if graphrnn:
+            along = decoder.edge_cell(torch.tensor([[bits[-1] if bits else 0.0]]), along)
+            logit = decoder.edge_head(along)
+        else:
+            logit = decoder.edge_head(along)[:, len(bits) : len(bits) + 1]
+            if len(bits) >= len(types) - 1:  # heard by nobody and part of no graph
+                return new_bit(types, edges, state, along, (*bits, 0.0), p)
+        for bit, q in enumerate(decide(two(logit))):
+            if q:
+                new_bit(types, edges, state, along, (*bits, float(bit)), p * q)
+
+    hears = torch.relu(decoder.start(z))
+    if graphrnn:
+        new_node((space.INPUT,), frozenset(), hears, torch.zeros(1, table.shape[1] + N - 1), 1.0)
+    else:
+        new_node((space.INPUT,), frozenset(), torch.zeros_like(hears), hears, 1.0)
+    return found
+
+
+def two(logit):
+    p = logit.sigmoid()[0, 0]
+    return torch.stack([1 - p, p])
+
+
+def as_drawn(p):
+    return p.tolist()
+
+
+def as_likelier(p):
+    return torch.nn.functional.one_hot(p.argmax(), len(p)).double().tolist()
+
+
+@torch.no_grad()
+def tree(model, z, decide=as_drawn):
+    walk = dag_tree if isinstance(model.decoder, DAGDecoder) else row_tree
+    found = walk(model.decoder, z, model.embedding.table(), decide)
+    return {graph: p for graph, p in found.items() if p}
+
+
+def keys(batch):
+    return [(tuple(ops[:n]), frozenset((u, v) for u in range(n) for v in range(n) if adj[u][v]))
+            for ops, adj, n in zip(batch.ops.tolist(), batch.adj.tolist(), batch.n_nodes.tolist())]
+
+
+def p_value(observed, probability):
+    "Pearson's chi-square test of counts; rare graphs are counted together."
+    n = sum(observed.values())
+    assert observed.keys() <= probability.keys(), "a graph was drawn that cannot be written"
+    cells, rest = [], [0, 0.0]
+    for graph, p in probability.items():
+        if n * p >= 8:
+            cells.append((observed[graph], n * p))
+        else:
+            rest = [rest[0] + observed[graph], rest[1] + n * p]
+    cells += [rest] if rest[1] >= 8 else []
+    return chi2.sf(sum((o - e) ** 2 / e for o, e in cells), len(cells) - 1), len(cells)
+
+
+@each_model
+@pytest.mark.parametrize("seed", [0, 1])
+def test_graphs_are_drawn_as_often_as_the_steps_say(name, seed):
+    model, z = build(name, seed=seed)
+    probability = tree(model, z)
+    assert len(probability) == 79 and sum(probability.values()) == pytest.approx(1, abs=1e-5)
+    drawn = Counter(keys(model.sample(z.expand(40000, -1), torch.Generator().manual_seed(seed))))
+    p, cells = p_value(drawn, probability)
+    assert cells >= 12 and p > 1e-3, f"p = {p:.1e} with {cells} cells"
+
+
+@pytest.mark.parametrize("name", ["dvae", "gcn-emb", "svae", "graphrnn"])
+def test_deeper_graphs_are_drawn_as_often_as_the_steps_say(name):
+    space = SearchSpace("small", ("a",), 3)  # 5 nodes, 3 types: 549 graphs
+    model, z = build(name, space, scale=1.5)
+    probability = tree(model, z)
+    assert len(probability) == 1 + 4 * (1 + 8 * (1 + 16)) and sum(probability.values()) == pytest.approx(1, abs=1e-5)
+    drawn = Counter(keys(model.sample(z.expand(60000, -1), torch.Generator().manual_seed(3))))
+    p, cells = p_value(drawn, probability)
+    assert cells >= 40 and p > 1e-3, f"p = {p:.1e} with {cells} cells"
+
+
+@pytest.mark.parametrize("name", ["dvae", "gcn", "svae", "graphrnn"])
+def test_a_small_error_in_the_steps_would_be_seen(name):
+    model, z = build(name)
+    drawn = Counter(keys(model.sample(z.expand(40000, -1), torch.Generator().manual_seed(0))))
+    with torch.no_grad():
+        model.decoder.edge_head[2].bias += 0.15
+    assert p_value(drawn, tree(model, z))[0] < 1e-6
+
+
+@each_model
+def test_the_likelier_choice_is_taken_when_nothing_is_drawn(name):
+    for seed in range(8):
+        model, z = build(name, seed=seed)
+        ((graph, p),) = tree(model, z, as_likelier).items()
+        assert keys(model.sample(z, stochastic=False)) == [graph] and p == 1
+
+
+@each_model
+def test_rows_are_drawn_independently(name):
+    model, z = build(name)
+    probability = tree(model, z)
+    pair = keys(model.sample(z.expand(20000, -1), torch.Generator().manual_seed(2)))
+    same = sum(a == b for a, b in zip(pair[::2], pair[1::2])) / 10000
+    expected = sum(p * p for p in probability.values())
+    assert abs(same - expected) < 4 * (expected * (1 - expected) / 10000) ** 0.5
+
+
+@each_model
+def test_each_row_of_z_has_its_own_graphs(name):
+    model, _ = build(name)
+    z = torch.randn(3, 3, generator=torch.Generator().manual_seed(5)) * 2
+    drawn = keys(model.decoder.sample(z.repeat(8000, 1), model.embedding.table(), torch.Generator().manual_seed(0), chunk=1000))
+    for i in range(3):
+        assert p_value(Counter(drawn[i::3]), tree(model, z[i : i + 1]))[0] > 1e-3
+
+
+# Scoring
+
+
+def all_graphs(space):
+    "Every graph that unforced decisions can write: it ends at its first output, or is full."
+    graphs = []
+
+    def grow(types, edges):
+        v = len(types)
+        if v > 1 and (types[-1] == space.OUTPUT or v == space.max_nodes):
+            graphs.append((types, edges))
+            return
+        for kind in range(space.n_types):
+            for bits in range(2**v):
+                grow([*types, kind], edges + [(u, v) for u in range(v) if bits >> u & 1])
+
+    grow([space.INPUT], [])
+    N = space.max_nodes
+    ops, adj = torch.zeros(len(graphs), N, dtype=torch.long), torch.zeros(len(graphs), N, N, dtype=torch.bool)
+    for b, (types, edges) in enumerate(graphs):
+        ops[b, : len(types)] = torch.tensor(types)
+        for u, v in edges:
+            adj[b, u, v] = True
+    return DAGBatch(ops, adj, torch.tensor([len(types) for types, _ in graphs]))
+
+
+@each_model
+def test_scores_without_padding_are_a_probability(name):
+    space = SearchSpace("small", ("a",), 2)
+    graphs = check_batch(all_graphs(space), space)
+    assert len(graphs) == 2 + 4 * (4 + 8 * 24)
+    model, z = build(name, space, scale=1.5)
+    with torch.no_grad():
+        log_p = model.decoder.log_prob(z.expand(len(graphs), -1), graphs, model.embedding.table(), padding=False)
+    assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"])
+def test_sampling_and_scoring_agree(name):
+    """Under forced ends a graph is drawn with the probability of its other decisions: that of the graph without its output.
+    (Not GraphRNN's, which also draws and hears bits that no edge can have.)"""
+    model, z = build(name)
+    full = [(graph, p) for graph, p in tree(model, z).items() if len(graph[0]) == SPACE.max_nodes]
+    ops = torch.tensor([graph[0] for graph, _ in full])
+    adj = torch.zeros(len(full), 4, 4, dtype=torch.bool)
+    for b, ((_, edges), _) in enumerate(full):
+        for u, v in edges:
+            adj[b, u, v] = v < 3
+    ops[:, 3] = 0
+    without_end = DAGBatch(ops, adj, torch.full((len(full),), 3))
+    with torch.no_grad():
+        scored = model.decoder.log_prob(z.expand(len(full), -1), without_end, model.embedding.table(), padding=False)
+    assert torch.allclose(scored.exp(), torch.tensor([p for _, p in full]), rtol=1e-4, atol=1e-8)
+
+
+@each_model
+def test_padding_costs_small_graphs_alone(name):
+    space = SearchSpace("small", ("a", "b", "c"), 5)
+    model, _ = build(name, space)
+    small = random_architectures(6, SearchSpace("small", space.operations, 3), torch.Generator().manual_seed(0))
+    full = random_architectures(6, space, torch.Generator().manual_seed(0))
+    z, table = torch.randn(6, 3), model.embedding.table()
+    with torch.no_grad():
+        assert (model.decoder.log_prob(z, small, table) < model.decoder.log_prob(z, small, table, padding=False)).all()
+        gap = model.decoder.log_prob(z, full, table, padding=False) - model.decoder.log_prob(z, full, table)
+    assert (gap == 0).all() if isinstance(model.decoder, DAGDecoder) else (gap > 0).all()
+
+
+# Properties
+
+
+@quick
+@given(st.sampled_from(list(MODELS)), st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 9), st.booleans(), st.booleans())
+def test_sampled_graphs_are_graphs_of_the_space(name, seed, operations, layers, chain, stochastic):
+    space = SearchSpace("drawn", tuple("abcd"[:operations]), layers, chain)
+    model, _ = build(name, space, seed=seed, scale=3.0)
+    z = 2 * torch.randn(50, 3, generator=torch.Generator().manual_seed(seed))
+    batch = check_batch(model.sample(z, torch.Generator().manual_seed(seed), stochastic), space)
+    assert batch.ops.shape == (50, space.max_nodes) and batch.adj.shape == (50, space.max_nodes, space.max_nodes)
+    last = torch.nn.functional.one_hot(batch.n_nodes - 1, space.max_nodes).bool()
+    assert ((batch.ops == space.OUTPUT) == last).all()  # one output, at the end
+    assert (batch.ops[:, 0] == space.INPUT).all() and (batch.ops[~batch.mask] == 0).all()
+    has_successor = batch.adj.any(2)
+    assert (has_successor == (batch.mask & ~last)).all()  # no loose end
+    again = model.sample(z, torch.Generator().manual_seed(seed), stochastic)
+    assert same_graphs(batch, again).all()
+
+
+@each_model
+def test_chunks_and_no_rows_at_all(name):
+    model, _ = build(name)
+    z, table = torch.randn(37, 3), model.embedding.table()
+    whole = model.decoder.sample(z, table, stochastic=False)
+    assert same_graphs(whole, model.decoder.sample(z, table, stochastic=False, chunk=10)).all()
+    assert len(model.sample(z[:0])) == 0 and model.sample(z[:0]).ops.shape[1] == SPACE.max_nodes
+
+
+@pytest.mark.parametrize("kind", [DAGDecoder, SequenceDecoder, GraphRNNDecoder])
+def test_decoders_are_built_alike(kind):
+    decoder = kind(3, SPACE, 5, 4)
+    z, table = torch.randn(7, 4), torch.randn(4, 3)
+    graphs = cat_batches([random_architectures(5, SPACE), random_architectures(2, SearchSpace("s", SPACE.operations, 1))])
+    assert decoder.log_prob(z, graphs, table).shape == decoder.log_prob(z, graphs, table, padding=False).shape == (7,)
+    assert len(decoder.sample(z, table, None, False, 3)) == 7
