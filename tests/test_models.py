@@ -24,9 +24,8 @@ def generator(seed=0):
 
 def mixed_sizes(space, n, seed=0, p=0.4):
     "Graphs of 1 … n_layers layers, padded to the largest."
-    parts = [random_architectures(1, SearchSpace("s", space.operations, 1 + i % space.n_layers, space.chain), generator(seed + i), p)
-             for i in range(n)]
-    return cat_batches(parts)
+    shallower = [SearchSpace("s", space.operations, 1 + i % space.n_layers, space.chain) for i in range(n)]
+    return cat_batches([random_architectures(1, part, generator(seed + i), p) for i, part in enumerate(shallower)])
 
 
 def build(name, space=ENAS, hidden=7, latent=4, seed=0):
@@ -162,7 +161,8 @@ def test_mixed_sizes_are_encoded_and_scored_like_the_plain_version(name, space):
 
 @each_model
 def test_scores_without_padding_are_those_of_the_plain_version(name):
-    model, batch, z = build(name, FREE), mixed_sizes(FREE, 8, seed=5), torch.randn(8, 4, dtype=torch.double, generator=generator())
+    model, batch = build(name, FREE), mixed_sizes(FREE, 8, seed=5)
+    z = torch.randn(8, 4, dtype=torch.double, generator=generator())
     _, _, scores = plainly(model, batch, z, padding=False)
     assert torch.allclose(model.decoder.log_prob(z, batch, model.embedding.table(), padding=False), scores, atol=1e-10)
 
@@ -242,7 +242,8 @@ def test_the_twins_differ_in_the_embedding_alone(name):
     fixed = build_model(base, hidden=7, latent=4).eval()
     fixed.load_state_dict({k: v for k, v in identity.state_dict().items() if k != "embedding.weight"})
     batch = mixed_sizes(ENAS, 6)
-    assert torch.equal(fixed.encode(batch)[0], identity.encode(batch)[0]) and torch.equal(fixed.loss(batch).loss, identity.loss(batch).loss)
+    assert torch.equal(fixed.encode(batch)[0], identity.encode(batch)[0])
+    assert torch.equal(fixed.loss(batch).loss, identity.loss(batch).loss)
 
 
 @each_model
@@ -273,6 +274,19 @@ def test_a_public_checkpoint_of_another_kind_is_named():
         from_public("dvae", state)
     with pytest.raises(OpembedError, match="model 'vae' is unknown"):
         from_public("vae", state)
+
+
+@each_model
+def test_no_tensor_is_made_on_another_device(name):
+    "With `meta` as the default device a tensor that is made without a device cannot meet the model's: it fails loudly."
+    model, batch = build_model(name, hidden=7, latent=4, seed=0), mixed_sizes(ENAS, 8)
+    with torch.device("meta"):
+        model.loss(batch, generator=torch.Generator("cpu").manual_seed(0)).loss.backward()
+        mu = model.eval().encode(batch)[0]
+        model.decoder.log_prob(mu, batch, model.embedding.table(), padding=False).sum().backward()
+        for stochastic in (True, False):
+            written = model.sample(mu.detach(), torch.Generator("cpu").manual_seed(0), stochastic)
+            assert {written.ops.device.type, written.adj.device.type, written.n_nodes.device.type} == {"cpu"}
 
 
 # Compilation
