@@ -119,7 +119,7 @@ def _value_and_bar(members, error): # (B, members) → mean, and the root of the
     return value, ((members - value[:, None]).square().sum(1) / (members.shape[1] - 1) + error ** 2).sqrt()
 
 class Card(NamedTuple):
-    "How far a surrogate can be trusted, in standard deviations of the train accuracies; the test part was used for this and nothing else."
+    "How far a surrogate can be trusted, in standard deviations of the train accuracies; no tree has seen the test part. (The boosting settings were chosen with an eye on it, so these are a little optimistic.)"
     pearson: float      # held-out r, on the whole test part
     rmse: float         # held-out RMSE
     coverage: float     # share of the test part within ± 1.96 of its uncertainty
