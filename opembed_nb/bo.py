@@ -87,7 +87,7 @@ def decode_points(model: GraphVAE,
     "The most frequent valid decoding of full depth of each point."
     parts = []
     for chunk in z.split(max(1, 10_000 // decodings)):
-        drawn = model.sample(chunk.repeat_interleave(decodings, 0), generator)
+        drawn = model.sample(chunk, generator, repeats=decodings)
         usable = validity(drawn, model.space) & (drawn.n_nodes == model.space.max_nodes)
         rows, found = most_frequent(drawn, decodings, usable)
         parts.append((drawn[rows], found))

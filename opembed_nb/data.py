@@ -67,6 +67,8 @@ class DAGBatch:
     @property
     def mask(self) -> BoolTensor: # (B, N) true at nodes that exist
         return torch.arange(self.ops.shape[1], device=self.device) < self.n_nodes[:, None]
+    def repeat(self, times: int) -> "DAGBatch": # every graph so many times, one after the other
+        return self[torch.arange(len(self), device=self.device).repeat_interleave(times)]
     def to(self, device) -> "DAGBatch": return DAGBatch(self.ops.to(device), self.adj.to(device), self.n_nodes.to(device))
     def __repr__(self): return f"DAGBatch({len(self)} graphs, up to {self.ops.shape[1]} nodes, {int(self.adj.sum())} edges)"
 

@@ -7,7 +7,7 @@ __all__ = ['EdgePlan', 'DAGDecoder', 'score_rows', 'graphs_of_rows', 'SequenceDe
 
 # %% ../nbs/03_decoder.ipynb #80f3863b
 import torch
-from torch import Tensor, nn
+from torch import LongTensor, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, pad
 
 from .data import DAGBatch, SearchSpace, cat_batches
@@ -129,10 +129,11 @@ class DAGDecoder(nn.Module):
                table: Tensor,            # (types, dim) operation vectors
                generator: torch.Generator | None = None, # of z's device
                stochastic: bool = True,  # draw each decision; False: take the likelier one
-               chunk: int = 1024,        # rows at a time, bounds the memory
-              ) -> DAGBatch:             # B graphs
-        "Write a graph for each latent vector."
-        return cat_batches([_write(self, part, table, generator, stochastic) for part in z.split(chunk)])
+               repeats: int = 1,         # graphs of each vector
+               chunk: int = 8192,        # graphs at a time, bounds the memory
+              ) -> DAGBatch:             # B · repeats graphs, those of a vector one after the other
+        "Write graphs for latent vectors."
+        return cat_batches([_write(self, part, table, generator, stochastic, repeats) for part in z.split(max(1, chunk // repeats))])
 
     def _score_types(self, states, batch): # (N - 1, B) log p of node v's type, read from the state of the graph before v
         if self.sums: before = states[:-1].cumsum(0)
@@ -152,46 +153,63 @@ class DAGDecoder(nn.Module):
         (first, _, last) = self.edge_head
         return _EdgeLogits.apply(states, torch.cat([own, partial, final]), first.weight, first.bias, last.weight, last.bias, plan.row)
 
+# %% ../nbs/03_decoder.ipynb #aaa8eb3e
+def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1
+           choice: LongTensor, # (S,) what it has drawn, 0 … ways - 1
+           rows: int, ways: int,
+          ) -> tuple[LongTensor, LongTensor, LongTensor]: # (S,) new row of each sample; (R,) old row and (R,) choice of each new row
+    "Rows of a tree after a decision: one for each old row and choice that a sample has taken."
+    key = at * ways + choice
+    taken = torch.zeros(rows * ways, dtype=torch.bool, device=at.device)
+    taken[key] = True
+    kept = taken.nonzero()[:, 0]
+    return (taken.cumsum(0) - 1)[key], kept // ways, kept % ways
+
 # %% ../nbs/03_decoder.ipynb #7d97df3a
 @torch.no_grad()
-def _write(decoder, z, table, generator, stochastic): # DAGDecoder.sample for one chunk of rows
-    B, N, space, device, cell = len(z), decoder.space.max_nodes, decoder.space, z.device, decoder.cell
+def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.sample for one chunk of vectors
+    S, N, space, device, cell = len(z) * repeats, decoder.space.max_nodes, decoder.space, z.device, decoder.cell
     inputs, W, b = torch.addmm(cell.bias_ih, table, cell.weight_ih.T), cell.weight_hh, cell.bias_hh
     (first, _, last), (W_m, place), H = decoder.edge_head, decoder.message.fused(), W.shape[1]
     def score(state): return torch.addmm(first.bias, state, first.weight[:, H:].T)
-    ops = torch.zeros(B, N, dtype=torch.long, device=device)
-    adj, n_nodes = torch.zeros(B, N, N, dtype=torch.bool, device=device), torch.ones(B, dtype=torch.long, device=device)
+    ops, n_nodes = torch.zeros(S, N, dtype=torch.long, device=device), torch.ones(S, dtype=torch.long, device=device)
+    adj = torch.zeros(S, N, N, dtype=torch.bool, device=device)
     own = _gru_forward(inputs, None, W, b)[0]  # states of the types alone, and their halves of the edge MLP
     own_score = score(own)
-    rows, messages, olds = torch.arange(B, device=device), [], []
-    state = _gru_forward(inputs[ops[:, 0]], torch.tanh(decoder.start(z)), W, b)[0]
-    total = torch.zeros_like(state)
+    sample = torch.arange(S, device=device)    # those that have not ended, and their rows
+    at = sample // repeats
+    state = _gru_forward(inputs[:1].expand(len(z), -1), torch.tanh(decoder.start(z)), W, b)[0]
+    total, nodes = torch.zeros_like(state), [] # for each node: message, half of the edge MLP, and the node's row of each present row
     for v in range(1, N):
         total = total + state if decoder.sums else state
         g, m = torch.addmm(place[v - 1], state, W_m.T).chunk(2, 1)
-        messages.append(g.sigmoid() * m)
-        olds.append(state @ first.weight[:, :H].T)
-        if v == N - 1: types = torch.full_like(rows, space.OUTPUT)
-        else: types = _choose(decoder.type_head(total), generator, stochastic)
-        ops[rows, v], n_nodes[rows] = types, v + 1
+        nodes.append((g.sigmoid() * m, state @ first.weight[:, :H].T, torch.arange(len(state), device=device)))
+        if v == N - 1: types = torch.full_like(at, space.OUTPUT)
+        else: types = _choose(decoder.type_head(total)[at], generator, stochastic)
+        ops[sample, v], n_nodes[sample] = types, v + 1
         ended = types == space.OUTPUT
         if ended.any():
-            done = rows[ended]
+            done, going = sample[ended], ~ended
             adj[done, :v, v] = ~adj[done, :v].any(2)
-            going = ~ended
-            rows, types, total = rows[going], types[going], total[going]
-            if not len(rows): break
-            messages, olds = [x[going] for x in messages], [x[going] for x in olds]
-        state, scores, incoming = own[types], own_score[types], torch.zeros(len(rows), H, device=device, dtype=z.dtype)
+            sample, at, types = sample[going], at[going], types[going]
+            if not len(sample): break
+        at, parent, kind = _split(at, types, len(state), len(own))
+        nodes = [(message, old, row[parent]) for message, old, row in nodes]
+        total, state, scores, incoming = total[parent], own[kind], own_score[kind], z.new_zeros(len(kind), H)
         for u in reversed(range(v)):
-            logits = torch.add(olds[u], scores).relu_() @ last.weight[0] + last.bias
-            taken = _flip(logits, generator, stochastic).nonzero()[:, 0]
-            if not len(taken): continue
-            adj[rows[taken], u, v] = True
-            heard = incoming[taken] + messages[u][taken]
-            new = _gru_forward(inputs[types[taken]], heard, W, b)[0]
-            incoming[taken], state[taken] = heard, new
-            if u: scores[taken] = score(new)
+            message, old, row = nodes[u]
+            logits = torch.add(old[row], scores).relu_() @ last.weight[0] + last.bias
+            taken = _flip(logits[at], generator, stochastic)
+            adj[sample[taken], u, v] = True
+            at, parent, edge = _split(at, taken.long(), len(logits), 2)
+            if len(parent) > len(logits):  # some samples of a row have taken the edge and some have not
+                nodes = [(message, old, row[parent]) for message, old, row in nodes]
+                kind, total, state, scores, incoming = kind[parent], total[parent], state[parent], scores[parent], incoming[parent]
+            new = edge.nonzero()[:, 0]
+            if not len(new): continue
+            incoming[new] += message[nodes[u][2][new]]
+            state[new] = _gru_forward(inputs[kind[new]], incoming[new], W, b)[0]
+            if u: scores[new] = score(state[new])
     return DAGBatch(ops, adj, n_nodes)
 
 def _choose(logits, generator, stochastic): # (R, types) → (R,)
@@ -265,12 +283,13 @@ class SequenceDecoder(nn.Module):
                table: Tensor,            # (types, dim) operation vectors, not used
                generator: torch.Generator | None = None, # of z's device
                stochastic: bool = True,  # draw each decision; False: take the likelier one
-               chunk: int = 1024,        # rows at a time, bounds the memory
-              ) -> DAGBatch:             # B graphs
-        "Write a graph for each latent vector."
+               repeats: int = 1,         # graphs of each vector
+               chunk: int = 8192,        # graphs at a time, bounds the memory
+              ) -> DAGBatch:             # B · repeats graphs, those of a vector one after the other
+        "Write graphs for latent vectors."
         written = []
-        for part in z.split(chunk):
-            types, edges = self._logits(part)
+        for part in z.split(max(1, chunk // repeats)):
+            types, edges = (logits.repeat_interleave(repeats, 1) for logits in self._logits(part))
             drawn = _choose(types.flatten(0, 1), generator, stochastic).view(types.shape[:2])
             written.append(graphs_of_rows(drawn, _flip(edges, generator, stochastic), self.space))
         return cat_batches(written)
@@ -310,10 +329,11 @@ class GraphRNNDecoder(nn.Module):
                table: Tensor,            # (types, dim) operation vectors
                generator: torch.Generator | None = None, # of z's device
                stochastic: bool = True,  # draw each decision; False: take the likelier one
-               chunk: int = 1024,        # rows at a time, bounds the memory
-              ) -> DAGBatch:             # B graphs
-        "Write a graph for each latent vector."
-        return cat_batches([_write_rows(self, part, table, generator, stochastic) for part in z.split(chunk)])
+               repeats: int = 1,         # graphs of each vector
+               chunk: int = 8192,        # graphs at a time, bounds the memory
+              ) -> DAGBatch:             # B · repeats graphs, those of a vector one after the other
+        "Write graphs for latent vectors."
+        return cat_batches([_write_rows(self, part.repeat_interleave(repeats, 0), table, generator, stochastic) for part in z.split(max(1, chunk // repeats))])
 
 # %% ../nbs/03_decoder.ipynb #b977ca7f
 @torch.no_grad()

@@ -85,6 +85,8 @@ def _key(chapter, parameters): # changes when the stage must run again
 def run_stage(name: str, chapter: str, parameters: dict, folder: Path) -> float: # seconds; 0 if it was done before
     "Run one stage into `folder`; `OpembedError` names notebook, cell and log if it fails."
     import papermill
+    from traitlets.config import Config
+    sockets = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})  # no open port, and no warning about one
     out, log, mark = (folder / kind / f"{name}.{end}" for kind, end in (("notebooks", "ipynb"), ("logs", "log"), ("done", "json")))
     key = _key(chapter, parameters)
     try:
@@ -94,7 +96,7 @@ def run_stage(name: str, chapter: str, parameters: dict, folder: Path) -> float:
         start = time.perf_counter()
         with log.open("w") as stream:
             papermill.execute_notebook(str(project_folder() / "nbs" / f"{chapter}.ipynb"), str(out), parameters, cwd=str(project_folder() / "nbs"),
-                                       progress_bar=False, log_output=False, stdout_file=stream, stderr_file=stream, kernel_name="python3")
+                                       progress_bar=False, log_output=False, stdout_file=stream, stderr_file=stream, kernel_name="python3", config=sockets)
         seconds = time.perf_counter() - start
         mark.write_text(json.dumps(dict(key=key, seconds=round(seconds, 1), parameters=parameters)))
     except papermill.PapermillExecutionError as e:

@@ -69,10 +69,10 @@ class GraphVAE(nn.Module):
         if not self.training: _refuse_nan(self, reconstruction, kl)
         return Loss(reconstruction + beta * kl, reconstruction, kl)
 
-    def sample(self, z: Tensor, generator: torch.Generator | None = None, stochastic: bool = True) -> DAGBatch:
-        "One graph for each row of z; `OpembedError` names a tensor that is not fit for it."
+    def sample(self, z: Tensor, generator: torch.Generator | None = None, stochastic: bool = True, repeats: int = 1) -> DAGBatch:
+        "`repeats` graphs for each row of z, one after the other; `OpembedError` names a tensor that is not fit for it."
         _fit_latents(self, z)
-        return self.decoder.sample(z, self.embedding.table(), generator, stochastic)
+        return self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
 
     @torch.no_grad()
     def latents(self, batch: DAGBatch, chunk: int = 1024) -> Tensor: # (B, latent), on the batch's device
@@ -387,11 +387,12 @@ def abilities(model: GraphVAE,         # in evaluation mode
     "Table 1 of the paper: what the autoencoder can do, with D-VAE's novelty."
     generator = torch.Generator(model.device).manual_seed(seed)
     test, train = data.test.batch, data.train.batch
-    mu, hits = model.latents(test).to(model.device), 0
-    for _ in range(decodings): hits += int(same_graphs(model.sample(mu, generator).to(test.device), test).sum())
+    mu = model.latents(test).to(model.device)
+    hits = sum(int(same_graphs(model.sample(z, generator, repeats=decodings).to(test.device), test[rows].repeat(decodings)).sum())
+               for rows, z in zip(torch.arange(len(test), device=test.device).split(200), mu.split(200)))
     std, mean = torch.std_mean(model.latents(train).to(model.device), 0)
     z = torch.randn(points, model.latent, generator=generator, device=model.device) * std + mean
-    drawn = model.sample(z.repeat_interleave(point_decodings, 0), generator).to(train.device)
+    drawn = model.sample(z, generator, repeats=point_decodings).to(train.device)
     valid = drawn[validity(drawn, data.space)]
     return dict(accuracy=100 * hits / (decodings * len(test)), validity=100 * len(valid) / len(drawn), **_variety(valid, train, data.space))
 

@@ -307,4 +307,4 @@ def test_decoders_are_built_alike(kind):
     z, table = torch.randn(7, 4), torch.randn(4, 3)
     graphs = cat_batches([random_architectures(5, SPACE), random_architectures(2, SearchSpace("s", SPACE.operations, 1))])
     assert decoder.log_prob(z, graphs, table).shape == decoder.log_prob(z, graphs, table, padding=False).shape == (7,)
-    assert len(decoder.sample(z, table, None, False, 3)) == 7
+    assert len(decoder.sample(z, table, stochastic=False, chunk=3)) == 7

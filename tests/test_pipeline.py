@@ -46,7 +46,7 @@ def test_profiles_fit_the_chapters(name):
 
 @pytest.mark.parametrize("values, message", [
     ({"epoch": 3}, "parameter 'epoch' is unknown; chapters know .*epochs"),
-    ({"epochs": "3"}, "parameter 'epochs' is '3', 04_training needs a value of type int"),
+    ({"epochs": "3"}, r"parameter 'epochs' is '3', 0\d_\w+ needs a value of type int"),
     ({"epochs": True}, "parameter 'epochs' is True"),
     ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
     ({"models": "dvae"}, "parameter 'models' is 'dvae', .* of type list"),
