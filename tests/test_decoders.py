@@ -196,6 +196,18 @@ def test_rows_are_drawn_independently(name):
 
 
 @each_model
+def test_graphs_that_share_states_are_drawn_as_often_and_independently(name):
+    model, _ = build(name)
+    z = torch.randn(3, 3, generator=torch.Generator().manual_seed(6)) * 2
+    drawn = keys(model.sample(z, torch.Generator().manual_seed(1), repeats=12000))
+    for i in range(3):
+        mine, probability = drawn[12000 * i : 12000 * (i + 1)], tree(model, z[i : i + 1])
+        assert p_value(Counter(mine), probability)[0] > 1e-3
+        same, expected = sum(a == b for a, b in zip(mine[::2], mine[1::2])) / 6000, sum(p * p for p in probability.values())
+        assert abs(same - expected) < 4 * (expected * (1 - expected) / 6000) ** 0.5
+
+
+@each_model
 def test_each_row_of_z_has_its_own_graphs(name):
     model, _ = build(name)
     z = torch.randn(3, 3, generator=torch.Generator().manual_seed(5)) * 2

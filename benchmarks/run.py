@@ -1,0 +1,263 @@
+"""Speed of every model: graphs per second in training, encoding and stochastic decoding, as ratios measured in one run.
+
+    python benchmarks/run.py [--public PATH] [--models dvae dvae-emb …] [--seconds 5]
+
+Each figure stands beside the floating-point operations that the model must do, and the share of this machine's own
+float32 matrix rate that it reaches. With a clone of the public D-VAE repository the same work is timed there too, in
+turns with ours. Results go to results/benchmarks/.
+"""
+import argparse
+import importlib.util
+import json
+import platform
+import resource
+import sys
+import time
+import types
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+HIDDEN, LATENT = 501, 56
+PUBLIC = {"dvae": "DVAE", "gcn": "DVAE_GCN", "svae": "SVAE", "graphrnn": "SVAE_GraphRNN"}
+
+
+def rate(work, seconds):
+    "Units of work per second: `work()` does some and says how many."
+    work()
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        done += work()
+    return done / (time.perf_counter() - start)
+
+
+def matrix_rate(seconds):
+    "float32 multiply-adds of this machine, in GFLOP/s, at the shapes of the models: rows × 501 × 1503."
+    found = {}
+    for rows in (32, 256, 2048):
+        x, w, out = torch.randn(rows, HIDDEN), torch.randn(HIDDEN, 3 * HIDDEN), torch.empty(rows, 3 * HIDDEN)
+
+        def product(x=x, w=w, out=out):
+            for _ in range(10):
+                torch.mm(x, w, out=out)
+            return 10 * 2 * x.shape[0] * w.numel()
+
+        found[rows] = rate(product, seconds) / 1e9
+    return found
+
+
+def multiply_adds(name, batch):
+    """Multiply-adds of matrix products for one average graph, per component, in the forward pass.
+
+    Counted in the open: H is the state's width, N the nodes, E the edges. A product that the architecture does not
+    need (a message that nobody hears, a state that a table holds) is not counted.
+    """
+    H, N, E = HIDDEN, batch.ops.shape[1], float(batch.adj.sum() / len(batch))
+    gru, message = 3 * H * H, 2 * H * H
+    low = float((batch.adj & (batch.adj.cumsum(1) == 1) & (torch.arange(N)[:, None] > 0)).sum() / len(batch))
+    partial = E - (N - 1)  # states between a node's first and last edge
+    parts = {}
+    if name.startswith("dvae"):
+        parts["encoder sweeps"] = 2 * (N - 1) * (gru + message)
+        parts["encoder heads"] = 2 * H * H + 2 * H * LATENT
+    elif name.startswith("gcn"):
+        parts["encoder levels"] = 2 * N * H * H
+    else:
+        parts["encoder GRU"] = (N - 2) * gru
+    if name.startswith(("dvae", "gcn")):
+        parts["decoder sweep"] = N * gru + (N - 1) * message
+        parts["partial states"] = partial * gru
+        parts["edge MLP"] = 4 * H * H * (N - 1 + partial + low) + 4 * H * N * (N - 1) / 2
+        parts["type MLP"] = (N - 1) * (2 * H * H + 2 * H * 8)
+    else:
+        parts["decoder GRU"] = (N - 1) * gru + (gru if name.startswith("svae") else 0)
+        parts["heads"] = (N - 1) * H * H
+        if name.startswith("svae"):
+            parts["edge head"] = (N - 1) * H * (H + N - 1)
+        else:
+            parts["edge GRU and head"] = (N - 1) ** 2 * (gru + H * H)
+    return parts
+
+
+def ours(name, data, seconds):
+    "Closures for each kind of work on our model."
+    from opembed_nb.training import build_model
+
+    model = build_model(name, hidden=HIDDEN, latent=LATENT, seed=0)
+    adam = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
+    train = data.train.batch
+    at = {}
+
+    def training(size):
+        def step():
+            start = at[size] = (at.get(size, -size) + size) % (len(train) - size)
+            model.train()
+            adam.zero_grad()
+            model.loss(train[slice(start, start + size)]).loss.backward()
+            adam.step()
+            return size
+
+        return step
+
+    def encoding():
+        model.eval()
+        model.latents(train[slice(0, 4096)])
+        return 4096
+
+    def decoding(repeats):
+        z = 0.5 * torch.randn(1000 // repeats, LATENT, generator=torch.Generator().manual_seed(0))
+
+        def draw():
+            model.eval()
+            model.sample(z, repeats=repeats)
+            return 1000
+
+        return draw
+
+    works = {f"training, batch {size}": training(size) for size in (32, 64, 256)}
+    return works | {"encoding": encoding, "decoding": decoding(1), "decoding, 10 of each vector": decoding(10)}
+
+
+def public(name, path, data):
+    "The same work with the public code's classes, or nothing if it has no such model."
+    if name.removesuffix("-emb") not in PUBLIC:
+        return {}
+    from opembed_nb.data import to_igraph
+
+    sys.modules.setdefault("pygraphviz", types.ModuleType("pygraphviz"))  # imported there for drawing only
+    sys.path.insert(0, str(path))
+    spec = importlib.util.spec_from_file_location("public_models", Path(path, "models.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    kwargs = dict(bidirectional=True) if name.startswith("dvae") else {}
+    model = getattr(module, PUBLIC[name.removesuffix("-emb")])(8, 8, 0, 1, hs=HIDDEN, nz=LATENT, **kwargs)
+    adam = torch.optim.Adam(model.parameters(), 1e-4)
+    batch = data.train.batch[slice(0, 256)]
+    if name.startswith(("svae", "graphrnn")):
+        rows = torch.cat([torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float(), batch.adj[:, :-1, 1:].transpose(1, 2).float()], 2)
+        graphs = [rows[i : i + 1] for i in range(len(batch))]
+    else:
+        graphs = to_igraph(batch)
+
+    def collate(some):
+        return model._collate_fn(some)
+
+    def training():
+        model.train()
+        adam.zero_grad()
+        mu, logvar = model.encode(collate(graphs[:32]))
+        model.loss(mu, logvar, collate(graphs[:32]))[0].backward()
+        adam.step()
+        return 32
+
+    def encoding():
+        model.eval()
+        with torch.no_grad():
+            model.encode(collate(graphs))
+        return len(graphs)
+
+    def decoding():
+        model.eval()
+        with torch.no_grad():
+            model.decode(0.5 * torch.randn(256, LATENT))
+        return 256
+
+    return {"training, batch 32": training, "encoding": encoding, "decoding": decoding}
+
+
+def measure(names, data, seconds, path):
+    rows = []
+    for name in names:
+        counted = multiply_adds(name, data.train.batch)
+        flops = 2 * sum(counted.values())
+        theirs = public(name, path, data) if path else {}
+        for kind, work in ours(name, data, seconds).items():
+            base = "training, batch 32" if kind.startswith("training") else kind.split(",")[0]
+            before = rate(theirs[base], seconds) if base in theirs else None
+            speed = rate(work, seconds)
+            need = 3 * flops if kind.startswith("training") else None
+            rows.append(dict(model=name, work=kind, ours=round(speed, 1), public=before and round(before, 1), public_work=base,
+                             ratio=before and round(speed / before, 2), gflops=need and round(speed * need / 1e9, 1)))
+            print(f"{name:13} {kind:28} {speed:9.0f}/s" + (f"  public {before:7.0f}/s  ratio {speed / before:6.1f}" if before else ""), flush=True)
+        rows[-1]["multiply_adds"] = {k: round(v / 1e6, 3) for k, v in counted.items()}
+    return rows
+
+
+def depth_figure(folder, seconds):
+    "Cost against depth: 6 to 24 layers, D-VAE-EMB at a smaller width."
+    import matplotlib.pyplot as plt
+
+    from opembed_nb.data import ENAS, SearchSpace, random_architectures
+    from opembed_nb.training import build_model
+
+    found = {}
+    for layers in (6, 9, 12, 18, 24):
+        space = SearchSpace("enas", ENAS.operations, layers)
+        model = build_model("dvae-emb", space, hidden=128, seed=0)
+        batch = random_architectures(64, space, torch.Generator().manual_seed(0), 0.3)
+
+        def step(model=model, batch=batch):
+            model.zero_grad()
+            model.loss(batch).loss.backward()
+            return len(batch)
+
+        found[layers + 2] = 1000 / rate(step, seconds)
+    fig, ax = plt.subplots(figsize=(5, 3), facecolor="white", layout="constrained")
+    nodes = torch.tensor(list(found))
+    ax.loglog(nodes, list(found.values()), "o-", color="#0072b2", label="measured")
+    ax.loglog(nodes, found[8] * (nodes / 8.0) ** 2, "--", color="#999999", label="quadratic")
+    ax.set(xlabel="nodes", ylabel="ms per graph, training", xticks=nodes.tolist(), xticklabels=nodes.tolist())
+    ax.minorticks_off()
+    ax.legend()
+    fig.savefig(folder / "depth.png", dpi=110)
+    return {str(k): round(v, 3) for k, v in found.items()}
+
+
+def write(folder, record):
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speed.json").write_text(json.dumps(record, indent=1) + "\n")
+    lines = ["| model | work | ours, graphs/s | public, graphs/s | ratio | share of the machine's matrix rate |", "|---|---|---:|---:|---:|---:|"]
+    for r in record["rows"]:
+        size = 256 if "256" in r["work"] else 32
+        share = f"{r['gflops'] / record['matrix_rate'][str(size)]:.0%}" if r["gflops"] else "–"
+        before, ratio = (f"{r['public']:,.0f}", f"{r['ratio']:.1f}") if r["public"] else ("–", "–")
+        lines.append(f"| {r['model']} | {r['work']} | {r['ours']:,.0f} | {before} | {ratio} | {share} |")
+    (folder / "speed.md").write_text("\n".join(lines) + "\n")
+    names, kinds = list(dict.fromkeys(r["model"] for r in record["rows"])), list(dict.fromkeys(r["work"] for r in record["rows"]))
+    fig, ax = plt.subplots(figsize=(8, 3.4), facecolor="white", layout="constrained")
+    for i, kind in enumerate(kinds):
+        values = [r["ours"] for r in record["rows"] if r["work"] == kind]
+        ax.bar([k + i * 0.13 for k in range(len(values))], values, 0.12, label=kind)
+    ax.set_yscale("log")
+    ax.set(ylabel="graphs per second", xticks=[k + 0.32 for k in range(len(names))], xticklabels=names)
+    ax.legend(fontsize=7, ncols=2)
+    fig.savefig(folder / "speed.png", dpi=110)
+
+
+def main():
+    from opembed_nb.data import load_dataset
+    from opembed_nb.training import MODELS, provenance
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--public", type=Path, help="a checkout of the public D-VAE repository, for ratios")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--seconds", type=float, default=5, help="for each figure")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    data, folder = load_dataset(), ROOT / "results" / "benchmarks"
+    record = dict(provenance=provenance(), processor=platform.processor() or platform.machine(),
+                  matrix_rate={str(k): round(v, 1) for k, v in matrix_rate(min(args.seconds, 2)).items()})
+    print("float32 matrix rate, GFLOP/s by rows:", record["matrix_rate"], flush=True)
+    record["rows"] = measure(args.models, data, args.seconds, args.public)
+    record["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    folder.mkdir(parents=True, exist_ok=True)
+    record["ms_per_graph_by_nodes"] = depth_figure(folder, min(args.seconds, 2))
+    write(folder, record)
+    print((folder / "speed.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
