@@ -75,7 +75,7 @@ class GraphVAE(nn.Module):
         return self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
 
     @torch.no_grad()
-    def latents(self, batch: DAGBatch, chunk: int = 1024) -> Tensor: # (B, latent), on the batch's device
+    def latents(self, batch: DAGBatch, chunk: int = 4096) -> Tensor: # (B, latent), on the batch's device
         "The means μ of many architectures."
         return torch.cat([self.encode(batch[slice(i, i + chunk)].to(self.device))[0] for i in range(0, len(batch), chunk)]).to(batch.device)
 
