@@ -6,6 +6,7 @@ Each figure stands beside the floating-point operations that the model must do, 
 float32 matrix rate that it reaches. With a clone of the public D-VAE repository the same work is timed there too, in
 turns with ours. Results go to results/benchmarks/.
 """
+
 import argparse
 import importlib.util
 import json
@@ -135,7 +136,9 @@ def public(name, path, data):
     adam = torch.optim.Adam(model.parameters(), 1e-4)
     batch = data.train.batch[slice(0, 256)]
     if name.startswith(("svae", "graphrnn")):
-        rows = torch.cat([torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float(), batch.adj[:, :-1, 1:].transpose(1, 2).float()], 2)
+        rows = torch.cat(
+            [torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float(), batch.adj[:, :-1, 1:].transpose(1, 2).float()], 2
+        )
         graphs = [rows[i : i + 1] for i in range(len(batch))]
     else:
         graphs = to_igraph(batch)
@@ -177,9 +180,22 @@ def measure(names, data, seconds, path):
             before = rate(theirs[base], seconds) if base in theirs else None
             speed = rate(work, seconds)
             need = 3 * flops if kind.startswith("training") else None
-            rows.append(dict(model=name, work=kind, ours=round(speed, 1), public=before and round(before, 1), public_work=base,
-                             ratio=before and round(speed / before, 2), gflops=need and round(speed * need / 1e9, 1)))
-            print(f"{name:13} {kind:28} {speed:9.0f}/s" + (f"  public {before:7.0f}/s  ratio {speed / before:6.1f}" if before else ""), flush=True)
+            rows.append(
+                dict(
+                    model=name,
+                    work=kind,
+                    ours=round(speed, 1),
+                    public=before and round(before, 1),
+                    public_work=base,
+                    ratio=before and round(speed / before, 2),
+                    gflops=need and round(speed * need / 1e9, 1),
+                )
+            )
+            print(
+                f"{name:13} {kind:28} {speed:9.0f}/s"
+                + (f"  public {before:7.0f}/s  ratio {speed / before:6.1f}" if before else ""),
+                flush=True,
+            )
         rows[-1]["multiply_adds"] = {k: round(v / 1e6, 3) for k, v in counted.items()}
     return rows
 
@@ -219,14 +235,20 @@ def write(folder, record):
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "speed.json").write_text(json.dumps(record, indent=1) + "\n")
-    lines = ["| model | work | ours, graphs/s | public, graphs/s | ratio | share of the machine's matrix rate |", "|---|---|---:|---:|---:|---:|"]
+    lines = [
+        "| model | work | ours, graphs/s | public, graphs/s | ratio | share of the machine's matrix rate |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for r in record["rows"]:
         size = 256 if "256" in r["work"] else 32
         share = f"{r['gflops'] / record['matrix_rate'][str(size)]:.0%}" if r["gflops"] else "–"
         before, ratio = (f"{r['public']:,.0f}", f"{r['ratio']:.1f}") if r["public"] else ("–", "–")
         lines.append(f"| {r['model']} | {r['work']} | {r['ours']:,.0f} | {before} | {ratio} | {share} |")
     (folder / "speed.md").write_text("\n".join(lines) + "\n")
-    names, kinds = list(dict.fromkeys(r["model"] for r in record["rows"])), list(dict.fromkeys(r["work"] for r in record["rows"]))
+    names, kinds = (
+        list(dict.fromkeys(r["model"] for r in record["rows"])),
+        list(dict.fromkeys(r["work"] for r in record["rows"])),
+    )
     fig, ax = plt.subplots(figsize=(8, 3.4), facecolor="white", layout="constrained")
     for i, kind in enumerate(kinds):
         values = [r["ours"] for r in record["rows"] if r["work"] == kind]
@@ -248,8 +270,11 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(0)
     data, folder = load_dataset(), ROOT / "results" / "benchmarks"
-    record = dict(provenance=provenance(), processor=platform.processor() or platform.machine(),
-                  matrix_rate={str(k): round(v, 1) for k, v in matrix_rate(min(args.seconds, 2)).items()})
+    record = dict(
+        provenance=provenance(),
+        processor=platform.processor() or platform.machine(),
+        matrix_rate={str(k): round(v, 1) for k, v in matrix_rate(min(args.seconds, 2)).items()},
+    )
     print("float32 matrix rate, GFLOP/s by rows:", record["matrix_rate"], flush=True)
     record["rows"] = measure(args.models, data, args.seconds, args.public)
     record["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -8,7 +8,6 @@ __all__ = ['PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'p
 
 # %% ../nbs/07_bo.ipynb #645bdf28
 import math
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from scipy.optimize import minimize
 from torch import BoolTensor, LongTensor, Tensor
 
-from .data import ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, to_flat, validity
+from .data import ArchDataset, DAGBatch, OpembedError, cat_batches, codes, to_flat, validity
 from .oracle import Oracle
 from .sgp import SparseGP
 from .training import GraphVAE

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from .data import SOURCES, OpembedError
 from .sgp import PAPER_TABLE_2, mean_std
-from .training import MODELS, PAPER_TABLE_1, best_profile, project_folder, read_records
+from .training import MODELS, PAPER_TABLE_1, project_folder, read_records
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
 CHAPTERS = ("00_data", "01_embeddings", "02_encoders", "03_decoder", "04_training", "05_sgp", "06_oracle", "07_bo",

@@ -1,8 +1,18 @@
 "Search: what a point stands for, what the ledger refuses, and that searching beats drawing where it can."
+
 import pytest
 import torch
 
-from opembed_nb.bo import Evaluation, Ledger, bayes_opt, decode_points, expected_improvement, most_frequent, propose, random_search
+from opembed_nb.bo import (
+    Evaluation,
+    Ledger,
+    bayes_opt,
+    decode_points,
+    expected_improvement,
+    most_frequent,
+    propose,
+    random_search,
+)
 from opembed_nb.data import ENAS, ArchDataset, OpembedError, cat_batches, codes, from_flat, random_architectures, validity
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model

@@ -14,9 +14,9 @@ from opembed_nb.latent import (
     interpolate,
     latent_figure,
     nearest,
+    plain_vectors,
     plot_operations,
     project,
-    plain_vectors,
     smoothness,
 )
 

@@ -1,4 +1,5 @@
 "The runner: strict parameters, stages that are skipped or named when they fail, the scoreboard, the command line."
+
 import json
 import shutil
 from pathlib import Path
@@ -29,7 +30,10 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "CHAPTERS", ("00_toy",))
 
     def write(code):
-        cells = [nbformat.v4.new_code_cell("n: int = 1  # how many", id="a", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(code, id="b")]
+        cells = [
+            nbformat.v4.new_code_cell("n: int = 1  # how many", id="a", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(code, id="b"),
+        ]
         meta = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=meta), tmp_path / "nbs" / "00_toy.ipynb")
 
@@ -44,19 +48,25 @@ def test_profiles_fit_the_chapters(name):
     assert dict(epochs=load_profile(name)["epochs"]).items() <= next(p for _, c, p in plan if c == "04_training").items()
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"epoch": 3}, "parameter 'epoch' is unknown; chapters know .*epochs"),
-    ({"epochs": "3"}, r"parameter 'epochs' is '3', 0\d_\w+ needs a value of type int"),
-    ({"epochs": True}, "parameter 'epochs' is True"),
-    ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
-    ({"models": "dvae"}, "parameter 'models' is 'dvae', .* of type list"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"epoch": 3}, "parameter 'epoch' is unknown; chapters know .*epochs"),
+        ({"epochs": "3"}, r"parameter 'epochs' is '3', 0\d_\w+ needs a value of type int"),
+        ({"epochs": True}, "parameter 'epochs' is True"),
+        ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
+        ({"models": "dvae"}, "parameter 'models' is 'dvae', .* of type list"),
+    ],
+)
 def test_a_wrong_parameter_is_refused_before_anything_runs(values, message):
     with pytest.raises(OpembedError, match=message):
         check_parameters(values)
 
 
-@pytest.mark.parametrize("values, message", [({"models": ["dvae", "gnn"]}, "model 'gnn' is unknown"), ({"dataset": "imagenet"}, "dataset 'imagenet' is unknown")])
+@pytest.mark.parametrize(
+    "values, message",
+    [({"models": ["dvae", "gnn"]}, "model 'gnn' is unknown"), ({"dataset": "imagenet"}, "dataset 'imagenet' is unknown")],
+)
 def test_an_unknown_model_or_dataset(values, message):
     with pytest.raises(OpembedError, match=message):
         stages(values)
@@ -80,7 +90,9 @@ def test_a_stage_is_done_once(toy, tmp_path):
 
 def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path):
     toy("raise RuntimeError('no luck')")
-    with pytest.raises(OpembedError, match=r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\).*00_toy\.ipynb.*00_toy\.log") as error:
+    with pytest.raises(
+        OpembedError, match=r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\).*00_toy\.ipynb.*00_toy\.log"
+    ) as error:
         run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
     assert "\n" not in str(error.value)
     toy("print('fine')")
@@ -96,10 +108,18 @@ def test_a_run_folder_that_cannot_be_written(toy, tmp_path):
 
 def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     assert "No records" in scoreboard(tmp_path, "quick")
-    save_record(tmp_path / "quick" / "enas-cifar10" / "dvae-emb" / "seed-0", "prediction",
-                dict(rmse=[0.5, 0.7], pearson=[0.8, 0.8], kendall=[0.6, 0.6], coverage=[0.9, 0.9]), 1)
+    save_record(
+        tmp_path / "quick" / "enas-cifar10" / "dvae-emb" / "seed-0",
+        "prediction",
+        dict(rmse=[0.5, 0.7], pearson=[0.8, 0.8], kendall=[0.6, 0.6], coverage=[0.9, 0.9]),
+        1,
+    )
     table = scoreboard(tmp_path, "quick")
-    assert "| RMSE | 0.371 ± 0.003 | 0.600 ± 0.141 |" in table and "| accuracy (%) | 99.99 | – |" in table and "D-VAE (" not in table
+    assert (
+        "| RMSE | 0.371 ± 0.003 | 0.600 ± 0.141 |" in table
+        and "| accuracy (%) | 99.99 | – |" in table
+        and "D-VAE (" not in table
+    )
 
 
 def test_digest_copies_records_alone(tmp_path, monkeypatch):

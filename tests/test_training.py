@@ -1,4 +1,5 @@
 "Training: exact resume, snapshots, refusals, nothing half-written; and that no tensor is made on another device."
+
 import json
 import os
 import signal
@@ -64,7 +65,9 @@ def test_rounds_keep_the_table_and_nothing_else(graphs):
     first = fit("dvae-emb", graphs, CONFIG, **SMALL)
     second = fit_rounds("dvae-emb", graphs, replace(CONFIG, training_rounds=2), stop_after=3 + 0, **SMALL)
     assert torch.equal(weights(first), weights(second))
-    trainer = training._Trainer(build_model("dvae-emb", hidden=12, latent=6, seed=1000), CONFIG, 2, first.model.embedding.table())
+    trainer = training._Trainer(
+        build_model("dvae-emb", hidden=12, latent=6, seed=1000), CONFIG, 2, first.model.embedding.table()
+    )
     assert torch.equal(trainer.model.embedding.table(), first.model.embedding.table())
     assert not torch.equal(trainer.model.encoder.mu.weight, first.model.encoder.mu.weight)
 
@@ -84,8 +87,14 @@ def test_the_step_size_falls_when_the_loss_does_not(graphs):
 
 def test_snapshots_are_kept(graphs, tmp_path):
     run = fit("dvae-emb", graphs, CONFIG, folder=tmp_path, snapshots=(1, 3), **SMALL)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "epoch-1.safetensors", "epoch-3.safetensors"]
-    last = training.load_weights(build_model("dvae-emb", hidden=12, latent=6), load_tensors(tmp_path / "epoch-3.safetensors")[0])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint.safetensors",
+        "epoch-1.safetensors",
+        "epoch-3.safetensors",
+    ]
+    last = training.load_weights(
+        build_model("dvae-emb", hidden=12, latent=6), load_tensors(tmp_path / "epoch-3.safetensors")[0]
+    )
     assert torch.equal(last.embedding.table(), run.model.embedding.table())
 
 
@@ -133,13 +142,16 @@ def test_a_loss_that_is_no_number_is_named(graphs):
         fit("dvae", graphs, replace(CONFIG, lr=1e18, epochs=30), **SMALL)
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(name="gnn"), "model 'gnn' is unknown"),
-    (dict(drop="fc1.weight"), "'fc1.weight' is missing"),
-    (dict(drop="fc2.weight"), "'encoder.logvar.weight' does not fit"),
-    (dict(add="nonsense.weight"), "'nonsense.weight' belongs to no model"),
-    (dict(name="dvae"), "does not fit"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(name="gnn"), "model 'gnn' is unknown"),
+        (dict(drop="fc1.weight"), "'fc1.weight' is missing"),
+        (dict(drop="fc2.weight"), "'encoder.logvar.weight' does not fit"),
+        (dict(add="nonsense.weight"), "'nonsense.weight' belongs to no model"),
+        (dict(name="dvae"), "does not fit"),
+    ],
+)
 def test_a_public_checkpoint_that_does_not_fit(change, message):
     state = training.to_public(build_model("dvae-emb", hidden=12, latent=6))
     state.pop(change.get("drop"), None)
@@ -171,7 +183,7 @@ def test_records_are_whole_and_say_where_they_come_from(tmp_path):
 
 def test_no_tensor_is_made_on_another_device(graphs, tmp_path):
     """With `meta` as torch's default device a tensor that is made without a device cannot meet the model's: it fails loudly."""
-    code = f"""
+    code = """
 import torch
 from opembed_nb.data import ENAS, random_architectures
 from opembed_nb.training import TrainConfig, build_model, fit_rounds, abilities
@@ -191,11 +203,14 @@ from opembed_nb.bo import bayes_opt, random_search
 x, y = model.latents(data.train.batch), data.train.target
 mean, std = SparseGP(20).fit(x, y).predict(x)
 assert mean.device.type == "cpu" and mean.isfinite().all()
-for run in (bayes_opt(model, data, oracle, 2, 3, 10, 50, 20), random_search(model, data, oracle, 2, 3, 10)): assert len(run.rows) == 6
+for run in (bayes_opt(model, data, oracle, 2, 3, 10, 50, 20), random_search(model, data, oracle, 2, 3, 10)):
+    assert len(run.rows) == 6
 from opembed_nb.graph_properties import average_path_length
 assert average_path_length(batch).device.type == "cpu"
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
