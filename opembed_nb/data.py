@@ -125,7 +125,7 @@ def from_flat(rows,                        # (B, L(L+1)/2) integers, or a string
     if not space.chain: raise OpembedError(f"space {space} is no chain: flat rows cannot write its architectures")
     rows = [rows] if isinstance(rows, str) else rows
     if isinstance(rows, list): rows = [r.split() if isinstance(r, str) else r for r in rows]
-    try: flat = torch.as_tensor([[int(i) for i in r] for r in rows] if isinstance(rows, list) else rows).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
+    try: flat = (torch.tensor([[int(i) for i in r] for r in rows], dtype=torch.long) if isinstance(rows, list) else torch.as_tensor(rows)).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
     except (ValueError, TypeError, RuntimeError) as e: raise OpembedError(f"flat architectures of space {space}: {e}") from None
     if flat.is_floating_point() or flat.shape[1] != L * (L + 1) // 2:
         raise OpembedError(f"flat architectures of space {space} have {L * (L + 1) // 2} integers each, not {flat.shape[1]} of type {flat.dtype}")
