@@ -169,6 +169,15 @@ def public(name, path, data):
     return {"training, batch 32": training, "encoding": encoding, "decoding": decoding}
 
 
+def public_rate(work, seconds):
+    "As `rate`; None where the public code has no such work, or fails at it with today's libraries."
+    try:
+        return rate(work, seconds) if work else None
+    except TypeError as e:
+        print(f"  (the public code fails: {e})")
+        return None
+
+
 def measure(names, data, seconds, path):
     rows = []
     for name in names:
@@ -177,7 +186,7 @@ def measure(names, data, seconds, path):
         theirs = public(name, path, data) if path else {}
         for kind, work in ours(name, data, seconds).items():
             base = "training, batch 32" if kind.startswith("training") else kind.split(",")[0]
-            before = rate(theirs[base], seconds) if base in theirs else None
+            before = public_rate(theirs.get(base), seconds)
             speed = rate(work, seconds)
             need = 3 * flops if kind.startswith("training") else None
             rows.append(

@@ -29,7 +29,8 @@ CHAPTERS = ("00_data", "01_embeddings", "02_encoders", "03_decoder", "04_trainin
 
 def load_profile(name: str) -> dict: # parameter → value
     "Read profiles/<name>.yaml; `OpembedError` if there is no such profile or it isn't flat."
-    import yaml
+    try: import yaml
+    except ImportError: raise OpembedError("running chapters needs papermill and PyYAML, which are not installed; pip install 'opembed_nb[run]'") from None
     folder = project_folder() / "profiles"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known: raise OpembedError(f"profile {name!r} is unknown; known are {', '.join(known) or 'none'}, the files of profiles/")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -151,3 +152,9 @@ def test_the_readme_code_works():
 
 def test_the_command_is_installed():
     assert shutil.which("opembed", path=str(Path(shutil.sys.executable).parent))
+
+
+def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(OpembedError, match=r"pip install 'opembed_nb\[run\]'"):
+        load_profile("quick")
