@@ -366,9 +366,12 @@ def train_or_load(name: str,            # one of `MODELS`
                   profile: str = "live", # which runs/ folder
                   **kwargs,              # see `fit_rounds`
                  ) -> Trained:
-    "The model of a run: read if it is finished, trained (on) if not."
+    "The model of a run: read if it is finished, trained (on) if not; a line is printed that says which."
     folder = run_folder(data.name, name, config.seed, profile)
-    return fit_rounds(name, data.train.batch, config, folder, data.space, **kwargs)
+    found = (folder / "checkpoint.safetensors").exists()
+    run = fit_rounds(name, data.train.batch, config, folder, data.space, **kwargs)
+    print(f"{name}: run {profile}/{data.name}/{name}/seed-{config.seed} " + ("found" if found else f"was missing; trained in {sum(h['seconds'] for h in run.history):.0f} s"))
+    return run
 
 # %% ../nbs/04_training.ipynb #9eab080b
 PAPER_TABLE_1 = {  # accuracy, validity, uniqueness in percent (paper, Table 1)
