@@ -11,7 +11,7 @@ from torch import LongTensor, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, pad
 
 from .data import DAGBatch, SearchSpace, cat_batches
-from .encoders import GatedSum, _gru_backward, _gru_forward, row_inputs, scan, sequence_rows, sweep, widen
+from .encoders import GatedSum, _gru_backward, _gru_forward, _Linear, _product, row_inputs, scan, sequence_rows, sweep, widen
 
 # %% ../nbs/03_decoder.ipynb #ac7c0019
 class EdgePlan:
@@ -44,33 +44,33 @@ class _EdgeLogits(torch.autograd.Function):
     def forward(ctx, old, new, W, b, w_out, b_out, row):
         # old (N, B, H) states, new (R, H) scoring states, W (4H, 2H), w_out (1, 4H), row (N, N, B) into new → logits (N, N, B), u < v
         N, B, H = old.shape
-        halves = torch.mm(old[:-1].reshape(-1, H), W[:, :H].T).view(N - 1, B, len(W)), torch.addmm(b, new, W[:, H:].T)
+        W_old, W_new = (part.contiguous() for part in W.split(H, 1))
+        halves = _product(old[:-1].reshape(-1, H), W_old).view(N - 1, B, len(W)), _product(new, W_new, b)
         logits = old.new_zeros(N, N, B)
         for u in range(N - 1):
             hidden = halves[1].index_select(0, row[u, u + 1:].flatten()).view(N - 1 - u, B, len(W))
             logits[u, u + 1:] = (hidden.add_(halves[0][u]).relu_() @ w_out[0]) + b_out
-        ctx.save_for_backward(old, new, W, w_out, row, *halves)
+        ctx.save_for_backward(old, new, W_old, W_new, w_out, row, *halves)
         return logits
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        old, new, W, w_out, row, old_half, new_half = ctx.saved_tensors
-        N, B, H = old.shape
+        old, new, W_old, W_new, w_out, row, old_half, new_half = ctx.saved_tensors
+        (N, B, H), M = old.shape, len(W_old)
         d_old_half, d_new_half = torch.empty_like(old_half), torch.zeros_like(new_half)
-        d_w_out, d_W = torch.zeros_like(w_out), torch.empty_like(W)
+        d_w_out = torch.zeros_like(w_out)
         for u in range(N - 1):
             index, g = row[u, u + 1:].flatten(), grad[u, u + 1:].flatten()
-            hidden = new_half.index_select(0, index).view(N - 1 - u, B, len(W)).add_(old_half[u]).relu_().view(len(index), len(W))
+            hidden = new_half.index_select(0, index).view(N - 1 - u, B, M).add_(old_half[u]).relu_().view(len(index), M)
             d_w_out[0].addmv_(hidden.T, g)
             d_hidden = hidden.sign_().mul_(w_out).mul_(g[:, None])  # ReLU's derivative is the sign of its output
-            torch.sum(d_hidden.view(N - 1 - u, B, len(W)), 0, out=d_old_half[u])
+            torch.sum(d_hidden.view(N - 1 - u, B, M), 0, out=d_old_half[u])
             d_new_half.index_add_(0, index, d_hidden)
-        flat = d_old_half.view((N - 1) * B, len(W))
-        d_W[:, :H] = flat.T @ old[:-1].reshape(-1, H)
-        d_W[:, H:] = d_new_half.T @ new
-        d_old = torch.cat([flat @ W[:, :H], flat.new_zeros(B, H)]).view(N, B, H)
-        return d_old, d_new_half @ W[:, H:], d_W, d_new_half.sum(0), d_w_out, grad.sum().view(1), None
+        flat = d_old_half.view((N - 1) * B, M)
+        d_W = torch.cat([_product(flat.T, old[:-1].reshape(-1, H).T), _product(d_new_half.T, new.T)], 1)
+        d_old = torch.cat([_product(flat, W_old.T), flat.new_zeros(B, H)]).view(N, B, H)
+        return d_old, _product(d_new_half, W_new.T), d_W, d_new_half.sum(0), d_w_out, grad.sum().view(1), None
 
 # %% ../nbs/03_decoder.ipynb #20fa67f9
 class _Cell(torch.autograd.Function):
@@ -87,7 +87,7 @@ class _Cell(torch.autograd.Function):
         types, W, state, *saved = ctx.saved_tensors
         d_inputs, d_hidden, d_state = _gru_backward(grad, state, saved, W)
         by_type = d_inputs.new_zeros(ctx.n, d_inputs.shape[1]).index_add_(0, types, d_inputs)
-        return by_type, None, d_state, torch.zeros_like(W) if state is None else d_hidden.T @ state, d_hidden.sum(0)
+        return by_type, None, d_state, torch.zeros_like(W) if state is None else _product(d_hidden.T, state.T), d_hidden.sum(0)
 
 # %% ../nbs/03_decoder.ipynb #c24787ae
 class DAGDecoder(nn.Module):
@@ -140,7 +140,9 @@ class DAGDecoder(nn.Module):
         else:
             last = torch.minimum(torch.arange(len(states) - 1, device=states.device)[:, None], batch.n_nodes - 1)
             before = states.gather(0, last[:, :, None].expand(-1, -1, states.shape[2]))
-        return log_softmax(self.type_head(before), 2).gather(2, batch.ops.T[1:, :, None])[..., 0]
+        (first, _, last) = self.type_head
+        logits = last(torch.relu(_Linear.apply(before, first.weight, first.bias)))
+        return log_softmax(logits, 2).gather(2, batch.ops.T[1:, :, None])[..., 0]
 
     def _edge_logits(self, states, messages, table, batch): # (N, N, B) logit of u → v, for u < v
         plan = EdgePlan(batch, self.space.n_types)
@@ -171,7 +173,8 @@ def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.samp
     S, N, space, device, cell = len(z) * repeats, decoder.space.max_nodes, decoder.space, z.device, decoder.cell
     inputs, W, b = torch.addmm(cell.bias_ih, table, cell.weight_ih.T), cell.weight_hh, cell.bias_hh
     (first, _, last), (W_m, place), H = decoder.edge_head, decoder.message.fused(), W.shape[1]
-    def score(state): return torch.addmm(first.bias, state, first.weight[:, H:].T)
+    W_old, W_new = (part.contiguous() for part in first.weight.split(H, 1))
+    def score(state): return _product(state, W_new, first.bias)
     ops, n_nodes = torch.zeros(S, N, dtype=torch.long, device=device), torch.ones(S, dtype=torch.long, device=device)
     adj = torch.zeros(S, N, N, dtype=torch.bool, device=device)
     own = _gru_forward(inputs, None, W, b)[0]  # states of the types alone, and their halves of the edge MLP
@@ -182,8 +185,8 @@ def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.samp
     total, nodes = torch.zeros_like(state), [] # for each node: message, half of the edge MLP, and the node's row of each present row
     for v in range(1, N):
         total = total + state if decoder.sums else state
-        g, m = torch.addmm(place[v - 1], state, W_m.T).chunk(2, 1)
-        nodes.append((g.sigmoid() * m, state @ first.weight[:, :H].T, torch.arange(len(state), device=device)))
+        g, m = _product(state, W_m, place[v - 1]).chunk(2, 1)
+        nodes.append((g.sigmoid() * m, _product(state, W_old), torch.arange(len(state), device=device)))
         if v == N - 1: types = torch.full_like(at, space.OUTPUT)
         else: types = _choose(decoder.type_head(total)[at], generator, stochastic)
         ops[sample, v], n_nodes[sample] = types, v + 1
