@@ -11,7 +11,7 @@ from torch import LongTensor, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, pad
 
 from .data import DAGBatch, SearchSpace, cat_batches
-from .encoders import GatedSum, _gru_backward, _gru_forward, _Linear, _product, row_inputs, scan, sequence_rows, sweep, widen
+from .encoders import GatedSum, _gru_backward, _gru_forward, _Linear, _product, _weight_gradient, row_inputs, scan, sequence_rows, sweep, widen
 
 # %% ../nbs/03_decoder.ipynb #ac7c0019
 class EdgePlan:
@@ -68,7 +68,7 @@ class _EdgeLogits(torch.autograd.Function):
             torch.sum(d_hidden.view(N - 1 - u, B, M), 0, out=d_old_half[u])
             d_new_half.index_add_(0, index, d_hidden)
         flat = d_old_half.view((N - 1) * B, M)
-        d_W = torch.cat([_product(flat.T, old[:-1].reshape(-1, H).T), _product(d_new_half.T, new.T)], 1)
+        d_W = torch.cat([_weight_gradient(flat, old[:-1].reshape(-1, H)), _weight_gradient(d_new_half, new)], 1)
         d_old = torch.cat([_product(flat, W_old.T), flat.new_zeros(B, H)]).view(N, B, H)
         return d_old, _product(d_new_half, W_new.T), d_W, d_new_half.sum(0), d_w_out, grad.sum().view(1), None
 
@@ -87,7 +87,7 @@ class _Cell(torch.autograd.Function):
         types, W, state, *saved = ctx.saved_tensors
         d_inputs, d_hidden, d_state = _gru_backward(grad, state, saved, W)
         by_type = d_inputs.new_zeros(ctx.n, d_inputs.shape[1]).index_add_(0, types, d_inputs)
-        return by_type, None, d_state, torch.zeros_like(W) if state is None else _product(d_hidden.T, state.T), d_hidden.sum(0)
+        return by_type, None, d_state, torch.zeros_like(W) if state is None else _weight_gradient(d_hidden, state), d_hidden.sum(0)
 
 # %% ../nbs/03_decoder.ipynb #c24787ae
 class DAGDecoder(nn.Module):
@@ -172,7 +172,8 @@ def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1
 def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.sample for one chunk of vectors
     S, N, space, device, cell = len(z) * repeats, decoder.space.max_nodes, decoder.space, z.device, decoder.cell
     inputs, W, b = torch.addmm(cell.bias_ih, table, cell.weight_ih.T), cell.weight_hh, cell.bias_hh
-    (first, _, last), (W_m, place), H = decoder.edge_head, decoder.message.fused(), W.shape[1]
+    (first, _, last), (kind_first, _, kind_last) = decoder.edge_head, decoder.type_head
+    (W_m, place), H = decoder.message.fused(), W.shape[1]
     W_old, W_new = (part.contiguous() for part in first.weight.split(H, 1))
     def score(state): return _product(state, W_new, first.bias)
     ops, n_nodes = torch.zeros(S, N, dtype=torch.long, device=device), torch.ones(S, dtype=torch.long, device=device)
@@ -188,7 +189,7 @@ def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.samp
         g, m = _product(state, W_m, place[v - 1]).chunk(2, 1)
         nodes.append((g.sigmoid() * m, _product(state, W_old), torch.arange(len(state), device=device)))
         if v == N - 1: types = torch.full_like(at, space.OUTPUT)
-        else: types = _choose(decoder.type_head(total)[at], generator, stochastic)
+        else: types = _choose(kind_last(_product(total, kind_first.weight, kind_first.bias).relu_())[at], generator, stochastic)
         ops[sample, v], n_nodes[sample] = types, v + 1
         ended = types == space.OUTPUT
         if ended.any():

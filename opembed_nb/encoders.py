@@ -44,6 +44,9 @@ def _product(rows, weight, bias=None): # (R, I), (O, I), (O,) → rows · weight
     rows, weight = (x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous() for x in (rows, weight))  # oneDNN is slow with gaps
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias if bias is None else bias.contiguous(), "none", [], "")
 
+def _weight_gradient(grad, rows): # (R, O), (R, I) → gradᵀ · rows, (O, I)
+    return _product(grad.T, rows.T)
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, weight, bias): # as torch's linear, rows (…, I)
@@ -55,7 +58,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx, grad):
         rows, weight = ctx.saved_tensors
         flat = grad.flatten(0, -2)
-        return _product(flat, weight.T).view_as(rows), _product(flat.T, rows.flatten(0, -2).T), flat.sum(0)
+        return _product(flat, weight.T).view_as(rows), _weight_gradient(flat, rows.flatten(0, -2)), flat.sum(0)
 
 # %% ../nbs/02_encoders.ipynb #58bb9e50
 def _gru_forward(inputs, state, weight, bias): # inputs (R, 3H) = W_ih x + b_ih; state (R, H) or None for zeros → (R, H), what backward needs
@@ -88,19 +91,20 @@ class _Sweep(torch.autograd.Function):
     def forward(ctx, inputs, W, b, W_m, place, ops, adj, initial):
         # inputs (types, 3H), W (3H, H), b (3H,), W_m (2H, H), place (N, 2H), ops (N, B), adj (N, N, B) as floats, initial (B, H) or None
         (N, B), H = ops.shape, W.shape[1]
-        states, messages = W.new_empty(N, B, H), W.new_zeros(N, B, H)
-        incoming, saved, gates = W.new_zeros(N, B, H), [], []
-        if initial is not None: incoming[0] = initial
+        states, messages, incoming, saved, gates = W.new_empty(N, B, H), W.new_empty(N, B, H), W.new_empty(N, B, H), [], []
+        incoming[0] = 0 if initial is None else initial
+        messages[-1] = 0  # nobody hears the last node
         for v in range(N):
             if v: torch.sum(adj[:v, v, :, None] * messages[:v], 0, out=incoming[v])
             states[v], kept = _gru_forward(inputs[ops[v]], incoming[v] if v or initial is not None else None, W, b)
             saved.append(kept)
-            if v < N - 1:  # nobody hears the last node
+            if v < N - 1:
                 gm = _product(states[v], W_m, place[v])
                 gm[:, :H].sigmoid_()
                 torch.mul(gm[:, :H], gm[:, H:], out=messages[v])
                 gates.append(gm)
         ctx.save_for_backward(W, W_m, ops, adj, states, incoming)
+        ctx.set_materialize_grads(False)
         ctx.saved, ctx.gates, ctx.types, ctx.started = saved, gates, len(inputs), initial is not None
         return states, messages
 
@@ -110,11 +114,13 @@ class _Sweep(torch.autograd.Function):
         W, W_m, ops, adj, states, incoming = ctx.saved_tensors
         N, B, H = states.shape
         d_inputs, d_hidden = W.new_empty(N, B, 3 * H), W.new_empty(N, B, 3 * H)
-        d_gm, d_incoming = W.new_empty(N - 1, B, 2 * H), W.new_zeros(N, B, H)
+        d_gm, d_incoming = W.new_empty(N - 1, B, 2 * H), W.new_empty(N, B, H)
+        if d_states is None: d_states = torch.zeros_like(states)
         for v in reversed(range(N)):
             d_state = d_states[v]
             if v < N - 1:
-                d_message = d_messages[v] + (adj[v, v + 1:, :, None] * d_incoming[v + 1:]).sum(0)
+                d_message = (adj[v, v + 1:, :, None] * d_incoming[v + 1:]).sum(0)
+                if d_messages is not None: d_message += d_messages[v]
                 g, m = ctx.gates[v][:, :H], ctx.gates[v][:, H:]
                 torch.mul(d_message * m, g * (1 - g), out=d_gm[v, :, :H])
                 torch.mul(d_message, g, out=d_gm[v, :, H:])
@@ -123,8 +129,8 @@ class _Sweep(torch.autograd.Function):
             d_inputs[v], d_hidden[v], back = _gru_backward(d_state, state, ctx.saved[v], W)
             if back is not None: d_incoming[v] = back
         flat = d_hidden.view(N * B, 3 * H)
-        d_W, d_b = _product(flat.T, incoming.view(N * B, H).T), flat.sum(0)
-        d_W_m, d_place = _product(d_gm.view(-1, 2 * H).T, states[:-1].reshape(-1, H).T), d_gm.sum(1)
+        d_W, d_b = _weight_gradient(flat, incoming.view(N * B, H)), flat.sum(0)
+        d_W_m, d_place = _weight_gradient(d_gm.view(-1, 2 * H), states[:-1].reshape(-1, H)), d_gm.sum(1)
         by_type = d_inputs.new_zeros(ctx.types, 3 * H).index_add_(0, ops.flatten(), d_inputs.view(N * B, 3 * H))
         d_place = torch.cat([d_place, d_place.new_zeros(1, 2 * H)])
         return by_type, d_W, d_b, d_W_m, d_place, None, None, d_incoming[0] if ctx.started else None
@@ -296,8 +302,8 @@ class _Scan(torch.autograd.Function):
         for t in reversed(range(T)):
             d_state = grad[t] if back is None else grad[t] + back
             d_inputs[t], d_hidden[t], back = _gru_backward(d_state, states[t - 1] if t else initial, ctx.saved[t], W)
-        d_W = _product(d_hidden[1:].flatten(0, 1).T, states[:-1].flatten(0, 1).T)
-        if initial is not None: d_W += _product(d_hidden[0].T, initial.T)
+        d_W = _weight_gradient(d_hidden[1:].flatten(0, 1), states[:-1].flatten(0, 1))
+        if initial is not None: d_W += _weight_gradient(d_hidden[0], initial)
         return d_inputs, d_W, d_hidden.sum((0, 1)), back
 
 # %% ../nbs/02_encoders.ipynb #12a9962e
