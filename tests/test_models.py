@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 from opembed_nb.data import ENAS, DAGBatch, OpembedError, SearchSpace, cat_batches, check_batch, random_architectures
 from opembed_nb.decoder import DAGDecoder, SequenceDecoder
-from opembed_nb.encoders import DVAEEncoder, GCNEncoder
+from opembed_nb.encoders import DVAEEncoder, GCNEncoder, _product
 from opembed_nb.training import MODELS, build_model, from_public, to_public
 
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -165,6 +165,22 @@ def test_scores_without_padding_are_those_of_the_plain_version(name):
     z = torch.randn(8, 4, dtype=torch.double, generator=generator())
     _, _, scores = plainly(model, batch, z, padding=False)
     assert torch.allclose(model.decoder.log_prob(z, batch, model.embedding.table(), padding=False), scores, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float, torch.double])
+def test_products_do_not_depend_on_the_layout_of_their_factors(dtype):
+    def layouts(n, m):
+        wide = torch.randn(2 * n, 2 * m, generator=generator(), dtype=dtype)
+        yield from (wide[:n, :m].contiguous(), wide[:n, :m].T.contiguous().T, wide[:n, m:], wide[::2, ::2])
+        yield from (wide[:1, :m].expand(n, m), wide[:n, :1].expand(n, m))
+
+    for n, inputs, outputs in ((5, 7, 9), (1, 7, 9), (5, 1, 9), (5, 7, 1), (0, 7, 9), (40, 501, 30)):
+        biases = None, torch.randn(outputs, 3, dtype=dtype)[:, 1], torch.randn(1, dtype=dtype).expand(outputs)
+        for rows in layouts(n, inputs):
+            for weight in layouts(outputs, inputs):
+                for bias in biases:
+                    expected = torch.nn.functional.linear(rows, weight, bias)
+                    assert torch.allclose(_product(rows, weight, bias), expected, rtol=1e-4, atol=1e-4)
 
 
 # What is promised
