@@ -1,17 +1,24 @@
 """Speed of every model: graphs per second in training, encoding and stochastic decoding, as ratios measured in one run.
 
-    python benchmarks/run.py [--public PATH] [--models dvae dvae-emb …] [--seconds 5]
+    python benchmarks/run.py [--public PATH] [--models dvae dvae-emb …] [--seconds 5] [--weights RUNS]
 
-Each figure stands beside the floating-point operations that the model must do, and the share of this machine's own
-float32 matrix rate that it reaches. With a clone of the public D-VAE repository the same work is timed there too, in
-turns with ours. Results go to results/benchmarks/.
+Decoding is timed three or four times: with fresh weights; ten graphs of each vector; the same with a decoder made certain
+(the last layers of its heads times 1,000, so that the likelier decision is taken nearly always); and, where `--weights` has
+a trained model, ten graphs of the vector of each of a hundred architectures. The public code decodes with the very same weights.
+
+Each figure stands beside the floating-point operations that the model must do, the share of this machine's own float32
+matrix rate that it reaches (the better of PyTorch's two libraries for it), and the peak memory in a process of its own.
+With a clone of the public D-VAE repository the same work is timed there too, in turns with ours. Results go to
+results/benchmarks/.
 """
 
 import argparse
+import copy
 import importlib.util
 import json
+import multiprocessing
 import platform
-import resource
+import re
 import sys
 import time
 import types
@@ -35,16 +42,19 @@ def rate(work, seconds):
 
 def matrix_rate(seconds):
     "float32 multiply-adds of this machine, in GFLOP/s, at the shapes of the models: rows × 501 × 1503."
+    from opembed_nb.encoders import _product
+
     found = {}
     for rows in (32, 256, 2048):
-        x, w, out = torch.randn(rows, HIDDEN), torch.randn(HIDDEN, 3 * HIDDEN), torch.empty(rows, 3 * HIDDEN)
+        x, w = torch.randn(rows, HIDDEN), torch.randn(3 * HIDDEN, HIDDEN)
 
-        def product(x=x, w=w, out=out):
+        def product(linear, x=x, w=w):
             for _ in range(10):
-                torch.mm(x, w, out=out)
+                linear(x, w)
             return 10 * 2 * x.shape[0] * w.numel()
 
-        found[rows] = rate(product, seconds) / 1e9
+        libraries = {"torch.mm": torch.nn.functional.linear, "oneDNN": _product}
+        found[rows] = {k: round(rate(lambda linear=v: product(linear), seconds) / 1e9, 1) for k, v in libraries.items()}
     return found
 
 
@@ -81,11 +91,27 @@ def multiply_adds(name, batch):
     return parts
 
 
-def ours(name, data, seconds):
-    "Closures for each kind of work on our model."
-    from opembed_nb.training import build_model
+def models(name, weights=None):
+    "Our model with fresh weights, with a decoder made certain, and trained if there is a checkpoint."
+    from opembed_nb.training import build_model, load_tensors, load_weights
 
-    model = build_model(name, hidden=HIDDEN, latent=LATENT, seed=0)
+    found = {"": build_model(name, hidden=HIDDEN, latent=LATENT, seed=0)}
+    certain = found[", certain"] = copy.deepcopy(found[""]).eval()
+    with torch.no_grad():
+        for head in (certain.decoder.type_head, certain.decoder.edge_head):
+            for p in head[-1].parameters():
+                p *= 1000
+    for path in Path(weights).glob(f"**/{name}/seed-*/checkpoint.safetensors") if weights else ():
+        state = {k[6:]: v for k, v in load_tensors(path)[0].items() if k.startswith("model.")}
+        if state["encoder.mu.weight"].shape == (LATENT, HIDDEN):
+            found[", trained"] = load_weights(copy.deepcopy(found[""]), state, str(path)).eval()
+    return found
+
+
+def ours(name, data, seconds, weights=None):
+    "Closures for each kind of work on our model."
+    variants = models(name, weights)
+    model = variants[""]
     adam = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
     train = data.train.batch
     at = {}
@@ -106,21 +132,41 @@ def ours(name, data, seconds):
         model.latents(train[slice(0, 4096)])
         return 4096
 
-    def decoding(repeats):
-        z = 0.5 * torch.randn(1000 // repeats, LATENT, generator=torch.Generator().manual_seed(0))
+    def decoding(repeats, variant=""):
+        z = vectors(variants[variant], variant, data, 1000 // repeats)
 
         def draw():
-            model.eval()
-            model.sample(z, repeats=repeats)
+            variants[variant].eval().sample(z, repeats=repeats)
             return 1000
 
         return draw
 
     works = {f"training, batch {size}": training(size) for size in (32, 64, 256)}
-    return works | {"encoding": encoding, "decoding": decoding(1), "decoding, 10 of each vector": decoding(10)}
+    works |= {"encoding": encoding, "decoding": decoding(1)}
+    return works | {f"decoding, 10 of each vector{variant}": decoding(10, variant) for variant in variants}
 
 
-def public(name, path, data):
+def vectors(model, variant, data, n):
+    "Where to decode: the vectors of architectures if the model is trained, else points of a narrow prior."
+    if variant == ", trained":
+        return model.latents(data.test.batch[slice(0, n)])
+    return 0.5 * torch.randn(n, LATENT, generator=torch.Generator().manual_seed(0))
+
+
+def same_weights(theirs, model):
+    "Give the public class our weights; it has no learned table, so ours is folded into the weights that read it."
+    from opembed_nb.training import to_public
+
+    state, own, table = to_public(model), theirs.state_dict(), model.embedding.table().detach()
+    for k in state.keys() & own.keys():
+        if state[k].shape != own[k].shape:
+            of_type, rest = state[k].split([table.shape[1], state[k].shape[1] - table.shape[1]], 1)
+            state[k] = torch.cat([of_type @ table.T, rest], 1)
+    theirs.load_state_dict(state, strict=False)
+    return theirs
+
+
+def public(name, path, data, weights=None):
     "The same work with the public code's classes, or nothing if it has no such model."
     if name.removesuffix("-emb") not in PUBLIC:
         return {}
@@ -160,13 +206,18 @@ def public(name, path, data):
             model.encode(collate(graphs))
         return len(graphs)
 
-    def decoding():
-        model.eval()
-        with torch.no_grad():
-            model.decode(0.5 * torch.randn(256, LATENT))
-        return 256
+    def decoding(variant, one):
+        theirs, z = same_weights(copy.deepcopy(model), one).eval(), vectors(one, variant, data, 256)
 
-    return {"training, batch 32": training, "encoding": encoding, "decoding": decoding}
+        def draw():
+            with torch.no_grad():
+                theirs.decode(z)
+            return len(z)
+
+        return draw
+
+    works = {"training, batch 32": training, "encoding": encoding}
+    return works | {f"decoding{variant}": decoding(variant, one) for variant, one in models(name, weights).items()}
 
 
 def public_rate(work, seconds):
@@ -178,14 +229,29 @@ def public_rate(work, seconds):
         return None
 
 
-def measure(names, data, seconds, path):
-    rows = []
+def peaks(name, data, weights=None):
+    "Peak resident memory of each kind of work, done once, in MB; nothing where the system does not tell."
+    found = {}
+    for kind, work in ours(name, data, 1, weights).items():
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            work()
+            found[kind] = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+        except OSError:
+            return {}
+    return found
+
+
+def measure(names, data, seconds, path, weights=None):
+    rows, fresh = [], multiprocessing.get_context("spawn")
     for name in names:
         counted = multiply_adds(name, data.train.batch)
         flops = 2 * sum(counted.values())
-        theirs = public(name, path, data) if path else {}
-        for kind, work in ours(name, data, seconds).items():
-            base = "training, batch 32" if kind.startswith("training") else kind.split(",")[0]
+        theirs = public(name, path, data, weights) if path else {}
+        with fresh.Pool(1) as pool:  # a process of its own, so that no other model stands in the memory
+            peak = pool.apply(peaks, (name, data, weights))
+        for kind, work in ours(name, data, seconds, weights).items():
+            base = "training, batch 32" if kind.startswith("training") else kind.replace(", 10 of each vector", "")
             before = public_rate(theirs.get(base), seconds)
             speed = rate(work, seconds)
             need = 3 * flops if kind.startswith("training") else None
@@ -198,6 +264,7 @@ def measure(names, data, seconds, path):
                     public_work=base,
                     ratio=before and round(speed / before, 2),
                     gflops=need and round(speed * need / 1e9, 1),
+                    peak_memory_mb=peak.get(kind),
                 )
             )
             print(
@@ -260,14 +327,15 @@ def write(folder, record):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "speed.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = [
-        "| model | work | ours, graphs/s | public, graphs/s | ratio | share of the machine's matrix rate |",
-        "|---|---|---:|---:|---:|---:|",
+        "| model | work | ours, graphs/s | public, graphs/s | ratio | share of the machine's matrix rate | peak memory, MB |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for r in record["rows"]:
         size = 256 if "256" in r["work"] else 32
-        share = f"{r['gflops'] / record['matrix_rate'][str(size)]:.0%}" if r["gflops"] else "–"
+        share = f"{r['gflops'] / max(record['matrix_rate'][str(size)].values()):.0%}" if r["gflops"] else "–"
         before, ratio = (f"{r['public']:,.0f}", f"{r['ratio']:.1f}") if r["public"] else ("–", "–")
-        lines.append(f"| {r['model']} | {r['work']} | {r['ours']:,.0f} | {before} | {ratio} | {share} |")
+        memory = f"{r['peak_memory_mb']:,}" if r["peak_memory_mb"] else "–"
+        lines.append(f"| {r['model']} | {r['work']} | {r['ours']:,.0f} | {before} | {ratio} | {share} | {memory} |")
     (folder / "speed.md").write_text("\n".join(lines) + "\n")
     names, kinds = (
         list(dict.fromkeys(r["model"] for r in record["rows"])),
@@ -291,17 +359,17 @@ def main():
     parser.add_argument("--public", type=Path, help="a checkout of the public D-VAE repository, for ratios")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seconds", type=float, default=5, help="for each figure")
+    parser.add_argument("--weights", type=Path, help="a folder of runs; trained models found there are decoded with, too")
     args = parser.parse_args()
     torch.manual_seed(0)
     data, folder = load_dataset(), ROOT / "results" / "benchmarks"
     record = dict(
         provenance=provenance(),
         processor=platform.processor() or platform.machine(),
-        matrix_rate={str(k): round(v, 1) for k, v in matrix_rate(min(args.seconds, 2)).items()},
+        matrix_rate={str(k): v for k, v in matrix_rate(min(args.seconds, 2)).items()},
     )
     print("float32 matrix rate, GFLOP/s by rows:", record["matrix_rate"], flush=True)
-    record["rows"] = measure(args.models, data, args.seconds, args.public)
-    record["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    record["rows"] = measure(args.models, data, args.seconds, args.public, args.weights)
     folder.mkdir(parents=True, exist_ok=True)
     record["ms_per_graph_by_nodes"] = depth_figure(folder, min(args.seconds, 2))
     write(folder, record)
