@@ -136,6 +136,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.encoders.GatedSum.__init__': ('encoders.html#gatedsum.__init__', 'opembed_nb/encoders.py'),
                                      'opembed_nb.encoders.GatedSum.forward': ('encoders.html#gatedsum.forward', 'opembed_nb/encoders.py'),
                                      'opembed_nb.encoders.GatedSum.fused': ('encoders.html#gatedsum.fused', 'opembed_nb/encoders.py'),
+                                     'opembed_nb.encoders.Linear': ('encoders.html#linear', 'opembed_nb/encoders.py'),
+                                     'opembed_nb.encoders.Linear.forward': ('encoders.html#linear.forward', 'opembed_nb/encoders.py'),
                                      'opembed_nb.encoders.SequenceEncoder': ('encoders.html#sequenceencoder', 'opembed_nb/encoders.py'),
                                      'opembed_nb.encoders.SequenceEncoder.__init__': ( 'encoders.html#sequenceencoder.__init__',
                                                                                        'opembed_nb/encoders.py'),

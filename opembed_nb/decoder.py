@@ -11,7 +11,7 @@ from torch import LongTensor, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, pad
 
 from .data import DAGBatch, SearchSpace, cat_batches
-from .encoders import GatedSum, _gru_backward, _gru_forward, _Linear, _product, _weight_gradient, row_inputs, scan, sequence_rows, sweep, widen
+from .encoders import GatedSum, Linear, _gru_backward, _gru_forward, _product, _weight_gradient, row_inputs, scan, sequence_rows, sweep, widen
 
 # %% ../nbs/03_decoder.ipynb #ac7c0019
 class EdgePlan:
@@ -102,10 +102,10 @@ class DAGDecoder(nn.Module):
         self.space, self.sums = space, getattr(encoder, "graph_state", "last") == "sum"
         self.message = getattr(encoder, "forward_message", None)
         if self.message is None: self.message = GatedSum(hidden, space.max_nodes)
-        self.start = nn.Linear(latent, hidden)
+        self.start = Linear(latent, hidden)
         self.cell = nn.GRUCell(dim, hidden)
-        self.type_head = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, space.n_types))
-        self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
+        self.type_head = nn.Sequential(Linear(hidden, 2 * hidden), nn.ReLU(), Linear(2 * hidden, space.n_types))
+        self.edge_head = nn.Sequential(Linear(2 * hidden, 4 * hidden), nn.ReLU(), Linear(4 * hidden, 1))
 
     def log_prob(self, z: Tensor,         # (B, latent)
                  batch: DAGBatch,         # B graphs
@@ -140,9 +140,7 @@ class DAGDecoder(nn.Module):
         else:
             last = torch.minimum(torch.arange(len(states) - 1, device=states.device)[:, None], batch.n_nodes - 1)
             before = states.gather(0, last[:, :, None].expand(-1, -1, states.shape[2]))
-        (first, _, last) = self.type_head
-        logits = last(torch.relu(_Linear.apply(before, first.weight, first.bias)))
-        return log_softmax(logits, 2).gather(2, batch.ops.T[1:, :, None])[..., 0]
+        return log_softmax(self.type_head(before), 2).gather(2, batch.ops.T[1:, :, None])[..., 0]
 
     def _edge_logits(self, states, messages, table, batch): # (N, N, B) logit of u → v, for u < v
         plan = EdgePlan(batch, self.space.n_types)
@@ -172,8 +170,7 @@ def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1
 def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.sample for one chunk of vectors
     S, N, space, device, cell = len(z) * repeats, decoder.space.max_nodes, decoder.space, z.device, decoder.cell
     inputs, W, b = torch.addmm(cell.bias_ih, table, cell.weight_ih.T), cell.weight_hh, cell.bias_hh
-    (first, _, last), (kind_first, _, kind_last) = decoder.edge_head, decoder.type_head
-    (W_m, place), H = decoder.message.fused(), W.shape[1]
+    (first, _, last), (W_m, place), H = decoder.edge_head, decoder.message.fused(), W.shape[1]
     W_old, W_new = (part.contiguous() for part in first.weight.split(H, 1))
     def score(state): return _product(state, W_new, first.bias)
     ops, n_nodes = torch.zeros(S, N, dtype=torch.long, device=device), torch.ones(S, dtype=torch.long, device=device)
@@ -189,7 +186,7 @@ def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.samp
         g, m = _product(state, W_m, place[v - 1]).chunk(2, 1)
         nodes.append((g.sigmoid() * m, _product(state, W_old), torch.arange(len(state), device=device)))
         if v == N - 1: types = torch.full_like(at, space.OUTPUT)
-        else: types = _choose(kind_last(_product(total, kind_first.weight, kind_first.bias).relu_())[at], generator, stochastic)
+        else: types = _choose(decoder.type_head(total)[at], generator, stochastic)
         ops[sample, v], n_nodes[sample] = types, v + 1
         ended = types == space.OUTPUT
         if ended.any():
@@ -264,10 +261,10 @@ class SequenceDecoder(nn.Module):
                  encoder: nn.Module | None = None): # not needed: nothing is shared
         super().__init__()
         self.space = space
-        self.start = nn.Linear(latent, hidden)
+        self.start = Linear(latent, hidden)
         self.cell = nn.GRUCell(hidden, hidden)
-        self.type_head = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, space.n_types))
-        self.edge_head = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, space.max_nodes - 1))
+        self.type_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, space.n_types))
+        self.edge_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, space.max_nodes - 1))
 
     def _logits(self, z): # (N - 1, B, types) of types and (N - 1, B, N - 1) of edges
         hears = torch.addmm(self.cell.bias_ih, torch.relu(self.start(z)), self.cell.weight_ih.T)
@@ -309,10 +306,10 @@ class GraphRNNDecoder(nn.Module):
                  encoder: nn.Module | None = None): # not needed: nothing is shared
         super().__init__()
         self.space = space
-        self.start = nn.Linear(latent, hidden)
+        self.start = Linear(latent, hidden)
         self.cell, self.edge_cell = nn.GRUCell(dim + space.max_nodes - 1, hidden), nn.GRUCell(1, hidden)
-        self.type_head = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, space.n_types))
-        self.edge_head = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.type_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, space.n_types))
+        self.edge_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, 1))
 
     def log_prob(self, z: Tensor,         # (B, latent)
                  batch: DAGBatch,         # B graphs
