@@ -27,8 +27,8 @@ class EdgePlan:
         self.graph, self.u, self.v = partial.nonzero(as_tuple=True)    # partial states: after edge u → v of graph b
         self.final_graph, _, self.final_v = final.nonzero(as_tuple=True)
         row = torch.zeros_like(above)
-        row[partial] = torch.arange(n_types + 1, n_types + 1 + len(self.u), device=device)
-        row[final] = torch.arange(n_types + 1 + len(self.u), n_types + 1 + len(self.u) + len(self.final_v), device=device)
+        row[final] = torch.arange(n_types + 1, n_types + 1 + len(self.final_v), device=device)
+        row[partial] = torch.arange(n_types + 1 + len(self.final_v), n_types + 1 + len(self.final_v) + len(self.u), device=device)
         own = torch.where(batch.mask, batch.ops, n_types)[:, None].expand(B, N, N)
         self.row = torch.where(above == N, own, row.gather(1, above.clamp(max=N - 1))).permute(1, 2, 0).contiguous() # (N, N, B)
         # place of each partial state among those of its graph, and the messages that it has heard
@@ -147,11 +147,12 @@ class DAGDecoder(nn.Module):
         inputs = torch.addmm(self.cell.bias_ih, table, self.cell.weight_ih.T)
         types, W, b = torch.arange(len(inputs), device=table.device), self.cell.weight_hh, self.cell.bias_hh
         own = pad(_Cell.apply(inputs, types, None, W, b), (0, 0, 0, 1))
-        heard = torch.bmm(plan.heard.to(messages.dtype), messages.transpose(0, 1)).flatten(0, 1).index_select(0, plan.flat)
-        partial = _Cell.apply(inputs, batch.ops[plan.graph, plan.v], heard, W, b)
+        filled = 0, -len(plan.flat) % 32  # oneDNN prepares itself for each number of rows that it meets: let there be few
+        heard = torch.bmm(plan.heard.to(messages.dtype), messages.transpose(0, 1)).flatten(0, 1).index_select(0, pad(plan.flat, filled))
+        partial = _Cell.apply(inputs, pad(batch.ops[plan.graph, plan.v], filled), heard, W, b)
         final = states.flatten(0, 1).index_select(0, plan.final_v * len(batch) + plan.final_graph)
         (first, _, last) = self.edge_head
-        return _EdgeLogits.apply(states, torch.cat([own, partial, final]), first.weight, first.bias, last.weight, last.bias, plan.row)
+        return _EdgeLogits.apply(states, torch.cat([own, final, partial]), first.weight, first.bias, last.weight, last.bias, plan.row)
 
 # %% ../nbs/03_decoder.ipynb #aaa8eb3e
 def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1

@@ -51,14 +51,14 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, weight, bias): # as torch's linear, rows (…, I)
         ctx.save_for_backward(rows, weight)
-        return _product(rows.flatten(0, -2), weight, bias).unflatten(0, rows.shape[:-1])
+        return _product(rows.reshape(-1, rows.shape[-1]), weight, bias).view(*rows.shape[:-1], len(weight))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         rows, weight = ctx.saved_tensors
-        flat = grad.flatten(0, -2)
-        return _product(flat, weight.T).view_as(rows), _weight_gradient(flat, rows.flatten(0, -2)), flat.sum(0)
+        flat = grad.reshape(-1, len(weight))
+        return _product(flat, weight.T).view_as(rows), _weight_gradient(flat, rows.reshape(-1, rows.shape[-1])), flat.sum(0)
 
 class Linear(nn.Linear):
     "torch's linear layer, its products by `_product`."
