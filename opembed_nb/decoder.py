@@ -147,7 +147,7 @@ class DAGDecoder(nn.Module):
         inputs = torch.addmm(self.cell.bias_ih, table, self.cell.weight_ih.T)
         types, W, b = torch.arange(len(inputs), device=table.device), self.cell.weight_hh, self.cell.bias_hh
         own = pad(_Cell.apply(inputs, types, None, W, b), (0, 0, 0, 1))
-        filled = 0, -len(plan.flat) % 32  # oneDNN prepares itself for each number of rows that it meets: let there be few
+        filled = 0, -len(plan.flat) % 32  # few different numbers of rows, see `_product`; for its gradients, too
         heard = torch.bmm(plan.heard.to(messages.dtype), messages.transpose(0, 1)).flatten(0, 1).index_select(0, pad(plan.flat, filled))
         partial = _Cell.apply(inputs, pad(batch.ops[plan.graph, plan.v], filled), heard, W, b)
         final = states.flatten(0, 1).index_select(0, plan.final_v * len(batch) + plan.final_graph)

@@ -41,8 +41,10 @@ class GatedSum(nn.Module):
 def _product(rows, weight, bias=None): # (R, I), (O, I), (O,) → rows · weightᵀ + bias, (R, O); no gradient flows through
     fast = rows.dtype == torch.float32 and rows.device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     if not fast or not rows.numel() or torch.compiler.is_compiling(): return linear(rows, weight, bias)
+    n, filled = len(rows), -len(rows) % 32
+    if filled and rows.is_contiguous(): rows = pad(rows, (0, 0, 0, filled))  # oneDNN prepares itself for each number of rows that it meets: let there be few
     rows, weight = (x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous() for x in (rows, weight))  # oneDNN is slow with gaps
-    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias if bias is None else bias.contiguous(), "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias if bias is None else bias.contiguous(), "none", [], "")[:n]
 
 def _weight_gradient(grad, rows): # (R, O), (R, I) → gradᵀ · rows, (O, I)
     return _product(grad.T, rows.T)
