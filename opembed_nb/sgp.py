@@ -263,11 +263,15 @@ PAPER_TABLE_2 = {  # mean and standard deviation over 10 repeats (paper, Table 2
     "dvae-emb": {"rmse": (0.371, 0.003), "pearson": (0.925, 0.001)},
     "gcn-emb":  {"rmse": (0.441, 0.002), "pearson": (0.892, 0.001)}}
 
-def table_2(ours: dict[str, dict[str, list[float]]]) -> str: # model (or other features) → what `evaluate_latents` gave
-    "Table 2 as Markdown, the paper's values beside ours; a dash where there is none."
-    lines = ["| | RMSE, paper | RMSE, ours | Pearson r, paper | Pearson r, ours | Kendall τ, ours |", "|---|---|---|---|---|---|"]
-    for name in [*PAPER_TABLE_2, *(n for n in ours if n not in PAPER_TABLE_2)]:
-        paper = {k: f"{m:.3f} ± {s:.3f}" for k, (m, s) in PAPER_TABLE_2.get(name, {}).items()}
+def table_2(ours: dict[str, dict[str, list[float]]], # model (or other features) → what `evaluate_latents` gave
+            paper: bool = True,                      # the paper's rows and columns, too: only for results on the paper's data
+           ) -> str:                                 # Markdown; a dash where there is no value
+    "Table 2, on the paper's data with its values beside ours."
+    columns = {"RMSE": "rmse", "Pearson r": "pearson", "Kendall τ": "kendall", "coverage": "coverage"}
+    shown = [(head, key, of_paper) for head, key in columns.items() for of_paper in ([True, False] if paper and key in ("rmse", "pearson") else [False])]
+    lines = ["| | " + " | ".join(head + (", paper" if of_paper else ", ours" if paper else "") for head, _, of_paper in shown) + " |", "|---" * (len(shown) + 1) + "|"]
+    for name in [*PAPER_TABLE_2, *(n for n in ours if n not in PAPER_TABLE_2)] if paper else ours:
+        theirs = {k: f"{m:.3f} ± {s:.3f}" for k, (m, s) in PAPER_TABLE_2.get(name, {}).items()}
         own = {k: mean_std(v) for k, v in ours.get(name, {}).items()}
-        lines.append(f"| {name} | " + " | ".join(d.get(k, "–") for k, d in (("rmse", paper), ("rmse", own), ("pearson", paper), ("pearson", own), ("kendall", own))) + " |")
+        lines.append(f"| {name} | " + " | ".join((theirs if of_paper else own).get(key, "–") for _, key, of_paper in shown) + " |")
     return "\n".join(lines)
