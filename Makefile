@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test check book export execute lint reproduce bench clean
+.PHONY: help venv demo test check book export execute lint reproduce bench digits clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -24,7 +24,7 @@ $(INSTALLED): settings.ini constraints.txt setup.py pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[run,book,test]"
 	@touch $@
 
-demo: $(INSTALLED)  ## the paper's data through every chapter in minutes, and the book of that run
+demo: $(INSTALLED)  ## every chapter in minutes, offline: train, predict, search, train the winners, and the book of that run
 	$(BIN)/opembed demo
 
 test: check book  ## all the proof: clean and exported notebooks, strict book, pytest, every chapter's outputs
@@ -52,6 +52,9 @@ reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU
 
 bench: $(INSTALLED)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/run.py
+
+digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study anew
+	$(BIN)/opembed digits opembed_nb/assets
 
 clean:  ## remove what is built; runs/ and .venv stay
 	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

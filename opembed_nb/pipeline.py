@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHAPTERS', 'KINDS', 'load_profile', 'declared', 'check_parameters', 'stages', 'run_stage', 'run_profile', 'Table',
-           'scoreboard', 'digest', 'build_book', 'main']
+           'scoreboard', 'finalists', 'digest', 'build_book', 'main']
 
 # %% ../nbs/10_pipeline.ipynb #50d62d70
 import argparse
@@ -17,11 +17,13 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from .data import SOURCES, OpembedError
+from .data import SOURCES, OpembedError, random_architectures
+from .oracle import Schedule, WeightSharingOracle, digit_images, load_supernet, make_digits, ranking_study
 from .sgp import PAPER_TABLE_2, mean_std
-from .training import MODELS, PAPER_TABLE_1, project_folder, read_records
+from .training import MODELS, PAPER_TABLE_1, project_folder, read_records, run_folder, save_record
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
 CHAPTERS = ("00_data", "01_embeddings", "02_encoders", "03_decoder", "04_training", "05_sgp", "06_oracle", "07_bo",
@@ -68,7 +70,7 @@ def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, param
     parts, models = check_parameters(values), values.get("models", list(MODELS))
     for m in models:
         if m not in MODELS: raise OpembedError(f"model {m!r} is unknown; known are {', '.join(MODELS)}")
-    if values.get("dataset", "enas-cifar10") not in SOURCES: raise OpembedError(f"dataset {values['dataset']!r} is unknown; known are {', '.join(SOURCES)}")
+    if values.get("dataset", "enas-digits") not in SOURCES: raise OpembedError(f"dataset {values['dataset']!r} is unknown; known are {', '.join(SOURCES)}")
     todo = []
     for chapter in CHAPTERS:
         if chapter == "07_bo": todo += [(chapter if m == models[-1] else f"{chapter}-{m}", chapter, {**parts[chapter], "model": m}) for m in models]
@@ -124,31 +126,46 @@ class Table(str):
     "A text in Markdown that a notebook renders."
     def _repr_markdown_(self): return str(self)
 
+def _lines(head, rows): # of a Markdown table
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(" | ".join(["", *line, ""]).strip() for line in lines)
+
 def scoreboard(root: Path,    # runs/ or results/
                profile: str,
-               dataset: str = "enas-cifar10",
-              ) -> Table:     # Markdown: one row per quantity, two columns per model
-    "The paper's numbers and ours side by side (Tables 1 and 2, and the search)."
+               dataset: str = "enas-digits",
+              ) -> Table:     # Markdown: one row per quantity; two columns per model where the paper used the data set, else one
+    "Tables 1 and 2 and the search; beside the paper's numbers on the paper's data."
     found = {s: {r["model"]: r["values"] for r in read_records(root, s, profile, dataset)} for s in ("abilities", "prediction", "search")}
-    models = [m for m in MODELS if any(m in rows for rows in found.values())]
+    models, paper = [m for m in MODELS if any(m in rows for rows in found.values())], dataset == "enas-cifar10"
     if not models: return Table(f"No records of profile {profile} and data set {dataset} in {Path(root).name}/ yet; `opembed run` makes them.")
     def cell(value, digits): return "–" if value is None else f"{value:.{digits}f}"
+    def row(label, theirs, ours): return (label, *[c for m in models for c in ((theirs(m), ours(m)) if paper else (ours(m),))])
     rows = []
-    for i, (key, digits) in enumerate((("accuracy", 2), ("validity", 2), ("uniqueness", 2), ("novelty", 2))):
-        rows.append((f"{key} (%)", *[c for m in models for c in (cell(PAPER_TABLE_1[m][i] if i < 3 and m in PAPER_TABLE_1 else None, digits), cell(found["abilities"].get(m, {}).get(key), digits))]))
+    for i, key in enumerate(("accuracy", "validity", "uniqueness", "novelty")):
+        rows.append(row(f"{key} (%)", lambda m: cell(PAPER_TABLE_1[m][i] if i < 3 and m in PAPER_TABLE_1 else None, 2), lambda m: cell(found["abilities"].get(m, {}).get(key), 2)))
     for key, label in (("rmse", "RMSE"), ("pearson", "Pearson r"), ("kendall", "Kendall τ")):
-        ours = {m: found["prediction"][m][key] for m in models if m in found["prediction"]}
-        rows.append((label, *[c for m in models for c in (_paper_2(m, key), mean_std(ours[m]) if m in ours else "–")]))
-    for strategy, label in (("bayes", "best found, Bayesian optimisation (surrogate)"), ("random", "best found, random (surrogate)")):
-        ours = {m: found["search"][m]["strategies"][strategy]["mean"] for m in models if m in found["search"]}
-        rows.append((label, *[c for m in models for c in ("–", cell(ours.get(m), 4))]))
-    head = ["", *[h for m in models for h in (f"{MODELS[m].title} (paper)", f"{MODELS[m].title} (ours)")]]
-    lines = [" | ".join(["", *r, ""]).strip() for r in (head, ["---"] + ["---:"] * (len(head) - 1), *rows)]
-    return Table("\n".join(lines))
+        rows.append(row(label, lambda m: _paper_2(m, key), lambda m: mean_std(found["prediction"][m][key]) if m in found["prediction"] else "–"))
+    oracles = {v["oracle"] for v in found["search"].values()}
+    for strategy, label in (("bayes", "Bayesian optimisation"), ("random", "random")) if len(oracles) == 1 else ():
+        rows.append(row(f"best found, {label} ({min(oracles)})", lambda m: "–", lambda m: cell(found["search"].get(m, {}).get("strategies", {}).get(strategy, {}).get("mean"), 4)))
+    return Table(_lines(["", *[h for m in models for h in ((f"{MODELS[m].title} (paper)", f"{MODELS[m].title} (ours)") if paper else (MODELS[m].title,))]], rows))
 
 def _paper_2(model, key): # the paper's mean ± deviation
     paper = PAPER_TABLE_2.get(model, {})
     return " ± ".join(f"{x:.3f}" for x in paper[key]) if key in paper else "–"
+
+# %% ../nbs/10_pipeline.ipynb #a23f23e0
+def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: # Markdown: a row per architecture
+    "The five best architectures of each search after full training, and what they are compared with."
+    records, rows = read_records(root, "finalists", profile, dataset), []
+    if not records: return Table(f"No finalists of profile {profile} and data set {dataset} in {Path(root).name}/ yet; `opembed run` makes them.")
+    v = records[0]["values"]
+    for r in records:
+        for kind in ("found", "random", "best of the data"):
+            same = [x for x in r["values"]["rows"] if x["kind"] == kind]
+            if kind == "found": rows += [(f"{MODELS[r['model']].title}, {i}.", x["architecture"], f"{x['shared']:.4f}", f"{x['full']:.4f}") for i, x in enumerate(same, 1)]
+            elif r is records[-1]: rows += [(kind, x["architecture"], f"{x['shared']:.4f}", f"{x['full']:.4f}") for x in same]
+    return Table(_lines(["", "architecture", v["oracle"], f"trained alone, {v['epochs']} epochs"], rows))
 
 # %% ../nbs/10_pipeline.ipynb #e724278b
 def digest(profile: str) -> int: # how many records were copied
@@ -177,12 +194,15 @@ def main(argv: list[str] | None = None) -> int: # exit status
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("run", "run all chapters with a profile"), ("scoreboard", "print a profile's numbers beside the paper's"), ("digest", "copy a run's records to results/")):
         commands.add_parser(name, help=text).add_argument("profile", help="quick, laptop, paper, or a file of your own in profiles/")
-    commands.add_parser("demo", help="run the quick profile, build its book, print the headline table")
+    commands.add_parser("demo", help="run the quick profile, build its book, print the headline tables")
+    commands.add_parser("digits", help="make the data set enas-digits anew: supernet, labels, card, ranking study").add_argument("folder", help="where to write them")
     args = parser.parse_args(argv)
     try:
         if args.command == "run": print(f"records, notebooks and logs: {run_profile(args.profile)}")
         elif args.command == "digest": print(f"{digest(args.profile)} records in results/{args.profile}")
-        elif args.command == "scoreboard": print(scoreboard(_root(args.profile), args.profile))
+        elif args.command == "scoreboard":
+            for dataset in SOURCES: print(f"\n{dataset}\n\n{scoreboard(_root(args.profile, dataset), args.profile, dataset)}")
+        elif args.command == "digits": _digits(Path(args.folder))
         else: _demo()
     except OpembedError as e:
         print(f"opembed: {e}", file=sys.stderr)
@@ -192,12 +212,25 @@ def main(argv: list[str] | None = None) -> int: # exit status
         return 130
     return 0
 
-def _root(profile): # runs/ if the profile has been run here, else results/
+def _root(profile, dataset): # runs/ if the profile has been run here, else results/
     runs = Path(os.environ.get("OPEMBED_RUNS") or project_folder() / "runs")
-    return runs if read_records(runs, "abilities", profile) else project_folder() / "results"
+    return runs if read_records(runs, "abilities", profile, dataset) else project_folder() / "results"
 
 def _demo():
     start = time.perf_counter()
     folder = run_profile("quick")
     page = build_book(folder)
-    print(f"\n{scoreboard(folder.parent, 'quick')}\n\n{(time.perf_counter() - start) / 60:.1f} minutes. The book of this run: {page}")
+    print(f"\n{scoreboard(folder.parent, 'quick')}\n\n{finalists(folder.parent, 'quick')}\n")
+    for drawing in sorted(folder.glob("*/*/seed-*/finalists.svg")): print(f"The five best of {drawing.parts[-3]}, drawn: {drawing}")
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes. The book of this run: {page}")
+
+def _digits(folder):
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise OpembedError(f"{folder}: cannot be made ({e.strerror}); choose another folder") from None
+    work, start = run_folder("enas-digits", "supernet", profile="laptop"), time.perf_counter()
+    facts = make_digits(folder, work=work)
+    print(f"{facts['architectures']:,} architectures, split-half r {facts['half_r']:.3f}; sha256 {facts['sha256']} (goes into SOURCES of chapter 0)")
+    oracle = WeightSharingOracle(load_supernet(folder / "enas-digits-supernet.safetensors"), digit_images())
+    sample = random_architectures(60, oracle.space, torch.Generator("cpu").manual_seed(1))
+    study = ranking_study(oracle, sample, Schedule(100, cycle=100, lr_min=0.001), folder=work / "alone", workers=os.cpu_count() or 1)
+    print(f"Spearman's ρ with training alone {study['spearman']:.3f}: {save_record(work, 'ranking', study, time.perf_counter() - start)}")

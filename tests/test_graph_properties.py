@@ -1,7 +1,10 @@
 "Chapter 8: graph properties against igraph, correlations against scipy, and the paper's numbers."
 
+import json
 import math
+import os
 import time
+from pathlib import Path
 
 import igraph
 import numpy as np
@@ -22,19 +25,30 @@ from opembed_nb.graph_properties import (
     depth,
     distances,
     edge_count,
+    group_boxes,
     input_readers,
     log_paths,
+    operation_means,
     pearson,
     plot_groups,
     properties,
+    variance_within,
     wirings,
 )
 
 quick = settings(deadline=None, max_examples=20)  # a busy machine is no failure
 
 
+papers_file = pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
+
+
 @pytest.fixture(scope="module")
 def data():
+    return load_dataset("enas-digits")
+
+
+@pytest.fixture(scope="module")
+def papers_data():
     return load_dataset("enas-cifar10")
 
 
@@ -104,20 +118,67 @@ def test_all_the_data_at_once_and_fast(data):
                           torch.tensor([g.transitivity_undirected() for g in graphs]), atol=1e-6)
 
 
-def test_the_papers_correlations(data):
-    values = properties(data.batch)
+@papers_file
+def test_the_papers_correlations(papers_data):
+    values, accuracy = properties(papers_data.batch), papers_data.accuracy
     for name, paper in PAPER_CORRELATIONS.items():
-        ours = pearson(values[name], data.accuracy)
+        ours = pearson(values[name], accuracy)
         assert ours.n == 19_020 and ours.low <= paper <= ours.high, name
-    assert pearson(values["average path length"], data.accuracy, given=values["edges"]).r < -0.1  # the sign turns
+    assert pearson(values["average path length"], accuracy, given=values["edges"]).r < -0.1  # the sign turns
 
 
-def test_accuracy_of_the_file_depends_on_the_wiring_alone(data):
-    wiring = wirings(data.batch)
+@papers_file
+def test_accuracy_in_the_papers_file_depends_on_the_wiring_alone(papers_data):
+    wiring, accuracy = wirings(papers_data.batch), papers_data.accuracy
     n = int(wiring.max()) + 1
-    low = torch.full((n,), 1.0).scatter_reduce(0, wiring, data.accuracy, "amin")
-    high = torch.zeros(n).scatter_reduce(0, wiring, data.accuracy, "amax")
-    assert n == 8477 and torch.equal(low, high)
+    low = torch.full((n,), 1.0).scatter_reduce(0, wiring, accuracy, "amin")
+    high = torch.zeros(n).scatter_reduce(0, wiring, accuracy, "amax")
+    assert n == 8477 and torch.equal(low, high) and variance_within(accuracy, wiring) < 1e-9
+
+
+@papers_file
+def test_the_committed_record_is_what_the_papers_file_gives(papers_data):
+    for path in (Path(__file__).parent.parent / "results").glob("*/enas-cifar10/data/seed-*/graph_properties.json"):
+        kept, values = json.loads(path.read_text(encoding="utf-8"))["values"], properties(papers_data.batch)
+        for name, correlation in kept["correlations"].items():
+            assert correlation["r"] == pytest.approx(pearson(values[name], papers_data.accuracy).r, abs=1e-6), name
+        for name, boxes in kept["boxes"].items():
+            for ours, box in zip(group_boxes(values[name], papers_data.accuracy), boxes, strict=True):
+                assert ours == pytest.approx(box, abs=1e-6), name
+
+
+def test_in_our_data_operations_matter_and_short_paths_are_better(data):
+    wiring, operations = wirings(data.batch), data.batch.ops.unique(dim=0, return_inverse=True)[1]
+    assert variance_within(data.accuracy, operations) < 0.3 < 0.8 < variance_within(data.accuracy, wiring)
+    values = properties(data.batch)
+    assert pearson(values["average path length"], data.accuracy).high < -0.2
+    assert pearson(values["average path length"], data.accuracy, given=values["edges"]).high < -0.1
+    assert pearson(values["edges"], data.accuracy).low > 0.15
+    means = operation_means(data.batch, data.accuracy)
+    assert (means[:, :4].amin(1) > means[:, 4:].amax(1)).all()  # convolutions above pooling, in every layer
+    assert int((means.amax(1) - means.amin(1)).argmax()) == 0
+
+
+def test_means_of_operations_are_those_of_a_loop():
+    batch = random_architectures(60, generator=torch.Generator().manual_seed(0))
+    accuracy = torch.rand(60, generator=torch.Generator().manual_seed(1))
+    means = operation_means(batch, accuracy)
+    for layer in range(6):
+        for k in range(6):
+            has = batch.ops[:, layer + 1] == k + 2
+            assert means[layer, k].item() == pytest.approx(accuracy[has].mean().item(), abs=1e-6, nan_ok=True)
+
+
+@quick
+@given(st.integers(2, 60), st.integers(1, 8), st.integers(0, 10**6))
+def test_variance_within_groups_is_the_pooled_one(n, kinds, seed):
+    g = torch.Generator().manual_seed(seed)
+    values, group = torch.randn(n, generator=g).double(), 3 * torch.randint(kinds, (n,), generator=g)
+    parts = [values[group == k] for k in group.unique()]
+    free = sum(len(part) - 1 for part in parts)
+    squares = sum(float((part - part.mean()).square().sum()) for part in parts)
+    expected = squares / free / float(values.var()) if free else math.nan
+    assert variance_within(values, group) == pytest.approx(expected, nan_ok=True)
 
 
 def test_wirings_ignore_operations_and_nothing_else():
@@ -189,15 +250,39 @@ def test_groups_of_equal_count():
         accuracy_groups(torch.rand(5), by="size")
 
 
-def test_the_figures_means_rise_and_fall_as_the_paper_says(data):
+def test_boxes_are_those_of_matplotlib():
+    from matplotlib.cbook import boxplot_stats
+
+    g = torch.Generator().manual_seed(0)
+    values, accuracy = torch.randn(500, generator=g), torch.rand(500, generator=g)
+    values[::50] = math.nan
+    group = accuracy_groups(accuracy, 4)
+    for k, box in enumerate(group_boxes(values, accuracy, 4)):
+        member = values[(group == k) & values.isfinite()].double()
+        [theirs] = boxplot_stats(member.numpy())
+        assert box["n"] == int((group == k).sum())
+        assert [box[key] for key in ("mean", "q1", "med", "q3", "whislo", "whishi")] == pytest.approx(
+            [theirs[key] for key in ("mean", "q1", "med", "q3", "whislo", "whishi")])
+
+
+def test_groups_without_members_or_without_values_are_drawn_as_such():
     import matplotlib.pyplot as plt
 
-    values = properties(data.batch)
+    boxes = group_boxes(torch.tensor([1.0, 2, math.nan, math.nan]), torch.tensor([0.0, 0, 1, 1]))
+    assert [box["n"] for box in boxes] == [2, 0, 0, 0, 0, 2] and json.loads(json.dumps(boxes)) == boxes
     fig, ax = plt.subplots()
-    rising = plot_groups(values["average path length"], data.accuracy, ax, "average path length")
-    falling = plot_groups(values["clustering coefficient"], data.accuracy, ax)
-    plot_groups(torch.rand(4), torch.tensor([0.0, 0, 1, 1]), ax)  # four groups are empty
+    means = plot_groups(boxes, ax, "a property")
+    labels = [text.get_text() for text in ax.get_xticklabels()]
     plt.close(fig)
+    assert means[0] == 1.5 and all(map(math.isnan, means[1:]))
+    assert labels[1:5] == ["empty"] * 4 and "n = 2" in labels[5]
+
+
+@papers_file
+def test_the_groups_means_rise_and_fall_as_the_paper_says(papers_data):
+    values = properties(papers_data.batch)
+    rising, falling = ([box["mean"] for box in group_boxes(values[name], papers_data.accuracy)]
+                       for name in ("average path length", "clustering coefficient"))
     assert rising == sorted(rising) and falling == sorted(falling, reverse=True)
 
 
@@ -209,4 +294,6 @@ def test_no_tensor_is_made_without_its_device():
         assert all(v.device.type == "cpu" for v in values.values())
         assert math.isfinite(pearson(values["edges"], x, given=values["depth"]).r)
         assert all(map(math.isfinite, bootstrap_interval(values["edges"], x, 20, torch.Generator().manual_seed(0))))
+        assert math.isfinite(variance_within(x, batch.ops[:, 1])) and group_boxes(values["edges"], x)[0]["n"]
+        assert operation_means(batch, x, SearchSpace("free", ("a", "b"), 5, chain=False)).device.type == "cpu"
         assert wirings(batch).device.type == accuracy_groups(x).device.type == "cpu"

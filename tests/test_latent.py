@@ -1,6 +1,7 @@
 "Chapter 9: neighbours, smoothness, projections, walks and the picture of the operation table."
 
 import math
+import os
 
 import matplotlib.pyplot as plt
 import pytest
@@ -101,12 +102,25 @@ def test_smoothness_of_a_smooth_a_random_and_a_collapsed_space():
     assert math.isnan(flat.r.r) and abs(flat.explained) < 0.01 and flat.lift == pytest.approx(1, abs=1e-4)
 
 
-def test_smoothness_of_the_data_is_the_wirings():
-    data = load_dataset("enas-cifar10")
+def raw_smoothness(dataset, **spaces):
+    data = load_dataset(dataset)
     found = {}
-    for name, weights in {"wiring": {"operations": 0}, "operations": {"edges": 0}, "both": {}}.items():
+    for name, weights in spaces.items():
         z, queries = (plain_vectors(part.batch, **weights) for part in (data.train, data.test))
         found[name] = smoothness(z, data.train.accuracy, queries, data.test.accuracy).r.r
+    return found
+
+
+def test_smoothness_of_our_data_is_the_operations():
+    found = raw_smoothness("enas-digits", wiring={"operations": 0}, operations={"edges": 0}, both={})
+    assert 0.1 < found["wiring"] < 0.3 and found["operations"] > 0.85 and found["both"] > 0.88
+
+
+@pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
+def test_smoothness_of_the_papers_data_is_the_wirings():
+    found = raw_smoothness("enas-cifar10", wiring={"operations": 0}, operations={"edges": 0}, both={})
+    curve = list(raw_smoothness("enas-cifar10", **{str(w): {"operations": w} for w in (0, 0.25, 0.5, 1, 2, 4)}).values())
+    assert curve == sorted(curve, reverse=True)  # the less the operations weigh, the smoother
     assert found["wiring"] > 0.94 and 0.75 < found["both"] < 0.9 and abs(found["operations"]) < 0.1
 
 

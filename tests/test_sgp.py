@@ -1,10 +1,11 @@
 "The sparse Gaussian process: equal to the exact one where it must be, differentiable, honest about bad input, clean of devices."
 import math
+import os
 
 import pytest
 import torch
 
-from opembed_nb.data import ENAS, OpembedError, SearchSpace, from_flat, random_architectures
+from opembed_nb.data import ENAS, OpembedError, SearchSpace, from_flat, load_dataset, random_architectures
 from opembed_nb.sgp import (
     PAPER_TABLE_2,
     Prior,
@@ -155,6 +156,28 @@ def test_table_has_paper_and_ours():
     assert {len(v) for v in ours.values()} == {2} and " ± " in mean_std(ours["rmse"])
     text = table_2({"dvae-emb": ours, "raw": ours})
     assert all(name in text for name in PAPER_TABLE_2) and "0.371 ± 0.003" in text and text.count(mean_std(ours["rmse"])) == 2
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+    alone = table_2({"dvae-emb": ours}, paper=False)  # on other data the paper's values have no place
+    assert "paper" not in alone and "0.371 ± 0.003" not in alone and len(alone.splitlines()) == 3
+
+
+def predicted(dataset, rows, inducing):
+    data = load_dataset(dataset)
+    x, at = raw_features(data.train.batch[:rows]), raw_features(data.test.batch)
+    scores = evaluate_latents(x, data.train.target[:rows], at, data.test.target, 1, inducing)
+    return {name: value for name, [value] in scores.items()}
+
+
+def test_raw_features_predict_our_data():
+    scored = predicted("enas-digits", 3000, 200)
+    assert scored["pearson"] > 0.94 and scored["rmse"] < 0.35 and 0.9 < scored["coverage"] < 1
+
+
+@pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
+def test_raw_features_predict_the_papers_data_better_than_its_latents():
+    scored = predicted("enas-cifar10", 4000, 300)
+    assert scored["pearson"] > 0.96 and scored["rmse"] < min(rmse for rmse, _ in (row["rmse"] for row in PAPER_TABLE_2.values()))
+    assert 0.9 < scored["coverage"] < 0.99
 
 
 def test_every_tensor_is_made_on_the_device_of_its_inputs():
