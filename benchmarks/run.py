@@ -347,7 +347,8 @@ def write(folder, record):
         ax.bar([k + i * 0.13 for k in range(len(values))], values, 0.12, label=kind)
     ax.set_yscale("log")
     ax.set(ylabel="graphs per second", xticks=[k + 0.32 for k in range(len(names))], xticklabels=names)
-    ax.legend(fontsize=7, ncols=2)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.legend(fontsize=7, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     fig.savefig(folder / "speed.png", dpi=110)
 
 
