@@ -299,7 +299,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.pipeline._digits': ('pipeline.html#_digits', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._key': ('pipeline.html#_key', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._lines': ('pipeline.html#_lines', 'opembed_nb/pipeline.py'),
-                                     'opembed_nb.pipeline._paper_2': ('pipeline.html#_paper_2', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._root': ('pipeline.html#_root', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline.build_book': ('pipeline.html#build_book', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline.check_parameters': ('pipeline.html#check_parameters', 'opembed_nb/pipeline.py'),

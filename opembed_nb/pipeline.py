@@ -138,21 +138,17 @@ def scoreboard(root: Path,    # runs/ or results/
     found = {s: {r["model"]: r["values"] for r in read_records(root, s, profile, dataset)} for s in ("abilities", "prediction", "search")}
     models, paper = [m for m in MODELS if any(m in rows for rows in found.values())], dataset == "enas-cifar10"
     if not models: return Table(f"No records of profile {profile} and data set {dataset} in {Path(root).name}/ yet; `opembed run` makes them.")
-    def cell(value, digits): return "–" if value is None else f"{value:.{digits}f}"
-    def row(label, theirs, ours): return (label, *[c for m in models for c in ((theirs(m), ours(m)) if paper else (ours(m),))])
+    def row(label, theirs, ours): return (label, *[c for m in models for c in ((theirs.get(m, "–"), ours.get(m, "–")) if paper else (ours.get(m, "–"),))])
     rows = []
     for i, key in enumerate(("accuracy", "validity", "uniqueness", "novelty")):
-        rows.append(row(f"{key} (%)", lambda m: cell(PAPER_TABLE_1[m][i] if i < 3 and m in PAPER_TABLE_1 else None, 2), lambda m: cell(found["abilities"].get(m, {}).get(key), 2)))
+        rows.append(row(f"{key} (%)", {m: f"{t[i]:.2f}" for m, t in PAPER_TABLE_1.items() if i < len(t)}, {m: f"{v[key]:.2f}" for m, v in found["abilities"].items()}))
     for key, label in (("rmse", "RMSE"), ("pearson", "Pearson r"), ("kendall", "Kendall τ")):
-        rows.append(row(label, lambda m: _paper_2(m, key), lambda m: mean_std(found["prediction"][m][key]) if m in found["prediction"] else "–"))
+        rows.append(row(label, {m: " ± ".join(f"{x:.3f}" for x in t[key]) for m, t in PAPER_TABLE_2.items() if key in t}, {m: mean_std(v[key]) for m, v in found["prediction"].items()}))
     oracles = {v["oracle"] for v in found["search"].values()}
-    for strategy, label in (("bayes", "Bayesian optimisation"), ("random", "random")) if len(oracles) == 1 else ():
-        rows.append(row(f"best found, {label} ({min(oracles)})", lambda m: "–", lambda m: cell(found["search"].get(m, {}).get("strategies", {}).get(strategy, {}).get("mean"), 4)))
+    if len(oracles) > 1: raise OpembedError(f"{root}: searches of {dataset} were valued by different oracles, {' and '.join(sorted(oracles))}; keep each in a profile of its own")
+    for strategy, label in (("bayes", "Bayesian optimisation"), ("random", "random")) if oracles else ():
+        rows.append(row(f"best found, {label} ({min(oracles)})", {}, {m: f"{v['strategies'][strategy]['mean']:.4f}" for m, v in found["search"].items()}))
     return Table(_lines(["", *[h for m in models for h in ((f"{MODELS[m].title} (paper)", f"{MODELS[m].title} (ours)") if paper else (MODELS[m].title,))]], rows))
-
-def _paper_2(model, key): # the paper's mean ± deviation
-    paper = PAPER_TABLE_2.get(model, {})
-    return " ± ".join(f"{x:.3f}" for x in paper[key]) if key in paper else "–"
 
 # %% ../nbs/10_pipeline.ipynb #a23f23e0
 def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: # Markdown: a row per architecture
