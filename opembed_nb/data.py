@@ -6,7 +6,8 @@
 __all__ = ['ENAS', 'PALETTE', 'DARK', 'SOURCES', 'ASSETS', 'OpembedError', 'SearchSpace', 'DAGBatch', 'codes', 'same_graphs',
            'cat_batches', 'check_batch', 'from_flat', 'to_flat', 'from_nested', 'to_nested', 'to_igraph', 'to_networkx',
            'to_pyg', 'from_igraph', 'from_networkx', 'SVG', 'draw', 'validity', 'random_architectures',
-           'read_structures', 'write_structures', 'Source', 'find_file', 'Split', 'ArchDataset', 'load_dataset']
+           'read_structures', 'write_structures', 'write_whole', 'Source', 'find_file', 'Split', 'ArchDataset',
+           'load_dataset']
 
 # %% ../nbs/00_data.ipynb #67685a63
 import gzip
@@ -128,7 +129,7 @@ def from_flat(rows,                        # (B, L(L+1)/2) integers, or a string
     if not space.chain: raise OpembedError(f"space {space} is no chain: flat rows cannot write its architectures")
     rows = [rows] if isinstance(rows, str) else rows
     if isinstance(rows, list): rows = [r.split() if isinstance(r, str) else r for r in rows]
-    try: flat = (torch.tensor([[int(i) for i in r] for r in rows], dtype=torch.long) if isinstance(rows, list) else torch.as_tensor(rows)).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
+    try: flat = (torch.tensor([[int(i) for i in r] for r in rows], dtype=torch.long) if isinstance(rows, list) else rows if isinstance(rows, Tensor) else torch.as_tensor(rows)).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
     except (ValueError, TypeError, RuntimeError) as e: raise OpembedError(f"flat architectures of space {space}: {e}") from None
     if flat.is_floating_point() or flat.shape[1] != L * (L + 1) // 2:
         raise OpembedError(f"flat architectures of space {space} have {L * (L + 1) // 2} integers each, not {flat.shape[1]} of type {flat.dtype}")
@@ -314,7 +315,7 @@ def read_structures(path: Path,                 # text file, perhaps .gz: one "[
     for number, line in enumerate(lines, 1):
         if why := _parse_row(line, space, flat, accuracy): raise OpembedError(f"{path}, line {number}: {why}; download the file again or mend the line")
     if not flat: raise OpembedError(f"{path}: holds no architectures; download the file again")
-    return from_flat(torch.from_numpy(np.array(flat)), space), torch.tensor(accuracy)
+    return from_flat(torch.from_numpy(np.array(flat)), space), torch.tensor(accuracy, device="cpu")
 
 def _parse_row(line, space, flat, accuracy): # appends the row, or says why not
     try: row = json.loads(f"[{line}]")
@@ -328,12 +329,18 @@ def _parse_row(line, space, flat, accuracy): # appends the row, or says why not
 def write_structures(path: Path, batch: DAGBatch, accuracy: Tensor) -> None:
     "Write architectures and accuracies as `read_structures` reads them, compressed if the name ends in .gz, whole or not at all."
     text = "".join(f"{row}, {value:.6g}\n" for row, value in zip(to_nested(batch), accuracy.tolist())).encode()
-    part = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
+    write_whole(path, gzip.compress(text, 9, mtime=0) if Path(path).suffix == ".gz" else text)
+
+def write_whole(path: Path, content: bytes) -> None:
+    "Write a file whole or not at all; `OpembedError` if it can't be written."
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(gzip.compress(text, 9, mtime=0) if Path(path).suffix == ".gz" else text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
         os.replace(part, path)
     except OSError as e: raise OpembedError(f"{path}: cannot be written ({e}); free the disk or choose another folder") from None
-    finally: part.unlink(missing_ok=True) if part.parent.is_dir() else None
+    finally: part.unlink(missing_ok=True) if path.parent.is_dir() else None
 
 # %% ../nbs/00_data.ipynb #e3bbf84e
 class Source(NamedTuple):
@@ -424,4 +431,4 @@ def load_dataset(name: str = "enas-digits",      # one of `SOURCES`
     batch, accuracy = batch[source.dropped:], accuracy[source.dropped:]
     order = list(range(len(batch)))
     random.Random(0).shuffle(order)
-    return ArchDataset(name, source.space, batch, accuracy, torch.tensor(order), int(0.9 * len(order)))
+    return ArchDataset(name, source.space, batch, accuracy, torch.tensor(order, device="cpu"), int(0.9 * len(order)))
