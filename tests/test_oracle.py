@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from opembed_nb.data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, random_architectures
+from opembed_nb.data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, random_architectures
 from opembed_nb.oracle import (
     Oracle,
     check_architectures,
@@ -19,6 +19,7 @@ from opembed_nb.oracle import (
     operations_matter,
 )
 from opembed_nb.sgp import raw_features
+from opembed_nb.training import load_tensors, save_tensors
 
 QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 
@@ -26,8 +27,8 @@ QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 def generator(seed=0): return torch.Generator().manual_seed(seed)
 
 
-def toy_data(operations: bool, n=2500) -> ArchDataset:
-    batch = random_architectures(n, generator=generator())
+def toy_data(operations: bool, n=2500, p_skip=0.5) -> ArchDataset:
+    batch = random_architectures(n, generator=generator(), p_skip=p_skip)
     x = raw_features(batch)
     signal = x[:, 36] + x[:, 40] * x[:, 45] + 0.3 * x[:, 50] + (x[:, 0] + 0.5 * x[:, 8] if operations else 0)
     return ArchDataset("toy", ENAS, batch, 0.7 + 0.01 * signal, torch.randperm(n, generator=generator()), int(0.9 * n))
@@ -71,6 +72,50 @@ def test_surrogate_learns_and_says_so(oracle, data):
     assert "surrogate" in card and oracle.version in card and "operations and edges" in card
 
 
+@pytest.fixture(scope="module")
+def sparse(): return fit_surrogate(toy_data(operations=True, p_skip=0.1), **QUICK)
+
+
+def distance(batch, known): return torch.cdist(raw_features(batch).double(), known.double(), p=1).amin(1).round()
+
+
+def test_surrogate_warns_where_it_extrapolates(sparse):
+    data, far = toy_data(operations=True, p_skip=0.1), random_architectures(30, generator=generator(1), p_skip=1.0)
+    assert torch.equal(sparse.known.unique(dim=0).long(), raw_features(data.train.batch).unique(dim=0).long())
+    assert sparse.reach == distance(data.test.batch, sparse.known).max() and sparse.known.dtype == torch.uint8
+    assert (distance(far, sparse.known) > sparse.reach).all()
+    for batch in (far, far[7], cat_batches([data.train.batch, far[:1]])):
+        says = f"surrogate of toy: .* more than {sparse.reach} bits .* extrapolations"
+        with pytest.warns(UserWarning, match=says) as caught: sparse(batch)
+        assert len(caught) == 1 and "\n" not in str(caught[0].message)
+    with pytest.warns(UserWarning, match="extrapolations"): values, std = sparse.predict(far)
+    assert values.isfinite().all() and (std > 0).all()
+
+
+def test_surrogate_warns_of_nothing_it_was_tested_on(sparse):
+    data = toy_data(operations=True, p_skip=0.1)
+    drawn = random_architectures(500, generator=generator(2))
+    within = drawn[distance(drawn, sparse.known) <= sparse.reach]
+    assert len(within) > 20 and (distance(within, sparse.known) > 0).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for batch in (data.train.batch, data.test.batch, within, within[:0]): sparse(batch)
+
+
+def test_card_says_what_it_is(oracle, data):
+    card, held_out = oracle.card(), oracle.held_out
+    first, *rest = card.splitlines()
+    assert first == f"surrogate of toy, version {oracle.version}: estimates, not measurements" and len(rest) == 3
+    assert f"RMSE {held_out.rmse:.3f}" in card and f"{held_out.coverage:.1%}" in card and f"{held_out.new:,} unlike" in card
+    test = data.test
+    value, std = oracle.predict(test.batch)
+    error = (value - test.accuracy).double() / data.moments()[1]
+    assert held_out.rmse == pytest.approx(float(error.square().mean().sqrt()), rel=1e-3)
+    assert held_out.pearson == pytest.approx(float(torch.corrcoef(torch.stack([value, test.accuracy]))[0, 1]), abs=1e-3)
+    assert held_out.coverage == pytest.approx(float(((value - test.accuracy).abs() <= 1.96 * std).double().mean()), abs=2e-3)
+    assert held_out.new == int((distance(test.batch, oracle.known) > 0).sum())
+
+
 def test_operations_without_influence_are_left_out():
     data = toy_data(operations=False)
     x = raw_features(data.batch)
@@ -108,11 +153,25 @@ def test_cache_is_read_and_repaired(data, tmp_path, monkeypatch):
         patch.setattr("opembed_nb.oracle.fit_surrogate", lambda *a, **k: pytest.fail("fitted again"))
         again = load_surrogate(data, tmp_path, **QUICK)
     assert again.version == oracle.version and again.held_out == oracle.held_out and torch.equal(again(some), oracle(some))
+    assert torch.equal(again.known, oracle.known) and again.known.dtype == torch.uint8 and again.reach == oracle.reach
+    assert again.card() == oracle.card()
     whole = file.read_bytes()
     for damage in (b"", whole[:len(whole) // 2], whole[:-8] + bytes(8)):
         file.write_bytes(damage)
         assert torch.equal(load_surrogate(data, tmp_path, **QUICK)(some), oracle(some))
         assert [f.name for f in tmp_path.iterdir()] == [file.name] and file.stat().st_size == len(whole)
+
+
+@pytest.mark.parametrize("lost", ["known", "reach", "held_out", "depth", "mean"])
+def test_a_cache_of_another_format_is_fitted_anew(data, tmp_path, lost):
+    oracle = load_surrogate(data, tmp_path, **QUICK)
+    [file] = tmp_path.iterdir()
+    tensors, meta = load_tensors(file)
+    assert lost in tensors or lost in meta
+    save_tensors(file, {k: v for k, v in tensors.items() if k != lost}, **{k: v for k, v in meta.items() if k != lost})
+    again = load_surrogate(data, tmp_path, **QUICK)
+    tensors, meta = load_tensors(file)
+    assert again.version == oracle.version and again.reach == oracle.reach and lost in tensors | meta
 
 
 def test_other_data_or_settings_are_another_entry(data, tmp_path):

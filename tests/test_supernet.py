@@ -5,11 +5,13 @@ import hashlib
 import http.server
 import io
 import json
+import resource
 import subprocess
 import sys
 import tarfile
 import threading
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -43,8 +45,10 @@ from opembed_nb.oracle import (
     train_fully,
     train_supernet,
 )
+from opembed_nb.training import load_tensors, save_tensors
 
 BRIEF = Schedule(3, cycle=3)
+QUICK = Schedule(60, lr=0.2, cycle=60)  # enough to see that something was learned
 TINY = NetSizes(4)
 VIEWS = 5
 
@@ -102,11 +106,11 @@ def test_parts_of_the_digits_share_no_digit(images):
 
 
 def test_sharing_the_beginning_changes_no_bit(oracle):
-    batch = random_architectures(40, ENAS, generator(3))
-    batch.ops[:20, 1:4], batch.adj[:20, :, :4] = batch.ops[0, 1:4], batch.adj[0, :, :4]
-    alone = torch.stack([oracle.hits(batch[i])[0] for i in range(40)])
+    batch = random_architectures(30, ENAS, generator(3))
+    batch.ops[:15, 1:4], batch.adj[:15, :, :4] = batch.ops[0, 1:4], batch.adj[0, :, :4]
+    alone = torch.stack([oracle.hits(batch[i])[0] for i in range(30)])
     assert torch.equal(oracle.hits(batch), alone)
-    order = torch.randperm(40, generator=generator())
+    order = torch.randperm(30, generator=generator())
     assert torch.equal(oracle.hits(batch[order]), alone[order])
 
 
@@ -190,6 +194,13 @@ def test_images_of_another_shape_are_refused(images):
     bad = images._replace(valid=(images.valid[0].repeat(1, 3, 1, 1), images.valid[1]))
     with pytest.raises(OpembedError, match="3 channels"):
         WeightSharingOracle(Supernet(ENAS, TINY), bad)
+    oracle_module._check_images(images, TINY)
+    x, y = images.valid
+    for bad, says in (((x[:, 0], y), "valid has shape .3000, 8, 8. and 3000 labels"), ((x, y[:7]), "3000, 1, 8, 8. and 7 labels"),
+                      ((x[..., :3], y), "8 × 3 pixels are too small to be halved 2 times")):
+        with pytest.raises(OpembedError, match=says) as e:
+            WeightSharingOracle(Supernet(ENAS, TINY), images._replace(valid=bad))
+        assert one_line(e)
     few = images._replace(train=(images.train[0][:50], images.train[1][:50]))
     with pytest.raises(OpembedError, match="50 train images are fewer than a minibatch of 100"):
         train_supernet(few, ENAS, TINY, BRIEF)
@@ -211,8 +222,8 @@ def test_training_the_supernet_resumes_exactly(images, tmp_path, sizes):
 
 
 def test_a_supernet_can_be_relearned(images):
-    net, history = train_supernet(images, ENAS, NetSizes(8), Schedule(60, cycle=60))
-    assert history[-1]["accuracy"] > 0.4 > history[0]["accuracy"]
+    net, history = train_supernet(images, ENAS, NetSizes(8), QUICK)
+    assert history[-1]["accuracy"] > 0.3 > 0.2 > history[0]["accuracy"]
     assert WeightSharingOracle(net, images)(random_architectures(5, ENAS, generator())).mean() > 0.3
 
 
@@ -231,7 +242,7 @@ def test_the_disk_is_full(images, tmp_path, monkeypatch):
 
 
 def test_make_digits_from_nothing(images, tmp_path, monkeypatch):
-    monkeypatch.setitem(NETWORKS["digits"], "supernet", (NetSizes(8), Schedule(60, cycle=60)))
+    monkeypatch.setitem(NETWORKS["digits"], "supernet", (NetSizes(8), QUICK))
     facts = make_digits(tmp_path, n=30, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "enas-digits-supernet.safetensors",
@@ -240,7 +251,87 @@ def test_make_digits_from_nothing(images, tmp_path, monkeypatch):
     ]
     batch, accuracy = read_structures(tmp_path / "enas-digits.txt.gz")
     again = WeightSharingOracle(load_supernet(tmp_path / "enas-digits-supernet.safetensors"), images)
-    assert again.version == facts["oracle"] and torch.allclose(again(batch), accuracy, atol=1e-6)
+    assert again.version == facts["oracle"] and torch.allclose(again(batch), accuracy, atol=0.002)  # a few of 3,000
+    assert json.loads((tmp_path / "enas-digits.json").read_text()) == json.loads(json.dumps(facts))
+    assert facts["architectures"] == len(batch) == 30
+
+
+class Dummy:
+    "A training that is over at once."
+
+    def __init__(self, net):
+        self.net = net
+
+    def __call__(self, *args):
+        return self.net, [dict(epoch=1, loss=1.0, accuracy=0.5, lr=0.1, seconds=1.0)]
+
+
+@contextmanager
+def disk_of(size: int):
+    "A disk that has room for no file of more than `size` bytes."
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    "size, file", [(100, "enas-digits.txt.gz"), (10_000, "enas-digits-supernet.safetensors"), (None, "enas-digits.json")]
+)
+def test_make_digits_on_a_full_disk(oracle, tmp_path, monkeypatch, size, file):
+    monkeypatch.setattr(oracle_module, "train_supernet", Dummy(oracle.net))
+    make_digits(tmp_path, n=3, progress=False)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    assert len(before) == 3
+    if size is None:
+        (tmp_path / file).unlink()
+        (tmp_path / file).mkdir()
+    with disk_of(size or resource.RLIM_INFINITY), pytest.raises(OpembedError, match=f"{file}: cannot be written") as e:
+        make_digits(tmp_path, n=10, seed=1, progress=False)
+    assert one_line(e) and {f.name for f in tmp_path.iterdir()} == set(before)
+    assert size is None or (tmp_path / file).read_bytes() == before[file]
+
+
+def test_a_supernet_on_a_full_disk(tmp_path):
+    file = tmp_path / "net.safetensors"
+    save_supernet(file, Supernet(ENAS, TINY))
+    before = file.read_bytes()
+    with disk_of(10_000), pytest.raises(OpembedError, match="cannot be written .*free the disk") as e:
+        save_supernet(file, Supernet(ENAS, NetSizes(8)))
+    assert one_line(e) and str(file) in str(e.value)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("cut", [0, 7, 100, -1])
+def test_a_truncated_supernet_is_named(tmp_path, cut):
+    file = tmp_path / "net.safetensors"
+    save_supernet(file, Supernet(ENAS, TINY))
+    file.write_bytes(file.read_bytes()[:cut])
+    with pytest.raises(OpembedError, match="is no whole safetensors file") as e:
+        load_supernet(file)
+    assert one_line(e) and str(file) in str(e.value)
+
+
+def test_a_supernet_that_says_another_width_or_nothing(tmp_path):
+    file, net = tmp_path / "net.safetensors", Supernet(ENAS, TINY)
+    save_supernet(file, net)
+    tensors, meta = load_tensors(file)
+    save_tensors(file, tensors, **{**meta, "sizes": {**meta["sizes"], "width": 8}})
+    with pytest.raises(OpembedError, match="is it of another width"):
+        load_supernet(file)
+    for lost in ("space", "sizes"):
+        save_tensors(file, tensors, **{k: v for k, v in meta.items() if k != lost})
+        with pytest.raises(OpembedError, match="was not written by save_supernet"):
+            load_supernet(file)
+
+
+def test_the_embedded_supernet_is_the_one_its_schedule_names(oracle):
+    sizes, schedule = NETWORKS["digits"]["supernet"]
+    assert load_supernet(ASSETS / "enas-digits-supernet.safetensors", sizes).sizes == oracle.net.sizes == sizes
+    card = json.loads((ASSETS / "enas-digits.json").read_text())
+    assert card["schedule"] == asdict(schedule) and card["sizes"] == {**asdict(sizes), "pools": list(sizes.pools)}
 
 
 # one architecture
@@ -288,6 +379,11 @@ def test_a_module_can_be_exported(oracle):
     ):
         x = oracle.images.valid[0][:50]
         assert torch.allclose(torch.export.export(net, (x,)).module()(x), net(x), atol=1e-5)
+
+
+def test_a_module_is_made_on_the_device_of_its_supernet():
+    architecture = random_architectures(1, ENAS, generator())
+    assert next(to_module(architecture, Supernet(ENAS, TINY).to("meta")).parameters()).device.type == "meta"
 
 
 def test_one_architecture_is_one(images):
@@ -472,6 +568,8 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs(tmp_path):
             oracle(architecture),
             images.valid[0],
             next(net.parameters()),
+            next(to_module(architecture).parameters()),
+            next(to_module(architecture, oracle.net).parameters()),
             next(train_fully(architecture, images, sizes=TINY, schedule=Schedule(1, cycle=1)).net.parameters()),
         ]
     assert all(v.device.type == "cpu" for v in values)
