@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from torch import BoolTensor, LongTensor, Tensor, nn
 from tqdm import tqdm
 
-from .data import ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, Source, check_batch, codes, find_file, random_architectures, to_flat, validity, write_structures
+from .data import ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, Source, check_batch, codes, find_file, random_architectures, to_flat, validity, write_structures, write_whole
 from .sgp import metrics, raw_features
 from .training import load_tensors, provenance, save_tensors
 
@@ -326,7 +326,8 @@ def load_supernet(path: Path, sizes: NetSizes | None = None) -> Supernet: # in e
     try: (name, operations, n_layers), kept = meta["space"], NetSizes(**{**meta["sizes"], "pools": tuple(meta["sizes"]["pools"])})
     except (KeyError, TypeError, ValueError): raise OpembedError(f"{path}: says no space or sizes; it was not written by save_supernet") from None
     if sizes and kept != sizes: raise OpembedError(f"{path}: holds a supernet of {kept}, not of {sizes}")
-    return load_state(Supernet(SearchSpace(name, tuple(operations), n_layers), kept), tensors, str(path)).eval()
+    with torch.device("cpu"): net = Supernet(SearchSpace(name, tuple(operations), n_layers), kept)
+    return load_state(net, tensors, str(path)).eval()
 
 # %% ../nbs/06_oracle.ipynb #faf70063
 def load_oracle(data: ArchDataset) -> Oracle: # the embedded supernet's for enas-digits, a surrogate for any other data
@@ -362,7 +363,7 @@ def make_digits(folder: Path,        # where the data, the supernet and the card
     facts = dict(architectures=n, seed=seed, sizes=asdict(sizes), schedule=asdict(schedule), oracle=oracle.version, images=hits.shape[1], train_loss=history[-1]["loss"],
                  seconds=sum(h["seconds"] for h in history), mean=float(accuracy.mean()), lowest=float(accuracy.min()), highest=float(accuracy.max()), **reliability(hits, views=5),
                  sha256=hashlib.sha256(Path(folder, "enas-digits.txt.gz").read_bytes()).hexdigest(), **provenance())
-    Path(folder, "enas-digits.json").write_text(json.dumps(facts, indent=1) + "\n")
+    write_whole(Path(folder, "enas-digits.json"), (json.dumps(facts, indent=1) + "\n").encode())
     return facts
 
 # %% ../nbs/06_oracle.ipynb #4d29aaee
@@ -390,7 +391,8 @@ def to_module(architecture: DAGBatch,        # one graph
     space, sizes = (net.space, net.sizes) if net else (space, sizes)
     if len(architecture) != 1: raise OpembedError(f"{len(architecture)} architectures, a module is made of one")
     [layers] = layers_of(check_architectures(architecture, space))
-    module = Network(layers, space, replace(sizes, auxiliary=False) if net else sizes, running=net is None)
+    with next(net.parameters()).device if net else architecture.device:
+        module = Network(layers, space, replace(sizes, auxiliary=False) if net else sizes, running=net is None)
     if net:
         def shared(name): # its name in the supernet
             part, *rest = name.split(".")
