@@ -1,24 +1,42 @@
 "The sparse Gaussian process: equal to the exact one where it must be, differentiable, honest about bad input, clean of devices."
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from opembed_nb.data import ENAS, OpembedError, SearchSpace, from_flat, load_dataset, random_architectures
 from opembed_nb.sgp import (
+    JITTER,
     PAPER_TABLE_2,
+    SETTINGS,
+    YARDSTICKS,
     Prior,
     SparseGP,
+    VariationalGP,
+    best_belief,
     choose_inducing,
     collapsed_bound,
     evaluate_latents,
+    fit_variational,
     mean_std,
     metrics,
     raw_features,
     skip_pairs,
     table_2,
+    top_recall,
+    yardsticks,
 )
+
+
+class Brief(SparseGP):
+    "The paper's setting, made short for these tests."
+    passes, minibatch, step, again = 30, 100, 5e-3, 0.1
+
+    def __init__(self, inducing=30, seed=0, setting="paper"):
+        super().__init__(inducing, seed, setting)
 
 
 def toy(n=300, d=4, seed=0):
@@ -71,6 +89,161 @@ def test_predicts_better_than_the_mean_and_knows_its_error(fitted):
     x, y = toy(500, seed=5)
     scored = metrics(*gp.predict(x, noise=True), y)
     assert scored["rmse"] < 0.3 * float(y.std()) and scored["pearson"] > 0.95 and 0.85 < scored["coverage"] <= 1
+
+
+@pytest.fixture(scope="module")
+def brief():
+    x, y = toy()
+    return Brief().fit(x, y), x, y
+
+
+def test_the_papers_setting_predicts_better_than_the_mean(brief):
+    gp, *_ = brief
+    x, y = toy(500, seed=5)
+    scored = metrics(*gp.predict(x, noise=True), y)
+    assert scored["rmse"] < 0.5 * float(y.std()) and scored["pearson"] > 0.9 and scored["coverage"] > 0.85
+    assert gp.points.shape == (30, 4) and gp.predict(x)[0].dtype == torch.float32
+    moved = gp.state()["points"][:, None] - ((toy()[0] - gp.shift) / gp.scale)
+    assert moved.abs().amax(2).amin(1).min() > 1e-3  # inducing points are learned: none is a row any more
+
+
+def test_the_papers_numbers_are_the_defaults():
+    gp = SparseGP(setting="paper")
+    assert (gp.inducing, gp.passes, gp.minibatch, gp.step, gp.again) == (500, 100, 1000, 5e-4, 0.1)
+    assert SparseGP().setting == "tuned" and SETTINGS == ("tuned", "paper")
+
+
+def test_posterior_of_the_papers_setting_is_the_variational_predictive(brief):
+    gp, x, _ = brief
+    state, at = gp.state(), (toy(50, seed=3)[0].double() - gp.shift) / gp.scale
+    m, root = len(state["points"]), torch.zeros(30, 30).double()
+    row, column = torch.tril_indices(m, m)
+    root[row, column] = state["root"].double()
+    uu = gp.prior.covariance(gp.points, gp.points) + JITTER * torch.eye(m)
+    lower = torch.linalg.cholesky(uu)
+    u_mean = lower @ state["mean"].double()         # q(u) = N(c + u_mean, u_covariance)
+    u_covariance = lower @ root @ root.T @ lower.T
+    project = torch.linalg.solve(uu, gp.prior.covariance(gp.points, at)).T
+    mean = gp.prior.mean(at) + project @ u_mean
+    covariance = gp.prior.covariance(at, at) - project @ (uu - u_covariance) @ project.T
+    raw = at * gp.scale + gp.shift
+    assert torch.allclose(gp.predict(raw)[0], mean, atol=1e-6)
+    assert torch.allclose(gp.covariance(raw), covariance, atol=1e-6)
+    model = VariationalGP(gp.prior, gp.points, state["mean"], root).eval()  # … and what GPyTorch itself predicts
+    with torch.no_grad(): theirs = model(at)
+    assert torch.allclose(theirs.mean, mean, atol=1e-4)
+    assert torch.allclose(theirs.variance - JITTER, covariance.diagonal(), atol=1e-4)
+
+
+def test_minibatch_bound_meets_the_collapsed_one_and_rises():
+    x, y = (t.double() for t in toy(200))
+    x = (x - x.mean(0)) / x.std(0)
+    prior = Prior(4, x)
+    lower, mean, covariance = best_belief(prior, x, y, x[:20])
+    model = VariationalGP(prior, x[:20], mean, torch.linalg.cholesky(covariance))
+
+    def bound():
+        q, noise, v = model(x), prior.noise, model.belief()
+        kl = 0.5 * (v.mean @ v.mean + v.covariance_matrix.trace() - 20 - v.covariance_matrix.logdet())
+        each = -0.5 * (((y - q.mean) ** 2 + q.variance) / noise + torch.log(2 * math.pi * noise))
+        return (each.sum() - kl).item()
+    first = bound()
+    assert math.isclose(first, collapsed_bound(prior, x, y, x[:20]).item(), rel_tol=1e-2)
+    fit_variational(model, x, y, 10, 50, 0.01, torch.Generator().manual_seed(0))
+    assert bound() > first + 10
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_start_and_its_state_lead_to_the_same_fit_bit_by_bit(setting):
+    x, y = toy()
+    more, values = toy(20, seed=4)
+    first = Brief(setting=setting).fit(x, y)
+    before, x, y = first.predict(x[:5])[0], torch.cat([x, more]), torch.cat([y, values])
+    kept = {name: tensor.clone() for name, tensor in first.state().items()}  # as if read from a file
+    again, resumed = (Brief(seed=1, setting=setting).fit(x, y, start=s) for s in (first, SparseGP.from_state(kept)))
+    a, b = ([*gp.predict(x, noise=True), gp.covariance(x[:9]), *gp.state().values()] for gp in (again, resumed))
+    assert len(a) == len(b) and all(torch.equal(*pair) for pair in zip(a, b))
+    assert list(again.state()) == list(resumed.state()) == list(kept)
+    assert torch.equal(first.predict(x[:5])[0], before) and not torch.equal(again.predict(x[:5])[0], before)
+    assert all(torch.equal(first.state()[k], t) for k, t in kept.items())
+    assert sum(t.numel() for t in kept.values()) < (20 if setting == "tuned" else 700)
+    assert metrics(*again.predict(x, noise=True), y)["pearson"] > 0.9
+
+
+def test_the_papers_setting_makes_a_tenth_of_the_passes_from_a_start(brief, monkeypatch):
+    gp, x, y = brief
+    made = []
+    monkeypatch.setattr("opembed_nb.sgp.fit_variational", lambda m, x, target, passes, *rest: made.append(passes))
+    again = Brief(7, seed=1).fit(x + 1, y, start=gp)
+    assert made == [3] and len(again.points) == 30  # its own inducing points and units
+    assert torch.equal(again.shift, gp.shift) and torch.allclose(again.predict(x)[0], gp.predict(x)[0], atol=1e-4)
+    Brief(7).fit(x, y, start=SparseGP(10).fit(x, y))
+    Brief(7).fit(x, y)
+    assert made == [3, 30, 30]
+
+
+def test_settings_exchange_their_parameters(brief):
+    gp, x, y = brief
+    tuned = Brief(40, setting="tuned").fit(x, y, start=gp)
+    assert set(tuned.state()) < set(gp.state()) and metrics(*tuned.predict(x, noise=True), y)["pearson"] > 0.95
+
+
+TWICE = """
+import sys, torch
+from opembed_nb.sgp import SparseGP
+class Brief(SparseGP): passes, minibatch, step = 5, 50, 5e-3
+x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+def fitted(setting): return Brief(30, 0, setting).fit(x, x[:, 0].sin()).predict(x[:5], noise=True)
+def results(): return [*fitted("tuned"), *fitted("paper")]
+before = results()
+assert "botorch" not in sys.modules
+import botorch
+assert all(torch.equal(a, b) for a, b in zip(before, results()))
+"""
+
+
+def test_results_do_not_depend_on_botorch_being_imported():
+    run = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_metrics_by_hand():
+    mean, std = torch.tensor([3.0, 1.0, 2.0, 10.0]), torch.tensor([1.0, 2.0, 1.0, 0.5])
+    target = torch.tensor([3.0, 3.0, 1.0, 9.0])
+    scored = metrics(mean, std, target)
+    errors = (0, -2 / 2, 1, 1 / 0.5)
+    each = [0.5 * e * e + math.log(s) + 0.5 * math.log(2 * math.pi) for e, s in zip(errors, std.tolist())]
+    assert math.isclose(scored["nlpd"], sum(each) / 4, rel_tol=1e-9)
+    ranks, of_target = torch.tensor([3.0, 1, 2, 4]), torch.tensor([2.5, 2.5, 1, 4])  # two are equal
+    a, b = ranks - 2.5, of_target - 2.5
+    assert math.isclose(scored["spearman"], float(a @ b / (a.norm() * b.norm())), rel_tol=1e-6)
+    assert scored["top1_recall"] == 1 and scored["coverage"] == 0.75
+    assert math.isfinite(metrics(mean, torch.zeros(4), target)["nlpd"])  # claims without an error bar cost much, not everything
+    constant = metrics(torch.zeros(4), std, target)
+    assert math.isnan(constant["spearman"]) and math.isnan(constant["pearson"])
+
+
+@pytest.mark.parametrize("n, best", [(99, 1), (199, 1), (200, 2), (1902, 19)])
+def test_top_recall_counts_the_best_hundredth(n, best):
+    target = torch.arange(n).double()
+    assert top_recall(target, target, 0.01) == 1
+    swapped = target.clone()
+    swapped[-1] = -1  # the best is thought the worst
+    assert math.isclose(top_recall(swapped, target, 0.01), (best - 1) / best)
+    assert metrics(swapped, torch.ones(n), target)["top1_recall"] == top_recall(swapped, target, 0.01)
+
+
+def test_yardsticks_run_and_are_repeatable():
+    x, y = toy(400)
+    at, values = toy(200, seed=5)
+    first, again = (yardsticks(x, y, at, values, repeats=2, rows=100) for _ in range(2))
+    assert tuple(first) == YARDSTICKS and first == again
+    for name, scored in first.items():
+        assert {len(v) for v in scored.values()} == {2} and set(scored) == set(metrics(values, values, values)), name
+        assert max(scored["rmse"]) < 1.2 * float(values.std()), name
+    assert max(first["exact GP"]["rmse"]) < min(first["ridge"]["rmse"])  # the toy is not linear
+    assert 0.8 < first["ridge"]["coverage"][0] <= 1
+    assert first["trees"]["rmse"][0] != first["trees"]["rmse"][1]
 
 
 def test_fit_is_repeatable_and_the_seed_matters():
@@ -133,8 +306,14 @@ def test_other_misuse_is_named(fitted):
                        (lambda: gp.predict(torch.zeros(2, 3)), "(rows, 4)"),
                        (lambda: gp.condition(torch.zeros(2, 4), torch.zeros(3)), "target has shape (3,)"),
                        (lambda: metrics(torch.zeros(2), torch.zeros(2), torch.zeros(3)), "differ in shape"),
-                       (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, repeats=0), "repeats = 0")):
-        with pytest.raises(OpembedError) as error: call()
+                       (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, repeats=0), "repeats = 0"),
+                       (lambda: SparseGP(setting="best"), "setting 'best' is unknown; known: tuned, paper"),
+                       (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, setting="best"), "known: tuned, paper"),
+                       (lambda: yardsticks(*[torch.zeros(2, 2)] * 4, names=("forest",)), "known: ridge, trees, MLP, exact GP"),
+                       (lambda: SparseGP().state(), "not fitted"), (lambda: SparseGP.from_state({"a": 1}), "found: a"),
+                       (lambda: SparseGP.from_state(gp.state()).predict(torch.zeros(2, 4)), "not fitted"),
+                       (lambda: SparseGP(5).fit(torch.rand(9, 3), torch.rand(9), start=gp), "x has 3 dimensions, the start")):
+        with pytest.raises(OpembedError, match="^[^\n]*$") as error: call()
         assert says in str(error.value)
 
 
@@ -159,6 +338,9 @@ def test_table_has_paper_and_ours():
     assert len({line.count("|") for line in text.splitlines()}) == 1
     alone = table_2({"dvae-emb": ours}, paper=False)  # on other data the paper's values have no place
     assert "paper" not in alone and "0.371 ± 0.003" not in alone and len(alone.splitlines()) == 3
+    assert mean_std(ours["nlpd"]) in alone and mean_std(ours["top1_recall"]) in alone and "–" not in alone
+    old = {metric: ours[metric] for metric in ("rmse", "pearson", "kendall", "coverage")}  # an old record
+    assert table_2({"dvae-emb": old}, paper=False).splitlines()[2].count("–") == 3
 
 
 def predicted(dataset, rows, inducing):
@@ -187,7 +369,11 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs():
         gp = SparseGP(10).fit(x, y)
         pending = gp.condition(x[:2]).condition(x[2:3], y[2:3])
         again = SparseGP(5).fit(x, y, start=gp)
-        out = [*pending.predict(x, noise=True), pending.covariance(x), pending.covariance(x, x[:2])]
+        learned = Brief(10).fit(x, y)
+        resumed = Brief(10).fit(x, y, start=SparseGP.from_state(learned.state()))
+        out = [*resumed.condition(x[:2]).predict(x, noise=True), *resumed.state().values()]
+        out += [*pending.predict(x, noise=True), pending.covariance(x), pending.covariance(x, x[:2])]
         out += [*again.predict(x), raw_features(batch)]
         assert mean_std(evaluate_latents(x, y, x, y, 2, 5)["rmse"])
+        assert all(mean_std(scored["nlpd"]) for scored in yardsticks(x, y, x, y, rows=20).values())
     assert all(t.device.type == "cpu" for t in out)
