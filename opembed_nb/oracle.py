@@ -473,12 +473,17 @@ def train_each(batch: DAGBatch,            # B architectures
                seeds: int = 1,              # trainings of each architecture, from the schedule's seed on
                folder: Path | None = None,  # keeps checkpoints: what is done is not done again
                workers: int = 1,            # processes, of one thread each
+               engine=None,                 # runs the trainings instead (chapter 7)
               ) -> Tensor:                  # (B, seeds) test accuracies, on the CPU
     "Train every architecture alone, each several times."
     names = [row.replace(" ", "") for row in to_flat(batch)]
     jobs = [(batch[b], images, space, sizes, replace(schedule, seed=schedule.seed + k), Path(folder, f"{names[b]}-{schedule.seed + k}") if folder else None)
             for b in range(len(batch)) for k in range(seeds)]
-    if workers > 1:
+    if engine:
+        found = [None] * len(jobs)
+        for i, found[i], error in engine.run(_train_alone, [(job,) for job in jobs], timeout=7 * 24 * 3600.0):
+            if error: raise OpembedError(f"training {jobs[i][-1] or names[i // seeds]} alone failed ({error}); the same call goes on from what is done")
+    elif workers > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool: found = list(pool.map(_train_alone, jobs))
     else: found = list(map(_train_alone, jobs))
     return torch.tensor(found, device="cpu").view(len(batch), seeds)

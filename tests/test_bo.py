@@ -1,51 +1,144 @@
-"Search: what a point stands for, what the ledger refuses, and that searching beats drawing where it can."
+"Search: what a point stands for, how strategies propose, and that no evaluation is lost, doubled or mixed."
 
+import csv
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from opembed_nb import bo
 from opembed_nb.bo import (
+    STRATEGIES,
     Evaluation,
+    Evolution,
+    Here,
+    Hybrid,
     Ledger,
-    bayes_opt,
+    LocalSearch,
+    PaperBO,
+    RandomLatent,
+    RayEngine,
+    Surrogate,
+    Tuned,
+    curve,
     decode_points,
+    evaluate,
     expected_improvement,
+    log_expected_improvement,
+    make_problem,
+    make_strategies,
     most_frequent,
+    neighbours,
+    open_ledger,
+    paired,
     propose,
-    random_search,
+    propose_points,
+    search,
+    strategy_table,
+    summarise,
 )
-from opembed_nb.data import ENAS, ArchDataset, OpembedError, cat_batches, codes, from_flat, random_architectures, validity
+from opembed_nb.data import (
+    ENAS,
+    ArchDataset,
+    OpembedError,
+    cat_batches,
+    codes,
+    from_flat,
+    random_architectures,
+    to_flat,
+    validity,
+)
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
+FIRST = "0 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0"
+OFTEN = "1 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0"
+
+
+class Edges:
+    "An oracle that likes few edges; it may sleep, fail, or write down what it is asked."
+
+    name, version, space = "edges", "1", ENAS
+
+    def __init__(self, sleep=0.0, note=None, bad=None):
+        self.sleep, self.note, self.bad = sleep, note, bad
+
+    def __call__(self, batch):
+        time.sleep(self.sleep)
+        if self.note:
+            with open(self.note, "a") as f:
+                f.write("".join(f"{a}\n" for a in to_flat(batch)))
+        if self.bad:
+            self.bad(batch)
+        return 0.9 - batch.adj.sum((1, 2)).float() / 100 + batch.ops[:, 1] / 1000
+
+
+def small_data(n=300):
+    batch = random_architectures(n, generator=torch.Generator().manual_seed(0))
+    return ArchDataset("made", ENAS, batch, Edges()(batch), torch.arange(n), n - 50)
+
+
+def small_problem(oracle=None):
+    model = build_model("dvae-emb", hidden=16, latent=6, seed=0).eval()
+    return make_problem(model, small_data(), oracle or Edges(), inducing=30)
+
+
+class Brief(SparseGP):
+    "Short passes of the paper's setting."
+
+    passes = 3
+
 
 @pytest.fixture(scope="module")
-def data():
-    batch = random_architectures(300, generator=torch.Generator().manual_seed(0))
-    return ArchDataset("made", ENAS, batch, edges(batch), torch.arange(300), 250)
+def problem():
+    return small_problem()
 
 
-def edges(batch):
-    return (0.9 - batch.adj.sum((1, 2)).float() / 100).to(batch.device)
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    monkeypatch.setattr(bo, "SparseGP", Brief)
 
 
-edges.name = "edges"
+SMALL = {"paper": PaperBO(10, 200), "tuned": Tuned(pool=400), "random": RandomLatent(10), "evolution": Evolution(20, 5)}
+SMALL |= {"hybrid": Hybrid(pool=400), "local search": STRATEGIES["local search"](), "random architectures": STRATEGIES["random architectures"]()}
+MODELLED = ("paper", "tuned", "hybrid")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return build_model("dvae-emb", hidden=16, latent=6, seed=0).eval()
+def everything(ledger):
+    "All that must be equal in two runs of one study: no times, no owners."
+    with sqlite3.connect(ledger.path) as db:
+        return {
+            "proposals": db.execute("SELECT * FROM proposals ORDER BY study, strategy, seed, round, position").fetchall(),
+            "evaluations": db.execute(
+                "SELECT study, architecture, state, attempts, value, error, software FROM evaluations ORDER BY architecture"
+            ).fetchall(),
+            "rounds": db.execute("SELECT * FROM rounds ORDER BY study, strategy, seed, round").fetchall(),
+        }
+
+
+# points and batches
 
 
 def test_the_most_frequent_decoding_is_taken_and_not_the_first():
-    first = from_flat("0 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0")
-    often = from_flat("1 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0")
-    votes = cat_batches([first, often, often])
+    votes = cat_batches([from_flat(FIRST), from_flat(OFTEN), from_flat(OFTEN)])
     rows, found = most_frequent(votes, 3, torch.ones(3, dtype=torch.bool))
-    assert found.all() and (codes(votes[rows]) == codes(often)).all()
-    assert (codes(votes[[0]]) != codes(votes[rows])).any()  # what the first valid decoding would have been
+    assert found.all() and to_flat(votes[rows]) == [OFTEN]
+    first = torch.ones(3).argmax()  # what the public code takes: the first valid one
+    assert to_flat(votes[first]) == [FIRST]
 
 
-def test_unusable_decodings_do_not_vote(model):
+def test_unusable_decodings_do_not_vote(problem):
+    model = problem.model
     graphs, found = decode_points(model, torch.randn(6, 6), 40, torch.Generator().manual_seed(0))
     assert len(graphs) == 6 and validity(graphs[found]).all() and (graphs[found].n_nodes == ENAS.max_nodes).all()
     nobody = torch.zeros(6 * 40, dtype=torch.bool)
@@ -57,40 +150,486 @@ def test_expected_improvement_has_the_gradient_it_claims():
     assert torch.autograd.gradcheck(lambda m, s: expected_improvement(m, s, 1.0), (mean, std))
 
 
-def test_proposals_lie_in_the_box_and_differ():
+def test_log_expected_improvement_is_botorchs():
+    from botorch.acquisition.analytic import _log_ei_helper
+
+    u = torch.tensor([5.0, 1.0, -0.9, -1.1, -7.0, -60.0, -2e3, -1e6]).double()
+    assert torch.allclose(log_expected_improvement(u, torch.ones_like(u), 0.0), _log_ei_helper(u), rtol=1e-6)
+
+
+def test_points_lie_in_the_box_and_are_the_greedy_ones():
     x = torch.rand(80, 3, generator=torch.Generator().manual_seed(0))
     gp = SparseGP(40).fit(x, -((x - 0.5) ** 2).sum(1))
-    box = torch.stack([x.amin(0), x.amax(0)])
-    points = propose(gp, box, -0.05, 5, torch.Generator().manual_seed(0), 300)
+    box, best = torch.stack([x.amin(0), x.amax(0)]), -0.05
+    points = propose_points(gp, box, best, 5, torch.Generator().manual_seed(0), 300)
     assert (points >= box[0]).all() and (points <= box[1]).all() and torch.pdist(points).min() > 1e-6
-    assert torch.equal(points, propose(gp, box, -0.05, 5, torch.Generator().manual_seed(0), 300))
+    assert torch.equal(points, propose_points(gp, box, best, 5, torch.Generator().manual_seed(0), 300))
+    # the slow way: predict everything anew for every point
+    pool = bo._uniform(box, 300, torch.Generator().manual_seed(0)).double()
+    for point in points:
+        scores = log_expected_improvement(*gp.predict(pool), best)
+        assert log_expected_improvement(*gp.predict(point[None].double()), best) >= scores.max() - 1e-3
+        best = max(best, float(gp.predict(point[None].double())[0]))
+        gp = gp.condition(point[None])
 
 
-def test_a_search_is_determined_by_its_seed(model, data):
-    runs = [bayes_opt(model, data, edges, 2, 4, 10, 200, 30, seed=s) for s in (1, 1, 2)]
-    assert runs[0].rows == runs[1].rows != runs[2].rows
-    assert [r.round for r in runs[0].rows] == [1] * 4 + [2] * 4
-    assert {r.oracle for r in runs[0].rows} == {"edges"}
+# strategies
 
 
-def test_both_strategies_value_alike(model, data):
-    book = random_search(model, data, edges, 3, 10, 20, seed=0)
-    assert len(book.rows) == 30
-    for row in book.rows:
-        if row.architecture is not None:
-            assert row.value == pytest.approx(edges(from_flat(row.architecture)).item())
+def test_neighbours_are_all_one_step_away():
+    near = neighbours(from_flat(FIRST))
+    assert len(near) == 6 * 5 + 15 and validity(near).all() and len(codes(near).unique(dim=0)) == 45
+    a = from_flat(FIRST)
+    changed = (near.ops != a.ops).sum(1) + (near.adj != a.adj).flatten(1).sum(1)
+    assert (changed == 1).all()
 
 
-def test_the_ledger_keeps_one_oracle_and_knows_its_best():
-    book = Ledger()
-    for value, text in ((None, None), (0.5, "a"), (0.7, "b"), (0.7, "b"), (0.6, "c")):
-        book.add(Evaluation("bayes", 0, 1, text, value, "one"))
-    assert [r.architecture for r in book.best(5)] == ["b", "c", "a"]
-    assert book.curve()[1:] == [0.5, 0.7, 0.7, 0.7] and book.curve()[0] != book.curve()[0]
-    with pytest.raises(OpembedError, match="holds values of oracle 'one', 'two' can't join"):
-        book.add(Evaluation("bayes", 0, 1, "d", 0.9, "two"))
+def a_surrogate(problem, gp=None):
+    return Surrogate(problem.data, problem.x, problem.y, gp, torch.Generator().manual_seed(1))
 
 
-def test_a_model_in_training_mode_is_refused(data):
+@pytest.mark.parametrize("name", SMALL)
+def test_a_strategy_proposes_q_architectures(problem, name):
+    rows, state = propose(problem, name, SMALL[name], 0, 1, [], None, 7)
+    assert [r.position for r in rows] == list(range(7)) and (state is not None) == (name in MODELLED)
+    for r in rows:
+        assert (r.state == "empty") == (r.architecture is None)
+        assert (r.mean is not None) == (name in MODELLED) and (r.z is not None) == (name in (*MODELLED, "random"))
+    real = from_flat([r.architecture for r in rows if r.architecture])
+    assert validity(real).all()
+    assert rows == propose(problem, name, SMALL[name], 0, 1, [], None, 7)[0]
+    if name != "paper":
+        assert rows != propose(problem, name, SMALL[name], 1, 1, [], None, 7)[0]
+
+
+@pytest.mark.parametrize("name", ["tuned", "hybrid", "evolution", "local search"])
+def test_what_is_known_is_not_proposed_again(problem, name):
+    known = set(to_flat(problem.data.train.batch))
+    ledger = []
+    for round in (1, 2, 3):
+        rows, _ = propose(problem, name, SMALL[name], 0, round, ledger, None, 10)
+        texts = [r.architecture for r in rows]
+        assert len(set(texts)) == 10 and not known & set(texts)
+        known |= set(texts)
+        values = Edges()(from_flat(texts)).tolist()
+        ledger += [Evaluation(**{**r.__dict__, "state": "done", "value": v}) for r, v in zip(rows, values)]
+
+
+def test_local_search_climbs_and_evolution_forgets(problem):
+    train = problem.data.train
+    tops = [train.batch[i] for i in (train.accuracy == train.accuracy.max()).nonzero()[:, 0]]
+    proposed = set(to_flat(LocalSearch().propose(None, a_surrogate(problem), [], 30).batch))
+    assert any(proposed <= set(to_flat(neighbours(top))) for top in tops)  # all unseen neighbours of a best one come first
+    old = [Evaluation("evolution", 0, 1, i, OFTEN, "done", 0.99 if i == 0 else 0.1) for i in range(21)]
+    children = Evolution(population=20, tournament=20).propose(None, a_surrogate(problem), old, 5)
+    assert len(children.batch) == 5  # the old best at position 0 has died; those that live are alike
+    ranked = bo._ranked(a_surrogate(problem), old, 20)[-20:]
+    assert all(value == 0.1 for _, value in ranked)
+
+
+def test_the_trust_region_follows_success(problem):
+    surrogate, top = a_surrogate(problem), float(problem.data.train.accuracy.max())
+    t = Tuned(radius=0.6)
+    won = [Evaluation("tuned", 0, 1, 0, OFTEN, "done", top + 0.01)]
+    lost = [Evaluation("tuned", 0, 1, 0, OFTEN, "done", top - 0.01)]
+    assert t._radius(surrogate, []) == 0.6 and t._radius(surrogate, won) > 0.6 > t._radius(surrogate, lost)
+
+
+def test_failed_and_missing_values_never_reach_the_process(problem, monkeypatch):
+    seen = {}
+
+    class Spy(Brief):
+        def fit(self, x, target, start=None):
+            seen["x"], seen["y"] = x, target
+            return super().fit(x, target, start)
+
+    monkeypatch.setattr(bo, "SparseGP", Spy)
+    z = torch.zeros(6)
+    states = [("done", 0.95), ("nan", None), ("failed", None), ("empty", None)]
+    told = [Evaluation("paper", 0, 1, i, None if s == "empty" else OFTEN, s, v, z=z + i) for i, (s, v) in enumerate(states)]
+    propose(problem, "paper", SMALL["paper"], 0, 2, told, None, 2)
+    assert len(seen["x"]) == len(problem.x) + 2 and seen["y"].isfinite().all()
+    assert torch.equal(seen["x"][-2:], torch.stack([z, z + 3])) and seen["y"][-1] == problem.y.min()
+
+
+def test_a_model_in_training_mode_and_an_unknown_strategy_are_refused(problem):
     with pytest.raises(OpembedError, match=r"training mode; call model\.eval"):
-        random_search(build_model("dvae", hidden=8, latent=4), data, edges, 1, 2, 5)
+        make_problem(build_model("dvae", hidden=8, latent=4), problem.data, Edges())
+    with pytest.raises(OpembedError, match="strategy 'annealing' is unknown; known are paper, tuned"):
+        make_strategies(["tuned", "annealing"])
+
+
+# the ledger
+
+
+def some_rows(texts=(FIRST, OFTEN), strategy="tuned", seed=0, round=1):
+    return [Evaluation(strategy, seed, round, i, t, "waiting" if t else "empty", None) for i, t in enumerate(texts)]
+
+
+def test_a_round_is_written_once_and_whole(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    z = torch.randn(6)
+    ledger.add_round([Evaluation("tuned", 0, 1, 0, FIRST, "waiting", None, 0.5, 0.1, z)], {"a": torch.arange(3.0)})
+    ledger.add_round(some_rows(), None)  # another process was quicker
+    [row] = ledger.rows()
+    assert torch.equal(row.z, z) and (row.architecture, row.mean, row.state) == (FIRST, 0.5, "waiting")
+    assert torch.equal(ledger.surrogate("tuned", 0, 1)["a"], torch.arange(3.0)) and ledger.surrogate("tuned", 0, 2) is None
+    broken = [*some_rows(round=2), Evaluation("tuned", 0, 2, 1, FIRST, "waiting", None)]  # one position twice
+    with pytest.raises(OpembedError, match="cannot be used as a ledger"):
+        ledger.add_round(broken, None)
+    assert len(ledger.rows()) == 1
+
+
+def test_states_attempts_and_values(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows((FIRST, OFTEN, None)), None)
+    assert ledger.claim([FIRST, OFTEN]) == ([FIRST], [FIRST, OFTEN])
+    assert ledger.claim([FIRST]) == ([], [FIRST])
+    ledger.finish(FIRST, 0.75)
+    for attempt in range(3):
+        assert ledger.claim([OFTEN]) == ([OFTEN], [OFTEN])
+        ledger.fail(OFTEN, "broken")
+    assert [(r.state, r.value) for r in ledger.rows()] == [("done", 0.75), ("failed", None), ("empty", None)]
+    assert ledger.claim([FIRST, OFTEN]) == ([], [])
+    ledger.finish(FIRST, 0.1)  # what is acknowledged stays
+    assert ledger.rows()[0].value == 0.75 and ledger.tally() == (3, 0.75, "tuned")
+    ledger.add_round(some_rows(round=2), None)  # proposed again: the value is there already
+    assert [r.state for r in ledger.rows("tuned", 0)][3:] == ["done", "failed"]
+
+
+def test_claims_of_the_dead_are_void(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows(), None)
+    ledger.claim([FIRST, OFTEN], 2)
+    host, pid, mine = bo._ME.split()
+    gone = multiprocessing.get_context("spawn").Process(target=int)
+    gone.start()
+    gone.join()
+    owners = {f"{host} {gone.pid} x": True, f"{host} {os.getppid()} x": False, f"elsewhere {gone.pid} x": False, f"{host} {pid} x": True}
+    for owner, dead in owners.items():
+        ledger.db.execute("UPDATE evaluations SET owner = ?, state = 'running', claimed = ?", (owner, time.time()))
+        assert (ledger.claim([FIRST])[0] == [FIRST]) == dead
+    ledger.db.execute("UPDATE evaluations SET owner = 'elsewhere 1 x', state = 'running', claimed = ?", (time.time() - 4000,))
+    assert ledger.claim([FIRST])[0] == [FIRST]
+
+
+def test_oracles_versions_and_settings_do_not_mix(tmp_path):
+    path, other = tmp_path / "l.sqlite", Edges()
+    Ledger(path, oracle=Edges(), settings=dict(batch_size=4)).close()
+    other.version = "2"
+    with pytest.raises(OpembedError, match="holds values of 'edges', version 1; those of 'edges', version 2, cannot join"):
+        Ledger(path, oracle=other)
+    with pytest.raises(OpembedError, match="made with batch_size = 4, not 5"):
+        Ledger(path, oracle=Edges(), settings=dict(batch_size=5))
+    with pytest.raises(OpembedError, match="holds no study 'mine'; it has \\['search'\\]"):
+        Ledger(path, "mine")
+    assert Ledger(path).oracle == "edges"
+
+
+@pytest.mark.parametrize("damage", ["text", "old", "folder"])
+def test_files_that_are_no_ledger(tmp_path, damage):
+    path = tmp_path / "l.sqlite"
+    if damage == "text":
+        path.write_text("no database, but long enough to have had a header " * 40)
+    elif damage == "old":
+        Ledger(path, oracle=Edges()).close()
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 7")
+    else:
+        path = tmp_path / "missing" / "l.sqlite"
+    with pytest.raises(OpembedError, match="schema 7, this version .* schema 1" if damage == "old" else "cannot be used as a ledger") as e:
+        Ledger(path, oracle=Edges())
+    assert str(path) in str(e.value) and "\n" not in str(e.value)
+    if damage == "text":
+        assert path.read_text().startswith("no database")
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows(), None)
+    ledger.claim([FIRST])
+    ledger.finish(FIRST, 0.7)
+    pages = ledger.db.execute("PRAGMA page_count").fetchone()[0]
+    ledger.db.execute(f"PRAGMA max_page_count = {pages}")  # what SQLite says when the disk is full
+    many = to_flat(random_architectures(400, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(OpembedError, match="full.*free space"):
+        ledger.add_round(some_rows(many, round=2), {"a": torch.zeros(200_000)})
+    again = Ledger(tmp_path / "l.sqlite")
+    assert [(r.architecture, r.value) for r in again.rows()] == [(FIRST, 0.7), (OFTEN, None)]
+
+
+def test_the_table_can_be_exported(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows((FIRST, OFTEN, None)), None)
+    ledger.claim([FIRST])
+    ledger.finish(FIRST, 0.123456789012345)
+    assert ledger.to_csv(tmp_path / "l.csv") == 3
+    rows = list(csv.DictReader((tmp_path / "l.csv").open()))
+    assert float(rows[0]["value"]) == 0.123456789012345 and rows[0]["oracle_version"] == "1" and rows[2]["state"] == "empty"
+    assert {"study", "architecture", "oracle", "seed", "state", "attempts", "finished", "software"} <= set(rows[0])
+    with pytest.raises(OpembedError, match="cannot be written"):
+        ledger.to_csv(tmp_path / "no" / "l.csv")
+
+
+def test_the_study_can_be_looked_at_with_optuna(tmp_path):
+    import optuna
+
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows((FIRST, OFTEN, None)), None)
+    ledger.claim([FIRST])
+    ledger.finish(FIRST, 0.7)
+    storage = f"sqlite:///{tmp_path / 'optuna.db'}"
+    assert ledger.to_optuna(storage) == 2
+    study = optuna.load_study(study_name="search tuned", storage=storage)
+    assert study.best_value == 0.7 and study.best_params["layer 1"] == ENAS.operations[0]
+    assert study.best_params["0 → 2"] == 1 and study.trials[1].state.name == "WAITING"
+    assert study.trials[0].user_attrs["oracle"] == "edges"
+
+
+# a study
+
+
+def test_a_study_is_determined_by_its_seed_and_goes_on(problem, tmp_path):
+    whole, parts = (Ledger(tmp_path / f"{n}.sqlite", oracle=Edges()) for n in "ab")
+    chosen = {name: SMALL[name] for name in ("paper", "tuned", "evolution")}
+    search(problem, chosen, whole, 2, 3, 4)
+    for trials, rounds in ((1, 1), (1, 2), (2, 2), (2, 3)):
+        search(problem, chosen, parts, trials, rounds, 4)
+    assert everything(whole) == everything(parts) and len(whole.rows()) == 2 * 3 * 3 * 4
+    for row in whole.rows():
+        assert row.architecture is None or row.value == pytest.approx(float(Edges()(from_flat(row.architecture))[0]))
+
+
+def test_an_architecture_is_valued_once_in_a_study(tmp_path):
+    oracle = Edges(note=tmp_path / "asked")
+    problem = small_problem(oracle)
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+    search(problem, {"random": SMALL["random"], "local search": SMALL["local search"]}, ledger, 2, 2, 6)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == len(set(asked)) == len({r.architecture for r in ledger.rows() if r.architecture})
+    assert len([r for r in ledger.rows() if r.architecture]) > len(asked)  # both trials of the local search begin alike
+
+
+def test_failures_are_tried_three_times_and_the_study_goes_on(tmp_path):
+    asked = []
+
+    def bad(batch):
+        asked.append(to_flat(batch)[0])
+        if batch.ops[0, 1] == 3:
+            raise ValueError("no luck")
+
+    oracle = Edges(bad=bad)
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+    search(small_problem(oracle), {"random architectures": SMALL["random architectures"]}, ledger, 1, 3, 10)
+    failed = [r for r in ledger.rows() if r.state == "failed"]
+    assert failed and all(asked.count(r.architecture) == 3 and r.architecture.startswith("1") for r in failed)
+    assert all(r.state == "done" for r in ledger.rows() if r not in failed)
+    [(error, attempts)] = {tuple(x) for x in ledger.db.execute("SELECT error, attempts FROM evaluations WHERE state = 'failed'")}
+    assert error == "ValueError: no luck" and attempts == 3
+
+
+def test_no_number_is_a_state_of_its_own(tmp_path):
+    class Nothing(Edges):
+        def __call__(self, batch):
+            return torch.full((len(batch),), math.nan)
+
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Nothing())
+    search(small_problem(Nothing()), {"tuned": SMALL["tuned"]}, ledger, 1, 2, 3)
+    assert {r.state for r in ledger.rows()} == {"nan"} and ledger.best() == []
+    assert math.isnan(curve(ledger.rows())[-1])
+
+
+def test_an_interrupted_process_leaves_no_claim(tmp_path):
+    def stop(batch):
+        raise KeyboardInterrupt
+
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows(), None)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(ledger, [FIRST, OFTEN], Edges(bad=stop), Here())
+    assert ledger.claim([FIRST, OFTEN], 2)[0] == [FIRST, OFTEN]
+
+
+# processes that die, and two at once
+
+STUDY = dict(trials=2, rounds=3, q=4)
+
+
+def run_study(path, sleep, note):
+    "What a process does that may be killed at any moment."
+    torch.set_num_threads(1)
+    bo.SparseGP = Brief
+    oracle = Edges(sleep, note)
+    ledger = Ledger(path, oracle=oracle)
+    search(small_problem(oracle), {n: SMALL[n] for n in ("tuned", "paper", "evolution")}, ledger, progress=False, **STUDY)
+
+
+@pytest.fixture(scope="module")
+def begin():
+    "Starts a process that has torch already."
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["opembed_nb.bo", "opembed_nb.training", "sklearn.ensemble"])
+
+    def start(*args, target=run_study):
+        process = context.Process(target=target, args=args)
+        process.start()
+        return process
+
+    start(target=int).join()  # the server that all others are forked from is up
+    return start
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(begin, tmp_path_factory):
+    "The ledger of a study that nobody disturbs, and the seconds it takes."
+    path = tmp_path_factory.mktemp("whole") / "l.sqlite"
+    process, since = begin(path, 0.01, None), time.monotonic()
+    process.join()
+    assert process.exitcode == 0
+    return everything(Ledger(path)), time.monotonic() - since
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(begin, uninterrupted, tmp_path):
+    expected, seconds = uninterrupted
+    path, note, rng, kills, stages = tmp_path / "l.sqlite", tmp_path / "asked", random.Random(0), 0, set()
+    while kills < 20:
+        process = begin(path, 0.01, note)
+        process.join(rng.uniform(0.2, 0.5) * seconds if kills % 2 else rng.uniform(0.02, 0.2) * seconds)
+        if process.exitcode is not None:  # it was done: from the beginning again
+            assert process.exitcode == 0 and everything(Ledger(path)) == expected
+            for part in tmp_path.glob("l.sqlite*"):
+                part.unlink()
+            continue
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        kills += 1
+        if path.exists():
+            with sqlite3.connect(path) as db:
+                if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'proposals'").fetchone():
+                    stages.add(db.execute("SELECT count(*) FROM evaluations WHERE state = 'done'").fetchone()[0])
+    process = begin(path, 0.01, note)
+    process.join()
+    assert process.exitcode == 0 and everything(Ledger(path)) == expected
+    assert len(stages) >= 5  # the kills came at different moments
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_ledger(begin, uninterrupted, tmp_path):
+    expected, _ = uninterrupted
+    path, note = tmp_path / "l.sqlite", tmp_path / "asked"
+    both = [begin(path, 0.01, note) for _ in range(2)]
+    for process in both:
+        process.join()
+    assert [p.exitcode for p in both] == [0, 0] and everything(Ledger(path)) == expected
+    asked = note.read_text().splitlines()
+    assert len(asked) == len(set(asked)) == len(expected["evaluations"])
+
+
+# Ray
+
+
+class Deadly(Edges):
+    "Kills its own process at the first question about each third architecture; another hangs once."
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = Path(folder)
+
+    def __call__(self, batch):
+        text = to_flat(batch)[0].replace(" ", "")
+        mark = self.folder / text
+        first, kind = not mark.exists(), int(text, 8) % 5
+        mark.touch()
+        if first and kind == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if first and kind == 1:
+            time.sleep(600)
+        if kind == 2:
+            raise ValueError("never")
+        return super().__call__(batch)
+
+
+@pytest.fixture(scope="module")
+def ray_engine():
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
+    engine = RayEngine(cpus=2, timeout=600)
+    yield engine
+    engine.ray.shutdown()
+
+
+@pytest.mark.slow
+def test_ray_finds_what_one_process_finds(ray_engine, tmp_path):
+    torch.set_num_threads(1)
+    here, there = (Ledger(tmp_path / f"{n}.sqlite", oracle=Edges()) for n in "ab")
+    chosen = {n: SMALL[n] for n in ("random", "evolution", "local search")}
+    problem = small_problem()
+    search(problem, chosen, here, 2, 2, 4)
+    search(problem, chosen, there, 2, 2, 4, engine=ray_engine)
+    assert everything(here) == everything(there)
+
+
+@pytest.mark.slow
+def test_killed_hung_and_failing_workers_cost_an_attempt(ray_engine, tmp_path):
+    (tmp_path / "marks").mkdir()
+    oracle = Deadly(tmp_path / "marks")
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+    texts = to_flat(random_architectures(16, generator=torch.Generator().manual_seed(0)))
+    kinds = [int(t.replace(" ", ""), 8) % 5 for t in texts]
+    assert {0, 1, 2} <= set(kinds)
+    ledger.add_round(some_rows(texts), None)
+    ray_engine.timeout = 8
+    evaluate(ledger, texts, ray_engine.share(oracle), ray_engine)
+    ray_engine.timeout = 600
+    found = dict((a, (s, n, e)) for a, s, n, e in ledger.db.execute("SELECT architecture, state, attempts, error FROM evaluations"))
+    for text, kind in zip(texts, kinds):
+        state, attempts, error = found[text]
+        assert (state, attempts) == {0: ("done", 2), 1: ("done", 2), 2: ("failed", 3)}.get(kind, ("done", 1)), (kind, error)
+        assert kind != 2 or "never" in error
+    values = dict(ledger.db.execute("SELECT architecture, value FROM evaluations WHERE state = 'done'"))
+    for text, value in values.items():
+        assert value == pytest.approx(float(Edges()(from_flat(text))[0]))
+
+
+@pytest.mark.slow
+def test_full_trainings_run_on_ray(ray_engine, tmp_path):
+    from opembed_nb.oracle import NetSizes, Schedule, digit_images, train_each
+
+    batch = random_architectures(2, generator=torch.Generator().manual_seed(0))
+    found = train_each(batch, digit_images(), ENAS, NetSizes(4), Schedule(1, cycle=1), folder=tmp_path, engine=ray_engine)
+    assert found.shape == (2, 1) and ((found > 0) & (found < 1)).all() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_without_ray_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OpembedError, match=r"pip install 'opembed_nb\[parallel\]'"):
+        RayEngine()
+
+
+# what came of it
+
+
+def test_summaries_by_hand():
+    rows = [Evaluation("a", s, r, 0, t, "done" if t else "empty", v, 0.5, 0.1) for s in (0, 1) for r, t, v in ((1, None, None), (2, "x", 0.6 + s), (3, "x", 0.55))]
+    s = summarise(rows)
+    assert s["best"] == [0.6, 1.6] and s["auc"] == [0.6, 1.6] and s["found"] == 2 / 3 and s["distinct"] == 0.5
+    assert s["covered"] == 0.75 and s["std"] == pytest.approx(np.sqrt(0.5)) and [r["found"] for r in s["rounds"]] == [0, 1, 1]
+    assert np.isnan(curve(rows[:1])[0]) and json.dumps(s)
+
+
+def test_the_paired_interval_is_students():
+    from scipy.stats import ttest_rel
+
+    a, b = np.random.default_rng(0).normal(size=(2, 10))
+    mean, low, high = paired(a, b)
+    expected = ttest_rel(a, b).confidence_interval(0.95)
+    assert (mean, low, high) == pytest.approx((np.mean(a - b), expected.low, expected.high))
+    table = strategy_table({"tuned": summarise([Evaluation("tuned", 0, 1, 0, "x", "done", 0.7)]), "b": summarise([Evaluation("b", 0, 1, 0, "x", "done", 0.6)])}, "edges")
+    assert "valued by edges" in table and "+0.1000" in table
+
+
+def test_other_settings_are_another_ledger(problem, tmp_path):
+    a, b, again = (open_ledger(tmp_path, problem, d, 100, 5) for d in (10, 20, 10))
+    assert a.path == again.path != b.path
