@@ -357,7 +357,8 @@ class SparseGP(SparsePosterior):
         return self._believe(_lower(self.prior, self.points, JITTER), self._state["mean"].double(), root.double() @ root.double().T)
 
     def _standardise(self, x, units): # in units of a start, or in its own
-        self.shift, self.scale = units.get("shift", x.mean(0)), units.get("scale", x.std(0).clamp_min(1e-9))
+        spread = x.std(0)
+        self.shift, self.scale = units.get("shift", x.mean(0)), units.get("scale", torch.where(spread > 1e-9, spread, 1.0))  # a dimension that never varied keeps its unit
         return (x - self.shift) / self.scale
 
     def state(self) -> dict[str, Tensor]: # the parameters; of the paper's setting also units, points (m, d), mean (m,) and root (m (m + 1) / 2,)
