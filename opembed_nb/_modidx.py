@@ -24,6 +24,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'opembed_nb.bo.Ledger.finish': ('bo.html#ledger.finish', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.Ledger.release': ('bo.html#ledger.release', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.Ledger.rows': ('bo.html#ledger.rows', 'opembed_nb/bo.py'),
+                               'opembed_nb.bo.Ledger.seconds': ('bo.html#ledger.seconds', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.Ledger.surrogate': ('bo.html#ledger.surrogate', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.Ledger.tally': ('bo.html#ledger.tally', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.Ledger.to_csv': ('bo.html#ledger.to_csv', 'opembed_nb/bo.py'),

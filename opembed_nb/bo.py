@@ -321,11 +321,13 @@ STRATEGIES = {"paper": PaperBO, "tuned": Tuned, "hybrid": Hybrid, "random": Rand
 _SCHEMA = 1
 _TABLES = """
 CREATE TABLE studies (study TEXT PRIMARY KEY, oracle TEXT NOT NULL, version TEXT NOT NULL, settings TEXT NOT NULL);
-CREATE TABLE rounds (study TEXT, strategy TEXT, seed INTEGER, round INTEGER, surrogate BLOB, PRIMARY KEY (study, strategy, seed, round));
+CREATE TABLE rounds (study TEXT, strategy TEXT, seed INTEGER, round INTEGER, surrogate BLOB, fit_seconds REAL, propose_seconds REAL,
+    PRIMARY KEY (study, strategy, seed, round));
 CREATE TABLE proposals (study TEXT, strategy TEXT, seed INTEGER, round INTEGER, position INTEGER, architecture TEXT, mean REAL, std REAL, z BLOB,
     PRIMARY KEY (study, strategy, seed, round, position));
 CREATE TABLE evaluations (study TEXT, architecture TEXT, state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'nan', 'failed')),
-    attempts INTEGER NOT NULL DEFAULT 0, value REAL, error TEXT, owner TEXT, claimed REAL, finished TEXT, software TEXT, PRIMARY KEY (study, architecture));
+    attempts INTEGER NOT NULL DEFAULT 0, value REAL, error TEXT, owner TEXT, claimed REAL, seconds REAL, finished TEXT, software TEXT,
+    PRIMARY KEY (study, architecture));
 CREATE VIEW ledger AS SELECT study, oracle, version AS oracle_version, strategy, seed, round, position, architecture,
     coalesce(state, 'empty') AS state, attempts, value, mean, std, error, finished, software
     FROM proposals JOIN studies USING (study) LEFT JOIN evaluations USING (study, architecture) ORDER BY study, strategy, seed, round, position;
@@ -394,15 +396,15 @@ class Ledger:
         found = self._read("SELECT surrogate FROM rounds WHERE study = ? AND strategy = ? AND seed = ? AND round = ?", strategy, seed, round)
         return load(found[0][0]) if found and found[0][0] else None
 
-    def add_start(self, strategy: str, surrogate: dict[str, Tensor]) -> None:
+    def add_start(self, strategy: str, surrogate: dict[str, Tensor], fit_seconds: float = 0.0) -> None:
         "Keep the state that the first round of every trial starts from (seed -1, round 0)."
-        with self._write() as db: db.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, -1, 0, ?)", (self.study, strategy, save(surrogate)))
+        with self._write() as db: db.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, -1, 0, ?, ?, 0)", (self.study, strategy, save(surrogate), fit_seconds))
 
-    def add_round(self, rows: list[Evaluation], surrogate: dict[str, Tensor] | None) -> None:
+    def add_round(self, rows: list[Evaluation], surrogate: dict[str, Tensor] | None, fit_seconds: float = 0.0, propose_seconds: float = 0.0) -> None:
         "Write the proposals of one round, all or none; a round that is there already stays as it is."
         key = (self.study, rows[0].strategy, rows[0].seed, rows[0].round)
         with self._write() as db:
-            if not db.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, ?, ?, ?)", (*key, save(surrogate) if surrogate else None)).rowcount: return
+            if not db.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?)", (*key, save(surrogate) if surrogate else None, fit_seconds, propose_seconds)).rowcount: return
             for r in rows:
                 db.execute("INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, r.position, r.architecture, r.mean, r.std, None if r.z is None else r.z.float().numpy().tobytes()))
                 if r.architecture is not None: db.execute("INSERT OR IGNORE INTO evaluations (study, architecture) VALUES (?, ?)", (self.study, r.architecture))
@@ -417,19 +419,19 @@ class Ledger:
             db.executemany("UPDATE evaluations SET state = 'running', owner = ?, claimed = ? WHERE study = ? AND architecture = ?", [(_ME, time.time(), self.study, a) for a in mine])
         return mine, [a for a in architectures if states[a] in ("waiting", "running")]
 
-    def finish(self, architecture: str, value: float) -> None:
+    def finish(self, architecture: str, value: float, seconds: float = 0.0) -> None:
         "Acknowledge an evaluation: from here on it is never lost and never made again."
-        self._end(architecture, ("done", value, None) if math.isfinite(value) else ("nan", None, f"the oracle gave {value}"))
+        self._end(architecture, ("done", value, None, seconds) if math.isfinite(value) else ("nan", None, f"the oracle gave {value}", seconds))
 
     def fail(self, architecture: str, error: str) -> None:
         "Count a failed attempt; the last one leaves the evaluation failed for good."
         with self._lock:
             [(attempts,)] = self._read("SELECT attempts FROM evaluations WHERE study = ? AND architecture = ?", architecture)
-            self._end(architecture, ("failed" if attempts + 1 >= self.attempts else "waiting", None, error))
+            self._end(architecture, ("failed" if attempts + 1 >= self.attempts else "waiting", None, error, None))
 
     def _end(self, architecture, result):
         with self._write() as db:
-            db.execute("""UPDATE evaluations SET state = ?, value = ?, error = ?, attempts = attempts + 1, owner = NULL, claimed = NULL, finished = ?, software = ?
+            db.execute("""UPDATE evaluations SET state = ?, value = ?, error = ?, seconds = ?, attempts = attempts + 1, owner = NULL, claimed = NULL, finished = ?, software = ?
                 WHERE study = ? AND architecture = ? AND state = 'running' AND owner = ?""", (*result, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), _software(), self.study, architecture, _ME))
 
     def release(self, architectures: list[str]) -> None:
@@ -440,6 +442,12 @@ class Ledger:
     def tally(self) -> tuple[int, float | None, str | None]: # proposals that are dealt with, the incumbent, whose it is
         [(many,)] = self._read("SELECT count(*) FROM ledger WHERE study = ? AND state NOT IN ('waiting', 'running')")
         return many, *self._read("SELECT max(value), strategy FROM ledger WHERE study = ?")[0]
+
+    def seconds(self, strategy: str) -> dict[str, float]: # fit, propose, evaluate
+        "Where the time of a trial goes, on average over the trials; the fit that they share is not counted."
+        [(trials, fit, propose)] = self._read("SELECT count(DISTINCT seed), sum(fit_seconds), sum(propose_seconds) FROM rounds WHERE study = ? AND strategy = ? AND seed >= 0", strategy)
+        [(evaluating,)] = self._read("SELECT sum(seconds) FROM proposals JOIN evaluations USING (study, architecture) WHERE study = ? AND strategy = ?", strategy)
+        return {k: round((v or 0) / max(1, trials), 1) for k, v in (("fit", fit), ("propose", propose), ("evaluate", evaluating))}
 
     def best(self, k: int = 1, strategy: str | None = None) -> list[Evaluation]: # best first
         "The k best distinct architectures."
@@ -572,8 +580,9 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
             ledger: list[Evaluation],         # the trial's rounds before this one
             start: dict[str, Tensor] | None,  # state of the process before
             q: int,                           # architectures
-           ) -> tuple[list[Evaluation], dict[str, Tensor] | None]: # and the state of the process
+           ) -> tuple[list[Evaluation], dict[str, Tensor] | None, float, float]: # and the state of the process, seconds for its fit and for the rest
     "The proposals of one round."
+    begin = time.perf_counter()
     model, data, x, y = problem.model, problem.data, problem.x, problem.y
     generator = torch.Generator(model.device).manual_seed(int(hashlib.sha256(f"{name} {seed} {round}".encode()).hexdigest()[:12], 16))
     told = [r for r in ledger if r.z is not None and r.state in ("done", "empty")]
@@ -582,6 +591,7 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
         x = torch.cat([x, torch.stack([r.z for r in told]).to(x)])
         y = torch.cat([y, torch.where(values.isnan(), y.min(), data.standardise(values).to(y))])
     gp = fit_surrogate(problem, strategy, seed, told, x, y, start) if strategy.gp else None
+    fitted = time.perf_counter()
     batch, found, z = strategy.propose(model, Surrogate(data, x, y, gp, generator), ledger, q)
     mean = std = [None] * len(batch)
     if gp:
@@ -589,14 +599,16 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
         mean, std = data.unstandardise(center).tolist(), (believed * data.moments()[1]).tolist()
     rows = [Evaluation(name, seed, round, i, text if ok else None, "waiting" if ok else "empty", None, m, s, None if z is None else z[i].float().cpu())
             for i, (text, ok, m, s) in enumerate(zip(to_flat(batch), found.tolist(), mean, std))]
-    return rows, gp.state() if gp else None
+    return rows, gp.state() if gp else None, fitted - begin, time.perf_counter() - fitted
 
 def fit_surrogate(problem: Problem, strategy: Strategy, seed: int, told: list[Evaluation], x: Tensor, y: Tensor, start: dict[str, Tensor] | None) -> SparseGP:
     "The process a strategy asks for, on all latents or on raw features of the best architectures."
     inputs, targets = _best_raw(problem, told, strategy.raw, y) if strategy.raw else (x, y)
     return SparseGP(problem.inducing, seed, strategy.gp).fit(inputs, targets, start=SparseGP.from_state(start) if start else None)
 
-def _start(problem, strategy): return fit_surrogate(problem, strategy, 0, [], problem.x, problem.y, None).state()
+def _start(problem, strategy):
+    begin = time.perf_counter()
+    return fit_surrogate(problem, strategy, 0, [], problem.x, problem.y, None).state(), time.perf_counter() - begin
 
 def _best_raw(problem, told, count, y): # raw features and targets of the best architectures of the train part and of the trial's own
     space, rows = problem.data.space, y[:len(problem.y)].topk(min(count, len(problem.y))).indices
@@ -613,14 +625,16 @@ def evaluate(ledger: Ledger, architectures: list[str], oracle, engine, # oracle:
         mine, architectures = ledger.claim(architectures, 1 if engine.slots == 1 else 4 * engine.slots)
         left = set(mine)
         try:
-            for i, value, error in engine.run(_value, [(oracle, text, space) for text in mine]):
-                ledger.finish(mine[i], value) if error is None else ledger.fail(mine[i], error)
+            for i, result, error in engine.run(_value, [(oracle, text, space) for text in mine]):
+                ledger.finish(mine[i], *result) if error is None else ledger.fail(mine[i], error)
                 left.discard(mine[i])
                 ended()
         finally: ledger.release(list(left)) if left else None
         if architectures and not mine: time.sleep(0.05)  # another process or trial is at it
 
-def _value(oracle, text, space): return float(oracle(from_flat(text, space))[0])
+def _value(oracle, text, space): # and the seconds it took
+    begin = time.perf_counter()
+    return float(oracle(from_flat(text, space))[0]), time.perf_counter() - begin
 
 def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger: Ledger, rounds: int, q: int,
               engine=None, shared=None, ended=lambda: None) -> None: # shared: problem and oracle, as the engine shares them
@@ -632,7 +646,7 @@ def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger
             [(_, made, error)] = engine.run(function, [(shared[0], *job)])
             if not error: return made
         raise OpembedError(f"search: {name}, seed {seed}: {error}")
-    if strategy.gp and not ledger.surrogate(name, -1, 0): ledger.add_start(name, done(_start, strategy))
+    if strategy.gp and not ledger.surrogate(name, -1, 0): ledger.add_start(name, *done(_start, strategy))
     for round in range(1, rounds + 1):
         before = ledger.rows(name, seed)
         rows = [r for r in before if r.round == round]
@@ -701,8 +715,9 @@ def strategy_table(found: dict[str, dict], # strategy → what `summarise` gave
         if name == ours or ours not in found: return "–"
         mean, low, high = paired(found[ours]["best"], found[name]["best"])
         return f"{mean:+.4f}" + ("" if math.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")
-    lines = [f"| valued by {oracle} | best | area under the curve | {ours} minus it [95 %] | with architecture (%) | distinct (%) | in the 95 % bars (%) |", "|---" * 7 + "|"]
-    lines += [f"| {name} | {mean_std(s['best'], 4)} | {mean_std(s['auc'], 4)} | {difference(name)} | {percent(s['found'])} | {percent(s['distinct'])} | {percent(s['covered'])} |" for name, s in found.items()]
+    def times(s): return " + ".join(f"{v:.0f}" for v in s["seconds"].values()) if "seconds" in s else "–"
+    lines = [f"| valued by {oracle} | best | area under the curve | {ours} minus it [95 %] | with architecture (%) | distinct (%) | in the 95 % bars (%) | seconds: fit + propose + evaluate |", "|---" * 8 + "|"]
+    lines += [f"| {name} | {mean_std(s['best'], 4)} | {mean_std(s['auc'], 4)} | {difference(name)} | {percent(s['found'])} | {percent(s['distinct'])} | {percent(s['covered'])} | {times(s)} |" for name, s in found.items()]
     return "\n".join(lines)
 
 # %% ../nbs/07_bo.ipynb #b07733ec
@@ -733,7 +748,7 @@ def search_record(ledger: Ledger, names: list[str],
     valued = {r.architecture: r for r in books.get("tuned", books[names[0]]) if r.value is not None}
     top = sorted(valued.values(), key=lambda r: (-r.value, r.architecture))[:5]
     return dict(settings=dict(seed=seed, trials=trials, rounds=rounds, batch_size=batch_size, **settings), oracle=ledger.oracle, oracle_version=ledger.version, every=every,
-                strategies={name: summarise(book) for name, book in books.items()}, curves={name: curves(book) for name, book in books.items()},
+                strategies={name: dict(**summarise(book), seconds=ledger.seconds(name)) for name, book in books.items()}, curves={name: curves(book) for name, book in books.items()},
                 top=[dict(architecture=r.architecture, value=r.value) for r in top])
 
 # %% ../nbs/07_bo.ipynb #1dabd5b0

@@ -122,7 +122,9 @@ def everything(ledger):
             "evaluations": db.execute(
                 "SELECT study, architecture, state, attempts, value, error, software FROM evaluations ORDER BY architecture"
             ).fetchall(),
-            "rounds": db.execute("SELECT * FROM rounds ORDER BY study, strategy, seed, round").fetchall(),
+            "rounds": db.execute(
+                "SELECT study, strategy, seed, round, surrogate FROM rounds ORDER BY study, strategy, seed, round"
+            ).fetchall(),
         }
 
 
@@ -190,7 +192,7 @@ def a_surrogate(problem, gp=None):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_strategy_proposes_q_architectures(problem, name):
-    rows, state = propose(problem, name, SMALL[name], 0, 1, [], None, 7)
+    rows, state, *_ = propose(problem, name, SMALL[name], 0, 1, [], None, 7)
     assert [r.position for r in rows] == list(range(7)) and (state is not None) == (name in MODELLED)
     for r in rows:
         assert (r.state == "empty") == (r.architecture is None)
@@ -207,7 +209,7 @@ def test_what_is_known_is_not_proposed_again(problem, name):
     known = set(to_flat(problem.data.train.batch))
     ledger = []
     for round in (1, 2, 3):
-        rows, _ = propose(problem, name, SMALL[name], 0, round, ledger, None, 10)
+        rows, *_ = propose(problem, name, SMALL[name], 0, round, ledger, None, 10)
         texts = [r.architecture for r in rows]
         assert len(set(texts)) == 10 and not known & set(texts)
         known |= set(texts)
