@@ -8,7 +8,7 @@ with open("settings.ini", encoding="utf-8") as file:
     config.read_file(file)
 settings = config["DEFAULT"]
 
-extras = {name: settings[f"{name}_requirements"].split() for name in ("run", "book", "test")}
+extras = {name: settings[f"{name}_requirements"].split() for name in ("run", "parallel", "dashboard", "book", "test")}
 extras["all"] = sorted({requirement for group in extras.values() for requirement in group})
 
 setup(

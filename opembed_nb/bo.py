@@ -477,7 +477,8 @@ class Ledger:
         kinds = {n: optuna.distributions.CategoricalDistribution(space.operations if n.startswith("layer") else (0, 1)) for n in names}
         many, states = 0, optuna.trial.TrialState
         for strategy in sorted({r.strategy for r in self.rows()}):
-            target = optuna.create_study(storage=storage, study_name=f"{self.study} {strategy}", direction="maximize")
+            try: target = optuna.create_study(storage=storage, study_name=f"{self.study} {strategy}", direction="maximize")
+            except optuna.exceptions.DuplicatedStudyError: raise OpembedError(f"{storage}: has a study {self.study + ' ' + strategy!r} already; export to another file") from None
             for r in [r for r in self.rows(strategy) if r.architecture is not None]:
                 graph = from_flat(r.architecture, space)
                 values = [space.operations[k - 2] for k in graph.ops[0, 1:-1].tolist()] + [int(graph.adj[0, u, v]) for u, v in skip_pairs(space).T.tolist()]

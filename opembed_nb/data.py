@@ -120,8 +120,8 @@ def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same bat
     if (adj & ~(batch.mask[:, :, None] & batch.mask[:, None])).any(): refuse("adj has an edge past n_nodes")
     return batch
 
-# %% ../nbs/00_data.ipynb #299f4f00
-def from_flat(rows,                        # (B, L(L+1)/2) integers, or a string, or a list of strings "3 3 0 2 0 1 …"
+# %% ../nbs/00_data.ipynb #cf3b4202
+def from_flat(rows,                        # (B, L(L+1)/2) integers, or a string, or a list of strings "3 3 0 2 0 1 …" (lists come to the CPU)
               space: SearchSpace = ENAS,   # a chain space
              ) -> DAGBatch:
     "Tensors of architectures written as flat rows: for each layer its operation, then one skip bit for each earlier layer."
@@ -129,7 +129,7 @@ def from_flat(rows,                        # (B, L(L+1)/2) integers, or a string
     if not space.chain: raise OpembedError(f"space {space} is no chain: flat rows cannot write its architectures")
     rows = [rows] if isinstance(rows, str) else rows
     if isinstance(rows, list): rows = [r.split() if isinstance(r, str) else r for r in rows]
-    try: flat = (torch.tensor([[int(i) for i in r] for r in rows], dtype=torch.long) if isinstance(rows, list) else rows if isinstance(rows, Tensor) else torch.as_tensor(rows)).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
+    try: flat = (torch.tensor([[int(i) for i in r] for r in rows], dtype=torch.long, device="cpu") if isinstance(rows, list) else rows if isinstance(rows, Tensor) else torch.as_tensor(rows)).reshape(len(rows), -1 if len(rows) else L * (L + 1) // 2)
     except (ValueError, TypeError, RuntimeError) as e: raise OpembedError(f"flat architectures of space {space}: {e}") from None
     if flat.is_floating_point() or flat.shape[1] != L * (L + 1) // 2:
         raise OpembedError(f"flat architectures of space {space} have {L * (L + 1) // 2} integers each, not {flat.shape[1]} of type {flat.dtype}")

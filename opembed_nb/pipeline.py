@@ -244,10 +244,11 @@ def _search(args):
     engine = RayEngine(args.address, args.timeout) if args.engine == "ray" else Here()
     for name in chosen.get("models", list(MODELS)):
         p = argparse.Namespace(**{**_defaults("07_bo"), **chosen, "model": name})
+        strategies = make_strategies(p.strategies, p.decodings, p.candidates)
         start, data = time.perf_counter(), load_dataset(p.dataset)
         config = TrainConfig(epochs=p.epochs, training_rounds=p.training_rounds, minibatch=p.minibatch, lr=p.lr, max_graphs=p.max_graphs, seed=p.seed)
         run = train_or_load(name, data, config, args.profile, hidden=p.hidden, latent=p.latent, dim=p.dim)
-        problem, strategies = make_problem(run.model, data, load_oracle(data), p.inducing, p.n_train), make_strategies(p.strategies, p.decodings, p.candidates)
+        problem = make_problem(run.model, data, load_oracle(data), p.inducing, p.n_train)
         ledger = open_ledger(run.folder, problem, p.decodings, p.candidates, p.batch_size)
         search(problem, strategies, ledger, p.trials, p.rounds, p.batch_size, p.seed, engine)
         record = search_record(ledger, list(strategies), p.seed, p.trials, p.rounds, p.batch_size, decodings=p.decodings, candidates=p.candidates, inducing=p.inducing, n_train=p.n_train)

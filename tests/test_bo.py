@@ -18,7 +18,6 @@ import torch
 
 from opembed_nb import bo
 from opembed_nb.bo import (
-    STRATEGIES,
     Evaluation,
     Evolution,
     Here,
@@ -26,6 +25,7 @@ from opembed_nb.bo import (
     Ledger,
     LocalSearch,
     PaperBO,
+    RandomArchitectures,
     RandomLatent,
     RayEngine,
     Surrogate,
@@ -110,7 +110,7 @@ def brief(monkeypatch):
 
 
 SMALL = {"paper": PaperBO(10, 200), "tuned": Tuned(pool=400), "random": RandomLatent(10), "evolution": Evolution(20, 5)}
-SMALL |= {"hybrid": Hybrid(pool=400), "local search": STRATEGIES["local search"](), "random architectures": STRATEGIES["random architectures"]()}
+SMALL |= {"hybrid": Hybrid(pool=400), "local search": LocalSearch(), "random architectures": RandomArchitectures()}
 MODELLED = ("paper", "tuned", "hybrid")
 
 
@@ -288,7 +288,7 @@ def test_states_attempts_and_values(tmp_path):
     assert ledger.claim([FIRST, OFTEN]) == ([FIRST], [FIRST, OFTEN])
     assert ledger.claim([FIRST]) == ([], [FIRST])
     ledger.finish(FIRST, 0.75)
-    for attempt in range(3):
+    for _ in range(3):
         assert ledger.claim([OFTEN]) == ([OFTEN], [OFTEN])
         ledger.fail(OFTEN, "broken")
     assert [(r.state, r.value) for r in ledger.rows()] == [("done", 0.75), ("failed", None), ("empty", None)]
@@ -307,7 +307,8 @@ def test_claims_of_the_dead_are_void(tmp_path):
     gone = multiprocessing.get_context("spawn").Process(target=int)
     gone.start()
     gone.join()
-    owners = {f"{host} {gone.pid} x": True, f"{host} {os.getppid()} x": False, f"elsewhere {gone.pid} x": False, f"{host} {pid} x": True}
+    owners = {f"{host} {gone.pid} x": True, f"{host} {pid} x": True}
+    owners |= {f"{host} {os.getppid()} x": False, f"elsewhere {gone.pid} x": False}
     for owner, dead in owners.items():
         ledger.db.execute("UPDATE evaluations SET owner = ?, state = 'running', claimed = ?", (owner, time.time()))
         assert (ledger.claim([FIRST])[0] == [FIRST]) == dead
@@ -339,7 +340,8 @@ def test_files_that_are_no_ledger(tmp_path, damage):
             db.execute("PRAGMA user_version = 7")
     else:
         path = tmp_path / "missing" / "l.sqlite"
-    with pytest.raises(OpembedError, match="schema 7, this version .* schema 1" if damage == "old" else "cannot be used as a ledger") as e:
+    says = "schema 7, this version .* schema 1" if damage == "old" else "cannot be used as a ledger"
+    with pytest.raises(OpembedError, match=says) as e:
         Ledger(path, oracle=Edges())
     assert str(path) in str(e.value) and "\n" not in str(e.value)
     if damage == "text":
@@ -585,7 +587,8 @@ def test_killed_hung_and_failing_workers_cost_an_attempt(ray_engine, tmp_path):
     ray_engine.timeout = 8
     evaluate(ledger, texts, ray_engine.share(oracle), ray_engine)
     ray_engine.timeout = 600
-    found = dict((a, (s, n, e)) for a, s, n, e in ledger.db.execute("SELECT architecture, state, attempts, error FROM evaluations"))
+    rows = ledger.db.execute("SELECT architecture, state, attempts, error FROM evaluations").fetchall()
+    found = {architecture: rest for architecture, *rest in rows}
     for text, kind in zip(texts, kinds):
         state, attempts, error = found[text]
         assert (state, attempts) == {0: ("done", 2), 1: ("done", 2), 2: ("failed", 3)}.get(kind, ("done", 1)), (kind, error)
@@ -614,10 +617,12 @@ def test_without_ray_the_way_out_is_named(monkeypatch):
 
 
 def test_summaries_by_hand():
-    rows = [Evaluation("a", s, r, 0, t, "done" if t else "empty", v, 0.5, 0.1) for s in (0, 1) for r, t, v in ((1, None, None), (2, "x", 0.6 + s), (3, "x", 0.55))]
+    rounds = [(1, None, None), (2, "x", 0.6), (3, "x", 0.55)]
+    rows = [Evaluation("a", 0, r, 0, t, "done" if t else "empty", v, 0.5, 0.1) for r, t, v in rounds]
+    rows += [Evaluation("a", 1, r, 0, t, "done" if t else "empty", v and 1 + v, 0.5, 0.1) for r, t, v in rounds]
     s = summarise(rows)
     assert s["best"] == [0.6, 1.6] and s["auc"] == [0.6, 1.6] and s["found"] == 2 / 3 and s["distinct"] == 0.5
-    assert s["covered"] == 0.75 and s["std"] == pytest.approx(np.sqrt(0.5)) and [r["found"] for r in s["rounds"]] == [0, 1, 1]
+    assert s["covered"] == 0.5 and s["std"] == pytest.approx(np.sqrt(0.5)) and [r["found"] for r in s["rounds"]] == [0, 1, 1]
     assert np.isnan(curve(rows[:1])[0]) and json.dumps(s)
 
 
@@ -628,7 +633,8 @@ def test_the_paired_interval_is_students():
     mean, low, high = paired(a, b)
     expected = ttest_rel(a, b).confidence_interval(0.95)
     assert (mean, low, high) == pytest.approx((np.mean(a - b), expected.low, expected.high))
-    table = strategy_table({"tuned": summarise([Evaluation("tuned", 0, 1, 0, "x", "done", 0.7)]), "b": summarise([Evaluation("b", 0, 1, 0, "x", "done", 0.6)])}, "edges")
+    one = {name: summarise([Evaluation(name, 0, 1, 0, "x", "done", value)]) for name, value in (("tuned", 0.7), ("b", 0.6))}
+    table = strategy_table(one, "edges")
     assert "valued by edges" in table and "+0.1000" in table
 
 

@@ -9,9 +9,10 @@ import nbformat
 import pytest
 
 from opembed_nb import pipeline
+from opembed_nb.bo import strategy_table
 from opembed_nb.data import OpembedError
-from opembed_nb.pipeline import check_parameters, load_profile, main, run_stage, scoreboard, stages
-from opembed_nb.training import save_record
+from opembed_nb.pipeline import check_parameters, finalists, load_profile, main, run_stage, scoreboard, stages, with_changes
+from opembed_nb.training import read_records, save_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,19 +109,80 @@ def test_a_run_folder_that_cannot_be_written(toy, tmp_path):
 
 
 def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
-    assert "No records" in scoreboard(tmp_path, "quick")
+    assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
     save_record(
         tmp_path / "quick" / "enas-cifar10" / "dvae-emb" / "seed-0",
         "prediction",
         dict(rmse=[0.5, 0.7], pearson=[0.8, 0.8], kendall=[0.6, 0.6], coverage=[0.9, 0.9]),
         1,
     )
-    table = scoreboard(tmp_path, "quick")
+    table = scoreboard(tmp_path, "quick", "enas-cifar10")
     assert (
         "| RMSE | 0.371 ± 0.003 | 0.600 ± 0.141 |" in table
         and "| accuracy (%) | 99.99 | – |" in table
         and "D-VAE (" not in table
     )
+
+
+def a_search(oracle, **best):
+    return dict(oracle=oracle, strategies={name: dict(best=values) for name, values in best.items()})
+
+
+def test_on_other_data_the_paper_has_no_column_and_oracles_do_not_mix(tmp_path):
+    folder = tmp_path / "quick" / "enas-digits"
+    save_record(folder / "dvae" / "seed-0", "search", a_search("a", tuned=[0.5, 0.6], random=[0.4]), 1)
+    table = scoreboard(tmp_path, "quick")
+    assert "paper" not in table and "| best found, tuned (a) | 0.5500 ± 0.0707 |" in table
+    assert "| best found, random (a) | 0.4000 |" in table
+    assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
+    save_record(folder / "dvae-emb" / "seed-0", "search", a_search("b", tuned=[0.5]), 1)
+    with pytest.raises(OpembedError, match="valued by different oracles, a and b"):
+        scoreboard(tmp_path, "quick")
+
+
+def test_finalists_stand_beside_what_they_are_compared_with(tmp_path):
+    assert "No finalists" in finalists(tmp_path, "quick")
+    rows = [
+        dict(kind=k, architecture=k[0], shared=0.5, full=0.9) for k in ("found", "found", "random", "best of the data")
+    ]
+    save_record(tmp_path / "quick" / "enas-digits" / "dvae" / "seed-0", "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+    table = finalists(tmp_path, "quick")
+    assert "trained alone, 3 epochs" in table and "| D-VAE, 2. | f | 0.5000 | 0.9000 |" in table and "| random | r |" in table
+
+
+def test_a_profile_can_be_changed_on_the_command_line(capsys):
+    assert with_changes(dict(lr=1.0, trials=1), [["lr", "0.001"], ["models", "[dvae]"]]) == dict(
+        lr=0.001, trials=1, models=["dvae"]
+    )
+    for arguments, says in (
+        (["run", "quick", "-p", "epoch", "3"], "parameter 'epoch' is unknown"),
+        (["search", "quick", "-p", "epochs", "many"], "parameter 'epochs' is 'many'"),
+        (["search", "quick", "-p", "strategies", "[luck]"], "strategy 'luck' is unknown"),
+    ):
+        assert main(arguments) == 2
+        err = capsys.readouterr().err
+        assert says in err and err.count("\n") == 1
+
+
+def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200", n_train="200", inducing="20")
+    small |= dict(strategies="[tuned, evolution]", rounds="2", batch_size="3", full_epochs="1", workers="1")
+    arguments = ["search", "quick", "--csv", str(tmp_path / "l.csv")]
+    for name, value in small.items():
+        arguments += ["-p", name, value]
+    export = ["--optuna", f"sqlite:///{tmp_path / 'o.db'}"]
+    assert main(arguments + export) == 0
+    out = capsys.readouterr().out
+    assert "| tuned |" in out and "12 rows in" in out and "D-VAE, 5." in out
+    [ledger] = tmp_path.glob("quick/enas-digits/dvae/seed-0/search-*.sqlite")
+    before, trained = (tmp_path / "l.csv").read_text(), next(tmp_path.rglob("full-1"))
+    stamps = {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")}
+    assert main(arguments + export) == 2
+    assert "has a study 'search evolution' already" in capsys.readouterr().err
+    assert main(arguments) == 0 and (tmp_path / "l.csv").read_text() == before
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")} == stamps
+    assert ledger.exists()
 
 
 def test_digest_copies_records_alone(tmp_path, monkeypatch):
@@ -136,10 +198,24 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())["values"] == {"a": 1}
 
 
-def test_the_readme_table_is_the_committed_one():
+README_TABLES = {
+    "scoreboard digits": lambda root: scoreboard(root, "quick"),
+    "finalists": lambda root: finalists(root, "quick"),
+    "scoreboard": lambda root: scoreboard(root, "quick", "enas-cifar10"),
+    "strategies": lambda root: strategies(root),
+}
+
+
+def strategies(root):
+    [record] = read_records(root, "search", "laptop", "enas-digits", "dvae-emb")
+    return strategy_table(record["values"]["strategies"], record["values"]["oracle"])
+
+
+@pytest.mark.parametrize("mark", README_TABLES)
+def test_the_readme_tables_are_the_committed_ones(mark):
     text = (ROOT / "README.md").read_text()
-    inside = text.split("<!-- scoreboard -->")[1].split("<!-- /scoreboard -->")[0].strip()
-    assert inside == scoreboard(ROOT / "results", "quick").strip()
+    inside = text.split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0].strip()
+    assert inside == README_TABLES[mark](ROOT / "results").strip()
 
 
 def test_the_readme_code_works():

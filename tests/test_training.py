@@ -192,19 +192,20 @@ batch = random_architectures(80, generator=torch.Generator().manual_seed(0))
 data = ArchDataset("made", ENAS, batch, torch.rand(80, generator=torch.Generator().manual_seed(0)), torch.arange(80), 60)
 model = build_model("dvae-emb", hidden=12, latent=6, seed=0)
 def oracle(b): return b.adj.sum((1, 2)) / 100
-oracle.name = "edges"
+oracle.name, oracle.version = "edges", "1"
 torch.set_default_device("meta")
 model.train(); model.loss(batch[slice(0, 8)], generator=torch.Generator("cpu").manual_seed(0)).loss.backward()
 model.eval(); model.encode(batch)
 assert model.sample(model.latents(batch), torch.Generator("cpu").manual_seed(0)).ops.device.type == "cpu"
 assert abilities(model, data, 1, 10, 2)["validity"] >= 0
 from opembed_nb.sgp import SparseGP
-from opembed_nb.bo import bayes_opt, random_search
+from opembed_nb.bo import Ledger, PaperBO, Tuned, make_problem, search
 x, y = model.latents(data.train.batch), data.train.target
 mean, std = SparseGP(20).fit(x, y).predict(x)
 assert mean.device.type == "cpu" and mean.isfinite().all()
-for run in (bayes_opt(model, data, oracle, 2, 3, 10, 50, 20), random_search(model, data, oracle, 2, 3, 10)):
-    assert len(run.rows) == 6
+SparseGP.passes, ledger = 3, Ledger(":memory:", oracle=oracle)
+search(make_problem(model, data, oracle, 20), dict(paper=PaperBO(10, 50), tuned=Tuned(200)), ledger, 1, 2, 3, progress=False)
+assert len(ledger.rows()) == 12 and all(r.state == "done" for r in ledger.rows("tuned"))
 from opembed_nb.graph_properties import average_path_length
 assert average_path_length(batch).device.type == "cpu"
 """
