@@ -62,6 +62,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'opembed_nb.bo._climb': ('bo.html#_climb', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._dead': ('bo.html#_dead', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._known': ('bo.html#_known', 'opembed_nb/bo.py'),
+                               'opembed_nb.bo._me': ('bo.html#_me', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._new': ('bo.html#_new', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._proposed': ('bo.html#_proposed', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._ranked': ('bo.html#_ranked', 'opembed_nb/bo.py'),

@@ -332,7 +332,10 @@ CREATE VIEW ledger AS SELECT study, oracle, version AS oracle_version, strategy,
     coalesce(state, 'empty') AS state, attempts, value, mean, std, error, finished, software
     FROM proposals JOIN studies USING (study) LEFT JOIN evaluations USING (study, architecture) ORDER BY study, strategy, seed, round, position;
 """
-_ME = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"  # this process, as the owner of claims
+_TOKENS = {}
+
+def _me(): # this process, as the owner of claims; a fork is another one
+    return f"{socket.gethostname()} {os.getpid()} {_TOKENS.setdefault(os.getpid(), uuid.uuid4().hex[:8])}"
 
 class Ledger:
     "All proposals and evaluations of a study, in an SQLite file; one oracle's only."
@@ -416,7 +419,7 @@ class Ledger:
                 if _dead(owner, claimed, self.lease): db.execute("UPDATE evaluations SET state = 'waiting', owner = NULL, claimed = NULL WHERE study = ? AND state = 'running' AND owner = ?", (self.study, owner))
             states = dict(db.execute(f"SELECT architecture, state FROM evaluations WHERE study = ? AND architecture IN ({', '.join('?' * len(architectures))})", (self.study, *architectures)))
             mine = [a for a in architectures if states[a] == "waiting"][:most]
-            db.executemany("UPDATE evaluations SET state = 'running', owner = ?, claimed = ? WHERE study = ? AND architecture = ?", [(_ME, time.time(), self.study, a) for a in mine])
+            db.executemany("UPDATE evaluations SET state = 'running', owner = ?, claimed = ? WHERE study = ? AND architecture = ?", [(_me(), time.time(), self.study, a) for a in mine])
         return mine, [a for a in architectures if states[a] in ("waiting", "running")]
 
     def finish(self, architecture: str, value: float, seconds: float = 0.0) -> None:
@@ -432,12 +435,12 @@ class Ledger:
     def _end(self, architecture, result):
         with self._write() as db:
             db.execute("""UPDATE evaluations SET state = ?, value = ?, error = ?, seconds = ?, attempts = attempts + 1, owner = NULL, claimed = NULL, finished = ?, software = ?
-                WHERE study = ? AND architecture = ? AND state = 'running' AND owner = ?""", (*result, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), _software(), self.study, architecture, _ME))
+                WHERE study = ? AND architecture = ? AND state = 'running' AND owner = ?""", (*result, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), _software(), self.study, architecture, _me()))
 
     def release(self, architectures: list[str]) -> None:
         "Give claims back, uncounted: an interrupted process leaves none."
         with self._write() as db:
-            db.executemany("UPDATE evaluations SET state = 'waiting', owner = NULL, claimed = NULL WHERE study = ? AND architecture = ? AND state = 'running' AND owner = ?", [(self.study, a, _ME) for a in architectures])
+            db.executemany("UPDATE evaluations SET state = 'waiting', owner = NULL, claimed = NULL WHERE study = ? AND architecture = ? AND state = 'running' AND owner = ?", [(self.study, a, _me()) for a in architectures])
 
     def tally(self) -> tuple[int, float | None, str | None]: # proposals that are dealt with, the incumbent, whose it is
         [(many,)] = self._read("SELECT count(*) FROM ledger WHERE study = ? AND state NOT IN ('waiting', 'running')")
@@ -493,7 +496,7 @@ class Ledger:
 def _dead(owner, claimed, lease): # whether the process that holds a claim is gone
     host, pid, _ = owner.split()
     if host != socket.gethostname(): return time.time() - claimed > lease
-    if int(pid) == os.getpid(): return owner != _ME
+    if int(pid) == os.getpid(): return owner != _me()
     try: os.kill(int(pid), 0)
     except ProcessLookupError: return True
     except PermissionError: pass

@@ -303,7 +303,7 @@ def test_claims_of_the_dead_are_void(tmp_path):
     ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
     ledger.add_round(some_rows(), None)
     ledger.claim([FIRST, OFTEN], 2)
-    host, pid, mine = bo._ME.split()
+    host, pid, mine = bo._me().split()
     gone = multiprocessing.get_context("spawn").Process(target=int)
     gone.start()
     gone.join()
