@@ -12,6 +12,7 @@ __all__ = ['STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_im
 
 # %% ../nbs/07_bo.ipynb #f62ee452
 import csv
+import faulthandler
 import hashlib
 import io
 import json
@@ -528,7 +529,7 @@ class RayEngine:
             if not ray.is_initialized(): ray.init(address=address, num_cpus=None if address else cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except Exception as e: raise OpembedError(f"engine ray: no cluster at {address or 'this machine'} ({str(e).splitlines()[0]}); see `ray status` there") from None
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._free = threading.Semaphore(self.slots)  # a task is handed over when a core is free, so that its time counts from its start
+        self._free = threading.Semaphore(self.slots)  # cores that no trial of this process uses
 
     def share(self, thing): return self.ray.put(thing)
 
@@ -539,26 +540,28 @@ class RayEngine:
             while jobs or running:
                 while jobs and self._free.acquire(blocking=not running):
                     i, job = jobs.pop(0)
-                    running[task.remote(function, *job)] = i, time.monotonic()
+                    running[task.remote(timeout, function, *job)] = i
                 done, _ = self.ray.wait(list(running), timeout=0.2)
-                late = [ref for ref, (_, since) in running.items() if ref not in done and time.monotonic() - since > timeout]
-                for ref in late: self.ray.cancel(ref, force=True)
-                for ref in done + late:
-                    i, _ = running.pop(ref)
+                for ref in done:
+                    i = running.pop(ref)
                     self._free.release()
-                    yield i, *(self._result(ref) if ref in done else (None, f"took longer than {timeout:.0f} s"))
+                    yield i, *self._result(ref, timeout)
         finally: # left early: nothing goes on unseen
             for ref in running:
                 self.ray.cancel(ref, force=True)
                 self._free.release()
 
-    def _result(self, ref):
+    def _result(self, ref, timeout):
         try: return self.ray.get(ref), None
+        except self.ray.exceptions.WorkerCrashedError: return None, f"its worker died, or stopped because it took longer than {timeout:.0f} s"
         except Exception as e: return None, f"{type(e).__name__}: {str(getattr(e, 'cause', e) or e).splitlines()[0]}"
 
-def _alone(function, *job): # on a worker: one core a task
+def _alone(timeout, function, *job): # on a worker: one core a task, and the end of the worker where a task takes too long
     torch.set_num_threads(1)
-    return function(*job)
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(timeout, exit=True, file=nowhere)  # a thread below the interpreter's: it also stops what never comes back
+        try: return function(*job)
+        finally: faulthandler.cancel_dump_traceback_later()
 
 # %% ../nbs/07_bo.ipynb #ca5cfd28
 class Problem(NamedTuple):
