@@ -75,6 +75,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'opembed_nb.bo.evaluate': ('bo.html#evaluate', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.expected_improvement': ('bo.html#expected_improvement', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.fit_surrogate': ('bo.html#fit_surrogate', 'opembed_nb/bo.py'),
+                               'opembed_nb.bo.judge_pool': ('bo.html#judge_pool', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.log_expected_improvement': ('bo.html#log_expected_improvement', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.make_problem': ('bo.html#make_problem', 'opembed_nb/bo.py'),
                                'opembed_nb.bo.make_strategies': ('bo.html#make_strategies', 'opembed_nb/bo.py'),

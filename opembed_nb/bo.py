@@ -8,7 +8,7 @@ __all__ = ['STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_im
            'Hybrid', 'neighbours', 'RandomArchitectures', 'Evolution', 'LocalSearch', 'Ledger', 'Here', 'RayEngine',
            'Problem', 'make_problem', 'propose', 'fit_surrogate', 'evaluate', 'run_trial', 'search', 'curve',
            'summarise', 'paired', 'strategy_table', 'make_strategies', 'open_ledger', 'search_record',
-           'train_finalists']
+           'train_finalists', 'judge_pool']
 
 # %% ../nbs/07_bo.ipynb #f62ee452
 import csv
@@ -776,6 +776,16 @@ def train_finalists(found: DAGBatch,      # the best of a search
     batch, kinds = cat_batches(list(groups.values())), [kind for kind, group in groups.items() for _ in range(len(group))]
     full = train_each(batch, images, data.space, sizes, schedule, folder=folder, workers=workers, engine=engine)[:, 0].tolist()
     return [dict(kind=k, architecture=a, shared=v, full=f) for k, a, v, f in zip(kinds, to_flat(batch), problem.oracle(batch).tolist(), full)]
+
+# %% ../nbs/07_bo.ipynb #4309f101
+def judge_pool(problem: Problem, strategy: Tuned, n: int = 300, seed: int = 0) -> dict[str, float]: # spearman, top_tenth: mean accuracy of the best-predicted tenth, all: of all
+    "How well a strategy's process ranks what its pool holds in the first round, against the oracle."
+    gp = fit_surrogate(problem, strategy, seed, [], problem.x, problem.y, None)
+    surrogate = Surrogate(problem.data, problem.x, problem.y, gp, torch.Generator(problem.x.device).manual_seed(seed))
+    space = problem.data.space
+    pool = _new(strategy._around(problem.model, surrogate, strategy.radius), _known(surrogate, []), space)[:n]
+    mean, value = gp.predict(raw_features(pool, space) if strategy.raw else problem.model.latents(pool))[0], problem.oracle(pool)
+    return dict(spearman=float(stats.spearmanr(mean.cpu(), value.cpu()).statistic), top_tenth=float(value[mean.topk(len(pool) // 10).indices].mean()), all=float(value.mean()))
 
 # %% ../nbs/07_bo.ipynb #3e3c6b64
 PAPER_TOP_5 = {  # test accuracy in percent of the five best after full training on CIFAR-10 (paper, Figures 5 and 6)

@@ -34,6 +34,7 @@ from opembed_nb.bo import (
     decode_points,
     evaluate,
     expected_improvement,
+    judge_pool,
     log_expected_improvement,
     make_problem,
     make_strategies,
@@ -259,6 +260,11 @@ def test_a_model_in_training_mode_and_an_unknown_strategy_are_refused(problem):
         make_problem(build_model("dvae", hidden=8, latent=4), problem.data, Edges())
     with pytest.raises(OpembedError, match="strategy 'annealing' is unknown; known are paper, tuned"):
         make_strategies(["tuned", "annealing"])
+
+
+def test_a_pool_is_judged_by_the_oracle(problem):
+    found = judge_pool(problem, Hybrid(pool=400), 100)
+    assert found["spearman"] > 0.5 and found["top_tenth"] > found["all"]
 
 
 # the ledger
