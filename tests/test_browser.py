@@ -112,3 +112,8 @@ def test_links_between_pages_arrive(visit, html):
             assert target.exists(), f"{page.name}: {link} leads nowhere"
             if fragment and target in seen:
                 assert unquote(fragment) in seen[target]["ids"], f"{page.name}: {link} has no such place"
+
+
+def test_tables_of_outputs_are_tables(html):
+    for page in (html / "nbs").glob("*.html"):
+        assert "<p>| " not in page.read_text(encoding="utf-8"), f"{page.name}: a table is shown as text"
