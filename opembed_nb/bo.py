@@ -22,9 +22,9 @@ import socket
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -162,6 +162,7 @@ class Surrogate:
     y: Tensor                  # (n,) targets
     gp: SparseGP | None        # None for a strategy that asks for none
     generator: torch.Generator # of this strategy, trial and round alone
+    n_train: int = 0           # train architectures that are known; 0 for all
     @property
     def box(self) -> Tensor: return torch.stack([self.x.amin(0), self.x.amax(0)])
     @property
@@ -227,7 +228,7 @@ class Tuned:
         return model.sample((a + between * (b - a) + steps).to(model.device), generator)
 
     def _radius(self, surrogate, ledger): # of this round: wider after an improvement, narrower without one
-        radius, best = self.radius, float(surrogate.data.train.accuracy.max())
+        radius, best = self.radius, float(surrogate.data.train.accuracy[:surrogate.n_train or None].max())
         for round in range(1, max((r.round for r in ledger), default=0) + 1):
             top = max((r.value for r in ledger if r.round == round and r.value is not None), default=-math.inf)
             radius, best = (min(1.5 * radius, 2 * self.radius) if top > best else max(radius / 1.5, self.radius / 6)), max(best, top)
@@ -283,14 +284,15 @@ class Evolution:
     raw: ClassVar = 0
     def propose(self, model, surrogate, ledger, q):
         alive, known, children = _ranked(surrogate, ledger, self.population)[-self.population:], _known(surrogate, ledger), []
-        while len(children) < q:
+        for _ in range(100 * q): # a population whose neighbours are all known is helped out at random
+            if len(children) == q: break
             some = torch.randperm(len(alive), generator=surrogate.generator, device=surrogate.generator.device)[:self.tournament].tolist()
             near = neighbours(from_flat(max((alive[i] for i in some), key=lambda a: a[1])[0], surrogate.data.space), surrogate.data.space)
             child = near[int(torch.randint(len(near), (), generator=surrogate.generator, device=surrogate.generator.device))]
             if (code := tuple(codes(child)[0].tolist())) not in known:
                 known.add(code)
                 children.append(child)
-        return _proposed(cat_batches(children))
+        return _proposed(cat_batches([*children, random_architectures(q - len(children), surrogate.data.space, surrogate.generator)]))
 
 @dataclass(frozen=True)
 class LocalSearch:
@@ -311,7 +313,8 @@ def _proposed(batch): return Proposal(batch, torch.ones(len(batch), dtype=torch.
 
 def _ranked(surrogate, ledger, count): # (architecture, accuracy): the best of the train part, best last, then the trial's own in their order
     train = surrogate.data.train
-    top = train.accuracy.topk(min(count, len(train.accuracy))).indices.flip(0)
+    known = train.accuracy[:surrogate.n_train or None]
+    top = known.topk(min(count, len(known))).indices.flip(0)
     return [*zip(to_flat(train.batch[top]), train.accuracy[top].tolist()), *((r.architecture, r.value) for r in ledger if r.value is not None)]
 
 # %% ../nbs/07_bo.ipynb #f90bfec5
@@ -333,15 +336,21 @@ CREATE VIEW ledger AS SELECT study, oracle, version AS oracle_version, strategy,
     coalesce(state, 'empty') AS state, attempts, value, mean, std, error, finished, software
     FROM proposals JOIN studies USING (study) LEFT JOIN evaluations USING (study, architecture) ORDER BY study, strategy, seed, round, position;
 """
-_TOKENS = {}
+def _me(): # this process, as the owner of claims
+    return f"{socket.gethostname()} {os.getpid()} {_birth(os.getpid())}"
 
-def _me(): # this process, as the owner of claims; a fork is another one
-    return f"{socket.gethostname()} {os.getpid()} {_TOKENS.setdefault(os.getpid(), uuid.uuid4().hex[:8])}"
+def _birth(pid): # when a process began, because numbers are used again; None if it has ended
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return None
+    except PermissionError: pass
+    try: state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError: return "unknown"  # no Linux
+    return None if state == "Z" else f"{Path('/proc/sys/kernel/random/boot_id').read_text()[:8]}-{rest[18]}"
 
 class Ledger:
     "All proposals and evaluations of a study, in an SQLite file; one oracle's only."
-    attempts = 3   # of an evaluation before it counts as failed
-    lease = 3600.0 # seconds after which a claim made on another machine is void
+    attempts = 3        # of an evaluation before it counts as failed
+    lease = 24 * 3600.0 # seconds after which a claim made on another machine is void
 
     def __init__(self, path: Path | str,          # made if it is missing; ":memory:" keeps nothing
                  study: str = "search",           # one file may hold several
@@ -350,7 +359,7 @@ class Ledger:
         self.path, self.study, self._lock = str(path), study, threading.RLock()
         with self._errors():
             self.db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL"): self.db.execute(f"PRAGMA {pragma}")
+            self.db.execute("PRAGMA synchronous = FULL")  # acknowledged is on the disk
             with self._write():
                 [(schema,)] = self.db.execute("PRAGMA user_version")
                 if schema == 0 and not self.db.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -379,12 +388,13 @@ class Ledger:
     @contextmanager
     def _write(self): # one transaction, which other processes wait for
         with self._lock, self._errors():
-            self.db.execute("BEGIN IMMEDIATE")
-            try: yield self.db
+            try:
+                self.db.execute("BEGIN IMMEDIATE")
+                yield self.db
+                self.db.execute("COMMIT")
             except BaseException:
                 if self.db.in_transaction: self.db.execute("ROLLBACK")
                 raise
-            self.db.execute("COMMIT")
 
     def _read(self, query, *values):
         with self._lock, self._errors(): return self.db.execute(query, (self.study, *values)).fetchall()
@@ -416,8 +426,8 @@ class Ledger:
     def claim(self, architectures: list[str], most: int = 1) -> tuple[list[str], list[str]]: # claimed by this process, and all that are open still
         "Take up to `most` of these evaluations that nobody has."
         with self._write() as db:
-            for (owner, claimed) in db.execute("SELECT owner, min(claimed) FROM evaluations WHERE study = ? AND state = 'running' GROUP BY owner", (self.study,)).fetchall():
-                if _dead(owner, claimed, self.lease): db.execute("UPDATE evaluations SET state = 'waiting', owner = NULL, claimed = NULL WHERE study = ? AND state = 'running' AND owner = ?", (self.study, owner))
+            for owner, claimed in db.execute("SELECT DISTINCT owner, claimed FROM evaluations WHERE study = ? AND state = 'running'", (self.study,)).fetchall():
+                if _dead(owner, claimed, self.lease): db.execute("UPDATE evaluations SET state = 'waiting', owner = NULL, claimed = NULL WHERE study = ? AND state = 'running' AND owner = ? AND claimed = ?", (self.study, owner, claimed))
             states = dict(db.execute(f"SELECT architecture, state FROM evaluations WHERE study = ? AND architecture IN ({', '.join('?' * len(architectures))})", (self.study, *architectures)))
             mine = [a for a in architectures if states[a] == "waiting"][:most]
             db.executemany("UPDATE evaluations SET state = 'running', owner = ?, claimed = ? WHERE study = ? AND architecture = ?", [(_me(), time.time(), self.study, a) for a in mine])
@@ -472,17 +482,23 @@ class Ledger:
         finally: part.unlink(missing_ok=True) if part.parent.is_dir() else None
         return len(rows)
 
-    def to_optuna(self, storage: str,                 # optuna's address of a database: "sqlite:///search.db"
-                  space: SearchSpace = ENAS) -> int:  # trials written
-        "Write a study for optuna's dashboard, one for each strategy: operations and skip connections are its parameters."
+    def to_optuna(self, storage: str,               # optuna's address of a database: "sqlite:///search.db"
+                  space: SearchSpace = ENAS,
+                  name: str = "",                   # in front of the studies' names; default: the ledger's study
+                 ) -> int:                          # trials written
+        "Write a study for optuna's dashboard, one for each strategy, anew if it is there: operations and skip connections are its parameters."
         try: import optuna
         except ImportError: raise OpembedError("export to optuna: it is not installed; pip install 'opembed_nb[dashboard]'") from None
         names = [f"layer {i + 1}" for i in range(space.n_layers)] + [f"{u} → {v}" for u, v in skip_pairs(space).T.tolist()]
         kinds = {n: optuna.distributions.CategoricalDistribution(space.operations if n.startswith("layer") else (0, 1)) for n in names}
         many, states = 0, optuna.trial.TrialState
         for strategy in sorted({r.strategy for r in self.rows()}):
-            try: target = optuna.create_study(storage=storage, study_name=f"{self.study} {strategy}", direction="maximize")
-            except optuna.exceptions.DuplicatedStudyError: raise OpembedError(f"{storage}: has a study {self.study + ' ' + strategy!r} already; export to another file") from None
+            title = f"{name or self.study} {strategy}"
+            for old in optuna.get_all_study_summaries(storage):
+                if old.study_name == title and "ledger" not in old.user_attrs: raise OpembedError(f"{storage}: has a study {title!r} that is no export of a ledger; export to another file")
+                if old.study_name == title: optuna.delete_study(study_name=title, storage=storage)
+            target = optuna.create_study(storage=storage, study_name=title, direction="maximize")
+            target.set_user_attr("ledger", self.path)
             for r in [r for r in self.rows(strategy) if r.architecture is not None]:
                 graph = from_flat(r.architecture, space)
                 values = [space.operations[k - 2] for k in graph.ops[0, 1:-1].tolist()] + [int(graph.adj[0, u, v]) for u, v in skip_pairs(space).T.tolist()]
@@ -495,13 +511,8 @@ class Ledger:
     def close(self) -> None: self.db.close()
 
 def _dead(owner, claimed, lease): # whether the process that holds a claim is gone
-    host, pid, _ = owner.split()
-    if host != socket.gethostname(): return time.time() - claimed > lease
-    if int(pid) == os.getpid(): return owner != _me()
-    try: os.kill(int(pid), 0)
-    except ProcessLookupError: return True
-    except PermissionError: pass
-    return False
+    host, pid, birth = owner.split()
+    return _birth(int(pid)) != birth if host == socket.gethostname() else time.time() - claimed > lease
 
 def _software():
     return f"opembed_nb {opembed_nb.__version__}, torch {torch.__version__}"
@@ -515,10 +526,13 @@ class Here:
         "Run `function(*job)` for every job; a task that hangs here hangs the search, whatever the `timeout`."
         for i, job in enumerate(jobs):
             try: yield i, function(*job), None
-            except Exception as e: yield i, None, f"{type(e).__name__}: {e}"
+            except Exception as e: yield i, None, _named(e)
+
+def _named(error, cause=None): # in one line
+    return f"{type(error).__name__}: {next(iter(str(cause or error).splitlines()), '')}"
 
 class RayEngine:
-    "Runs tasks on a Ray cluster, one core each."
+    "Runs tasks on a Ray cluster, one core each; what is shared with them should be on the CPU."
     def __init__(self, address: str | None = None, # of a cluster; None: one on this machine
                  timeout: float = 600.0,           # seconds a task may take
                  cpus: int | None = None):         # of a cluster that is begun here; None: all cores
@@ -527,7 +541,7 @@ class RayEngine:
         self.ray, self.timeout = ray, timeout
         try:
             if not ray.is_initialized(): ray.init(address=address, num_cpus=None if address else cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except Exception as e: raise OpembedError(f"engine ray: no cluster at {address or 'this machine'} ({str(e).splitlines()[0]}); see `ray status` there") from None
+        except Exception as e: raise OpembedError(f"engine ray: no cluster at {address or 'this machine'} ({str(e).splitlines()[0]}); see `ray status` there, and set RAY_AUTH_MODE=token here if it asks for a token") from None
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._free = threading.Semaphore(self.slots)  # cores that no trial of this process uses
 
@@ -540,7 +554,10 @@ class RayEngine:
             while jobs or running:
                 while jobs and self._free.acquire(blocking=not running):
                     i, job = jobs.pop(0)
-                    running[task.remote(timeout, function, *job)] = i
+                    try: running[task.remote(timeout, function, *job)] = i
+                    except BaseException:
+                        self._free.release()
+                        raise
                 done, _ = self.ray.wait(list(running), timeout=0.2)
                 for ref in done:
                     i = running.pop(ref)
@@ -548,13 +565,13 @@ class RayEngine:
                     yield i, *self._result(ref, timeout)
         finally: # left early: nothing goes on unseen
             for ref in running:
-                self.ray.cancel(ref, force=True)
                 self._free.release()
+                with suppress(Exception): self.ray.cancel(ref, force=True)
 
     def _result(self, ref, timeout):
         try: return self.ray.get(ref), None
         except self.ray.exceptions.WorkerCrashedError: return None, f"its worker died, or stopped because it took longer than {timeout:.0f} s"
-        except Exception as e: return None, f"{type(e).__name__}: {str(getattr(e, 'cause', e) or e).splitlines()[0]}"
+        except Exception as e: return None, _named(e, getattr(e, "cause", None))
 
 def _alone(timeout, function, *job): # on a worker: one core a task, and the end of the worker where a task takes too long
     torch.set_num_threads(1)
@@ -599,7 +616,7 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
         y = torch.cat([y, torch.where(values.isnan(), y.min(), data.standardise(values).to(y))])
     gp = fit_surrogate(problem, strategy, seed, told, x, y, start) if strategy.gp else None
     fitted = time.perf_counter()
-    batch, found, z = strategy.propose(model, Surrogate(data, x, y, gp, generator), ledger, q)
+    batch, found, z = strategy.propose(model, Surrogate(data, x, y, gp, generator, len(problem.x)), ledger, q)
     mean = std = [None] * len(batch)
     if gp:
         center, believed = gp.predict((raw_features(batch, data.space).to(z) if strategy.raw else z).double(), noise=True)
@@ -672,11 +689,12 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
     "Run a study, or go on with it; everything it finds is in the ledger."
     engine = engine or Here()
     shared = engine.share(problem), engine.share(problem.oracle)
-    lock, jobs = threading.Lock(), [(name, strategy, seed + k) for k in range(trials) for name, strategy in strategies.items()]
+    lock, stop, jobs = threading.Lock(), threading.Event(), [(name, strategy, seed + k) for k in range(trials) for name, strategy in strategies.items()]
     with tqdm(total=len(jobs) * rounds * q, desc="search", unit="evaluation", disable=None if progress is None else not progress) as bar:
         def ended():
+            if stop.is_set(): raise OpembedError("search: another trial was stopped")
+            if bar.disable: return
             with lock:
-                if bar.disable: return
                 bar.n, best, by = ledger.tally()
                 bar.set_postfix_str(f"best {best:.4f} ({by})" if by else "")
         def one(job):
@@ -684,8 +702,13 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
             ended()
         if engine.slots == 1: [one(job) for job in jobs]
         else:
-            from concurrent.futures import ThreadPoolExecutor
-            with ThreadPoolExecutor(engine.slots) as pool: list(pool.map(one, jobs))
+            with ThreadPoolExecutor(engine.slots) as pool:
+                running = [pool.submit(one, job) for job in jobs]
+                try: [trial.result() for trial in as_completed(running)]
+                except BaseException:  # the other trials end after the evaluation they are at
+                    stop.set()
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
 
 # %% ../nbs/07_bo.ipynb #7dad90b9
 def curve(rows: list[Evaluation], # of one trial, in order
@@ -698,7 +721,7 @@ def summarise(rows: list[Evaluation], # of one strategy
     "What a strategy found, and how good its proposals were."
     trials = [[r for r in rows if r.seed == seed] for seed in sorted({r.seed for r in rows})]
     curves = [curve(t) for t in trials]
-    best, auc = [float(c[-1]) for c in curves], [float(np.nanmean(c)) for c in curves]
+    best, auc = [float(c[-1]) for c in curves], [float(np.nan_to_num(c).mean()) for c in curves]  # nothing found counts as 0
     def shares(rows):
         named, told = [(r.seed, r.architecture) for r in rows if r.architecture], [r for r in rows if r.value is not None and r.mean is not None]
         return dict(found=len(named) / len(rows), distinct=len(set(named)) / len(named) if named else None,
