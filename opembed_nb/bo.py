@@ -38,7 +38,7 @@ from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
 import opembed_nb
-from .data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat, random_architectures, to_flat, validity
+from .data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat, random_architectures, to_flat, validity, write_whole
 from .oracle import NETWORKS, Oracle, cifar10_images, digit_images, train_each
 from .sgp import SparseGP, mean_std, raw_features, skip_pairs
 from .training import GraphVAE
@@ -474,12 +474,7 @@ class Ledger:
             found = self.db.execute("SELECT * FROM ledger WHERE study = ?", (self.study,))
             text, rows = io.StringIO(), found.fetchall()
         csv.writer(text, lineterminator="\n").writerows([[c[0] for c in found.description], *rows])
-        part = Path(f"{path}.{os.getpid()}.part")
-        try:
-            part.write_text(text.getvalue())
-            part.replace(path)
-        except OSError as e: raise OpembedError(f"{path}: cannot be written ({e.strerror}); choose another place") from None
-        finally: part.unlink(missing_ok=True) if part.parent.is_dir() else None
+        write_whole(path, text.getvalue().encode())
         return len(rows)
 
     def to_optuna(self, storage: str,               # optuna's address of a database: "sqlite:///search.db"

@@ -390,7 +390,7 @@ def test_the_table_can_be_exported(tmp_path):
     assert float(rows[0]["value"]) == 0.123456789012345 and rows[0]["oracle_version"] == "1" and rows[2]["state"] == "empty"
     assert {"study", "architecture", "oracle", "seed", "state", "attempts", "finished", "software"} <= set(rows[0])
     with pytest.raises(OpembedError, match="cannot be written"):
-        ledger.to_csv(tmp_path / "no" / "l.csv")
+        ledger.to_csv(tmp_path / "l.csv" / "l.csv")
 
 
 def test_the_study_can_be_looked_at_with_optuna(tmp_path):

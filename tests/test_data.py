@@ -6,11 +6,9 @@ import http.server
 import json
 import os
 import random
-import resource
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import igraph
@@ -519,19 +517,8 @@ def test_a_truncated_archive_is_named(tmp_path, cut):
     assert str(file) in str(e.value) and "\n" not in str(e.value)
 
 
-@contextmanager
-def disk_of(size: int):
-    "A disk that has room for no file of more than `size` bytes."
-    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("name", ["structures.txt", "structures.txt.gz"])
-def test_on_a_full_disk_the_old_file_stays(tmp_path, name):
+def test_on_a_full_disk_the_old_file_stays(disk_of, tmp_path, name):
     file, batch = tmp_path / name, random_architectures(400, generator=generator(0))
     write_structures(file, batch[:3], torch.full((3,), 0.5))
     before = file.read_bytes()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -266,21 +265,10 @@ class Dummy:
         return self.net, [dict(epoch=1, loss=1.0, accuracy=0.5, lr=0.1, seconds=1.0)]
 
 
-@contextmanager
-def disk_of(size: int):
-    "A disk that has room for no file of more than `size` bytes."
-    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize(
     "size, file", [(100, "enas-digits.txt.gz"), (10_000, "enas-digits-supernet.safetensors"), (None, "enas-digits.json")]
 )
-def test_make_digits_on_a_full_disk(oracle, tmp_path, monkeypatch, size, file):
+def test_make_digits_on_a_full_disk(disk_of, oracle, tmp_path, monkeypatch, size, file):
     monkeypatch.setattr(oracle_module, "train_supernet", Dummy(oracle.net))
     make_digits(tmp_path, n=3, progress=False)
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
@@ -294,7 +282,7 @@ def test_make_digits_on_a_full_disk(oracle, tmp_path, monkeypatch, size, file):
     assert size is None or (tmp_path / file).read_bytes() == before[file]
 
 
-def test_a_supernet_on_a_full_disk(tmp_path):
+def test_a_supernet_on_a_full_disk(disk_of, tmp_path):
     file = tmp_path / "net.safetensors"
     save_supernet(file, Supernet(ENAS, TINY))
     before = file.read_bytes()
