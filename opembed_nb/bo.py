@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'propose_points', 'most_frequent',
            'decode_points', 'Evaluation', 'Proposal', 'Surrogate', 'Strategy', 'PaperBO', 'RandomLatent', 'Tuned',
-           'Hybrid', 'neighbours', 'RandomArchitectures', 'Evolution', 'LocalSearch', 'Ledger', 'Here', 'RayEngine',
-           'Problem', 'make_problem', 'propose', 'fit_surrogate', 'evaluate', 'run_trial', 'search', 'curve',
-           'summarise', 'paired', 'strategy_table', 'make_strategies', 'open_ledger', 'search_record',
+           'Hybrid', 'neighbours', 'RandomArchitectures', 'Evolution', 'LocalSearch', 'Mutation', 'Ledger', 'Here',
+           'RayEngine', 'Problem', 'make_problem', 'propose', 'fit_surrogate', 'evaluate', 'run_trial', 'search',
+           'curve', 'summarise', 'paired', 'strategy_table', 'make_strategies', 'open_ledger', 'search_record',
            'train_finalists', 'judge_pool']
 
 # %% ../nbs/07_bo.ipynb #f62ee452
@@ -206,8 +206,8 @@ class Tuned:
     gp: ClassVar = "tuned"
     raw: ClassVar = 0
     def propose(self, model, surrogate, ledger, q):
-        radius, known, space = self._radius(surrogate, ledger), _known(surrogate, ledger), surrogate.data.space
-        pool = _new(self._around(model, surrogate, radius), known, space)
+        known, space = _known(surrogate, ledger), surrogate.data.space
+        pool = _new(self._drawn(model, surrogate, ledger), known, space)
         if len(pool) < q: pool = _new(cat_batches([pool, random_architectures(4 * q, space, surrogate.generator)]), known, space)
         z = model.latents(pool).to(surrogate.x)
         beliefs, best, chosen = _Pool(surrogate.gp, raw_features(pool, space).to(z) if self.raw else z), surrogate.best, []
@@ -218,8 +218,8 @@ class Tuned:
             beliefs.join(beliefs.x[chosen[-1]])
         return Proposal(pool[chosen], torch.ones(len(chosen), dtype=torch.bool, device=pool.ops.device), z[chosen])
 
-    def _around(self, model, surrogate, radius): # points around the centres and between them, decoded once
-        x, generator = surrogate.x, surrogate.generator
+    def _drawn(self, model, surrogate, ledger): # points around the centres and between them, decoded once
+        x, generator, radius = surrogate.x, surrogate.generator, self._radius(surrogate, ledger)
         def uniform(*shape): return torch.rand(*shape, generator=generator, device=x.device, dtype=x.dtype)
         centres = x[surrogate.y.topk(min(self.centres, len(x))).indices]
         a, b = (centres[(uniform(self.pool) * len(centres)).long()] for _ in range(2))
@@ -317,8 +317,19 @@ def _ranked(surrogate, ledger, count): # (architecture, accuracy): the best of t
     top = known.topk(min(count, len(known))).indices.flip(0)
     return [*zip(to_flat(train.batch[top]), train.accuracy[top].tolist()), *((r.architecture, r.value) for r in ledger if r.value is not None)]
 
-# %% ../nbs/07_bo.ipynb #f90bfec5
-STRATEGIES = {"paper": PaperBO, "tuned": Tuned, "hybrid": Hybrid, "random": RandomLatent,
+# %% ../nbs/07_bo.ipynb #251bfb09
+@dataclass(frozen=True)
+class Mutation(Hybrid):
+    "`Hybrid` without a latent space: its pool holds mutants of the best architectures."
+    def _drawn(self, model, surrogate, ledger): # once and twice mutated
+        space, best = surrogate.data.space, sorted(_ranked(surrogate, ledger, self.centres), key=lambda a: -a[1])[:self.centres]
+        def near(batch): return cat_batches([neighbours(graph, space) for graph in batch])
+        def shuffled(batch): return batch[torch.randperm(len(batch), generator=surrogate.generator, device=surrogate.generator.device).to(batch.device)]
+        once = shuffled(near(from_flat([text for text, _ in best], space)))
+        return shuffled(cat_batches([once, near(once[:self.pool * len(best) // len(once)])]))
+
+# %% ../nbs/07_bo.ipynb #10b20460
+STRATEGIES = {"paper": PaperBO, "tuned": Tuned, "hybrid": Hybrid, "mutation": Mutation, "random": RandomLatent,
               "evolution": Evolution, "local search": LocalSearch, "random architectures": RandomArchitectures}
 
 # %% ../nbs/07_bo.ipynb #701da9f2
@@ -801,7 +812,7 @@ def judge_pool(problem: Problem, strategy: Tuned, n: int = 300, seed: int = 0) -
     gp = fit_surrogate(problem, strategy, seed, [], problem.x, problem.y, None)
     surrogate = Surrogate(problem.data, problem.x, problem.y, gp, torch.Generator(problem.x.device).manual_seed(seed))
     space = problem.data.space
-    pool = _new(strategy._around(problem.model, surrogate, strategy.radius), _known(surrogate, []), space)[:n]
+    pool = _new(strategy._drawn(problem.model, surrogate, []), _known(surrogate, []), space)[:n]
     mean, value = gp.predict(raw_features(pool, space) if strategy.raw else problem.model.latents(pool))[0], problem.oracle(pool)
     return dict(spearman=float(stats.spearmanr(mean.cpu(), value.cpu()).statistic), top_tenth=float(value[mean.topk(len(pool) // 10).indices].mean()), all=float(value.mean()))
 

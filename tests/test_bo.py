@@ -24,6 +24,7 @@ from opembed_nb.bo import (
     Hybrid,
     Ledger,
     LocalSearch,
+    Mutation,
     PaperBO,
     RandomArchitectures,
     RandomLatent,
@@ -111,8 +112,9 @@ def brief(monkeypatch):
 
 
 SMALL = {"paper": PaperBO(10, 200), "tuned": Tuned(pool=400), "random": RandomLatent(10), "evolution": Evolution(20, 5)}
-SMALL |= {"hybrid": Hybrid(pool=400), "local search": LocalSearch(), "random architectures": RandomArchitectures()}
-MODELLED = ("paper", "tuned", "hybrid")
+SMALL |= {"hybrid": Hybrid(pool=400), "mutation": Mutation(pool=400)}
+SMALL |= {"local search": LocalSearch(), "random architectures": RandomArchitectures()}
+MODELLED = ("paper", "tuned", "hybrid", "mutation")
 
 
 def everything(ledger):
@@ -209,7 +211,7 @@ def test_a_strategy_proposes_q_architectures(problem, name):
         assert rows != propose(problem, name, SMALL[name], 1, 1, [], None, 7)[0]
 
 
-@pytest.mark.parametrize("name", ["tuned", "hybrid", "evolution", "local search"])
+@pytest.mark.parametrize("name", ["tuned", "hybrid", "mutation", "evolution", "local search"])
 def test_what_is_known_is_not_proposed_again(problem, name):
     known = set(to_flat(problem.data.train.batch))
     ledger = []
@@ -234,6 +236,14 @@ def test_local_search_climbs_and_evolution_forgets(problem):
     younger = evolve.propose(None, a_surrogate(problem), old[:20], 5).batch
     assert set(to_flat(younger)) <= set(to_flat(neighbours(from_flat(FIRST))))
     assert len(evolve.propose(None, a_surrogate(problem), old, 60).batch) == 60  # more than there are neighbours
+
+
+def test_mutants_are_one_and_two_steps_from_the_best(problem):
+    best = problem.data.train.accuracy.topk(3).indices
+    pool = Mutation(centres=3, pool=900)._drawn(None, a_surrogate(problem), [])  # needs no model
+    steps = (codes(pool)[:, None] != codes(problem.data.train.batch[best])).sum(2).amin(1)
+    assert set(steps.tolist()) == {0, 1, 2} and 900 <= len(pool) <= 900 + 3 * 45
+    assert len(steps[: len(steps) // 2].unique()) == 3  # in no order
 
 
 def test_the_trust_region_follows_success(problem):
@@ -270,7 +280,7 @@ def test_a_model_in_training_mode_and_an_unknown_strategy_are_refused(problem):
 
 def test_a_pool_is_judged_by_the_oracle(problem):
     class Anywhere(Hybrid):  # an untrained decoder makes few architectures
-        def _around(self, model, surrogate, radius):
+        def _drawn(self, model, surrogate, ledger):
             return random_architectures(300, ENAS, surrogate.generator)
 
     found = judge_pool(problem._replace(inducing=200), Anywhere(), 100)
