@@ -74,6 +74,13 @@ def test_an_unknown_model_or_dataset(values, message):
         stages(values)
 
 
+def test_the_search_chapter_alone_has_the_papers_sizes():
+    paper, alone = load_profile("paper"), pipeline._defaults("07_bo")
+    shorter = ("trials", "rounds", "batch_size")  # what its live cells cut, and a command line names
+    search = ("strategies", "decodings", "candidates", "inducing", "n_train", *shorter)
+    assert {name for name in search if alone[name] != paper[name]} == set(shorter)
+
+
 def test_an_unknown_profile_is_one_line_and_status_2(capsys):
     assert main(["run", "slow"]) == 2
     err = capsys.readouterr().err
