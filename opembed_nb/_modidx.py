@@ -70,6 +70,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'opembed_nb.bo._new': ('bo.html#_new', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._proposed': ('bo.html#_proposed', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._ranked': ('bo.html#_ranked', 'opembed_nb/bo.py'),
+                               'opembed_nb.bo._shuffled': ('bo.html#_shuffled', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._software': ('bo.html#_software', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._start': ('bo.html#_start', 'opembed_nb/bo.py'),
                                'opembed_nb.bo._uniform': ('bo.html#_uniform', 'opembed_nb/bo.py'),

@@ -304,10 +304,12 @@ class LocalSearch:
         space, known, found = surrogate.data.space, _known(surrogate, ledger), []
         for text, _ in sorted(_ranked(surrogate, ledger, self.starts), key=lambda a: -a[1]):
             near = _new(neighbours(from_flat(text, space), space), known, space)
-            found.append(near[torch.randperm(len(near), generator=surrogate.generator, device=surrogate.generator.device).to(near.device)])
+            found.append(_shuffled(near, surrogate.generator))
             known |= {tuple(row) for row in codes(near).tolist()}
             if sum(map(len, found)) >= q: break
         return _proposed(cat_batches(found)[:q])
+
+def _shuffled(batch, generator): return batch[torch.randperm(len(batch), generator=generator, device=generator.device).to(batch.device)]
 
 def _proposed(batch): return Proposal(batch, torch.ones(len(batch), dtype=torch.bool, device=batch.device))
 
@@ -324,9 +326,8 @@ class Mutation(Hybrid):
     def _drawn(self, model, surrogate, ledger): # once and twice mutated
         space, best = surrogate.data.space, sorted(_ranked(surrogate, ledger, self.centres), key=lambda a: -a[1])[:self.centres]
         def near(batch): return cat_batches([neighbours(graph, space) for graph in batch])
-        def shuffled(batch): return batch[torch.randperm(len(batch), generator=surrogate.generator, device=surrogate.generator.device).to(batch.device)]
-        once = shuffled(near(from_flat([text for text, _ in best], space)))
-        return shuffled(cat_batches([once, near(once[:self.pool * len(best) // len(once)])]))
+        once = _shuffled(near(from_flat([text for text, _ in best], space)), surrogate.generator)
+        return _shuffled(cat_batches([once, near(once[:self.pool * len(best) // len(once)])]), surrogate.generator)
 
 # %% ../nbs/07_bo.ipynb #10b20460
 STRATEGIES = {"paper": PaperBO, "tuned": Tuned, "hybrid": Hybrid, "mutation": Mutation, "random": RandomLatent,
