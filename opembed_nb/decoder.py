@@ -107,6 +107,10 @@ class DAGDecoder(nn.Module):
         self.type_head = nn.Sequential(Linear(hidden, 2 * hidden), nn.ReLU(), Linear(2 * hidden, space.n_types))
         self.edge_head = nn.Sequential(Linear(2 * hidden, 4 * hidden), nn.ReLU(), Linear(4 * hidden, 1))
 
+    def operation_columns(self) -> list[Tensor]: # (outputs, dim) each
+        "The weights that multiply operation vectors."
+        return [self.cell.weight_ih]
+
     def log_prob(self, z: Tensor,         # (B, latent)
                  batch: DAGBatch,         # B graphs
                  table: Tensor,           # (types, dim) operation vectors
@@ -114,8 +118,7 @@ class DAGDecoder(nn.Module):
                 ) -> Tensor:              # (B,) log probability of each graph's decisions
         "Score graphs under teacher forcing: log p(types) + log p(edges) (the first term of equation 1)."
         batch = widen(batch, self.space.max_nodes)
-        states, messages = sweep(self.cell, self.message, table, batch, torch.tanh(self.start(z)))
-        states = states * batch.mask.T[:, :, None]
+        states, messages = self._sweep(z, batch, table)
         typed = self._score_types(states, batch)
         edges = -binary_cross_entropy_with_logits(self._edge_logits(states, messages, table, batch),
                                                   batch.adj.permute(1, 2, 0).to(states.dtype), reduction="none")
@@ -134,6 +137,16 @@ class DAGDecoder(nn.Module):
               ) -> DAGBatch:             # B · repeats graphs, those of a vector one after the other
         "Write graphs for latent vectors."
         return cat_batches([_write(self, part, table, generator, stochastic, repeats) for part in z.split(max(1, chunk // repeats))])
+
+    def type_scores(self, z: Tensor, batch: DAGBatch, table: Tensor, # as in `log_prob`
+                   ) -> Tensor: # (N - 1, B)
+        "Log probability of the types of nodes 1 … N - 1 under teacher forcing."
+        return self._score_types(self._sweep(z, batch, table)[0], batch)
+
+    def _sweep(self, z, batch, table): # states, 0 past a graph's end, and messages
+        first = torch.tanh(self.start(z))
+        states, messages = sweep(self.cell, self.message, table, batch, first)
+        return states * batch.mask.T[:, :, None], messages
 
     def _score_types(self, states, batch): # (N - 1, B) log p of node v's type, read from the state of the graph before v
         if self.sums: before = states[:-1].cumsum(0)
@@ -267,6 +280,10 @@ class SequenceDecoder(nn.Module):
         self.type_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, space.n_types))
         self.edge_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, space.max_nodes - 1))
 
+    def operation_columns(self) -> list[Tensor]: # none: it never receives an operation
+        "The weights that multiply operation vectors."
+        return []
+
     def _logits(self, z): # (N - 1, B, types) of types and (N - 1, B, N - 1) of edges
         hears = torch.addmm(self.cell.bias_ih, torch.relu(self.start(z)), self.cell.weight_ih.T)
         states = scan(self.cell, hears.expand(self.space.max_nodes - 1, -1, -1))
@@ -306,11 +323,15 @@ class GraphRNNDecoder(nn.Module):
                  latent: int,           # width of the latent vector
                  encoder: nn.Module | None = None): # not needed: nothing is shared
         super().__init__()
-        self.space = space
+        self.space, self.dim = space, dim
         self.start = Linear(latent, hidden)
         self.cell, self.edge_cell = nn.GRUCell(dim + space.max_nodes - 1, hidden), nn.GRUCell(1, hidden)
         self.type_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, space.n_types))
         self.edge_head = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, 1))
+
+    def operation_columns(self) -> list[Tensor]: # (outputs, dim) each
+        "The weights that multiply operation vectors."
+        return [self.cell.weight_ih[:, :self.dim]]
 
     def log_prob(self, z: Tensor,         # (B, latent)
                  batch: DAGBatch,         # B graphs

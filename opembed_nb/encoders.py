@@ -215,6 +215,10 @@ class DVAEEncoder(nn.Module):
         self.unify = Linear(2 * hidden, hidden)
         self.mu, self.logvar = Linear(hidden, latent), Linear(hidden, latent)
 
+    def operation_columns(self) -> list[Tensor]: # (outputs, dim) each
+        "The weights that multiply operation vectors."
+        return [self.forward_cell.weight_ih, self.backward_cell.weight_ih]
+
     def forward(self, batch: DAGBatch, # B graphs
                 table: Tensor,         # (types, dim) operation vectors
                ) -> tuple[Tensor, Tensor]: # μ and log σ², (B, latent) each
@@ -245,6 +249,10 @@ class GCNEncoder(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList(Linear(hidden if level else dim, hidden) for level in range(levels))
         self.mu, self.logvar = Linear(hidden, latent), Linear(hidden, latent)
+
+    def operation_columns(self) -> list[Tensor]: # (outputs, dim) each
+        "The weights that multiply operation vectors."
+        return [self.levels[0].weight]
 
     def forward(self, batch: DAGBatch, # B graphs
                 table: Tensor,         # (types, dim) operation vectors
@@ -329,9 +337,13 @@ class SequenceEncoder(nn.Module):
                  hidden: int,        # width of the GRU's state
                  latent: int):       # width of the latent vector
         super().__init__()
-        self.space = space
+        self.space, self.dim = space, dim
         self.cell = nn.GRUCell(dim + space.max_nodes - 1, hidden)
         self.mu, self.logvar = Linear(hidden, latent), Linear(hidden, latent)
+
+    def operation_columns(self) -> list[Tensor]: # (outputs, dim) each
+        "The weights that multiply operation vectors."
+        return [self.cell.weight_ih[:, :self.dim]]
 
     def forward(self, batch: DAGBatch, # B graphs
                 table: Tensor,         # (types, dim) operation vectors
