@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'propose_points', 'most_frequent',
            'decode_points', 'Evaluation', 'Proposal', 'Surrogate', 'Strategy', 'PaperBO', 'RandomLatent', 'Tuned',
-           'Hybrid', 'neighbours', 'RandomArchitectures', 'Evolution', 'LocalSearch', 'Mutation', 'Ledger', 'Here',
-           'RayEngine', 'Problem', 'make_problem', 'propose', 'fit_surrogate', 'evaluate', 'run_trial', 'search',
-           'curve', 'summarise', 'paired', 'strategy_table', 'make_strategies', 'open_ledger', 'search_record',
-           'train_finalists', 'judge_pool']
+           'Hybrid', 'neighbours', 'RandomArchitectures', 'Evolution', 'LocalSearch', 'Mutation', 'Ledger', 'Problem',
+           'make_problem', 'propose', 'fit_surrogate', 'evaluate', 'run_trial', 'search', 'curve', 'summarise',
+           'paired', 'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'train_finalists',
+           'judge_pool']
 
 # %% ../nbs/07_bo.ipynb #f62ee452
 import csv
-import faulthandler
 import hashlib
 import io
 import json
@@ -22,12 +21,11 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -39,6 +37,7 @@ from tqdm import tqdm
 
 import opembed_nb
 from .data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat, random_architectures, to_flat, validity, write_whole
+from .engines import LocalEngine
 from .oracle import NETWORKS, Oracle, cifar10_images, digit_images, train_each
 from .sgp import SparseGP, mean_std, raw_features, skip_pairs
 from .training import GraphVAE
@@ -524,69 +523,6 @@ def _dead(owner, claimed, lease): # whether the process that holds a claim is go
 def _software():
     return f"opembed_nb {opembed_nb.__version__}, torch {torch.__version__}"
 
-# %% ../nbs/07_bo.ipynb #b18cbd33
-class Here:
-    "Runs tasks in this process."
-    slots = 1                         # tasks at a time
-    def share(self, thing): return thing # what many tasks need
-    def run(self, function, jobs: list[tuple], timeout: float | None = None) -> Iterator[tuple[int, Any, str | None]]: # number of the job, result, error
-        "Run `function(*job)` for every job; a task that hangs here hangs the search, whatever the `timeout`."
-        for i, job in enumerate(jobs):
-            try: yield i, function(*job), None
-            except Exception as e: yield i, None, _named(e)
-
-def _named(error, cause=None): # in one line
-    return f"{type(error).__name__}: {next(iter(str(cause or error).splitlines()), '')}"
-
-class RayEngine:
-    "Runs tasks on a Ray cluster, one core each; what is shared with them should be on the CPU."
-    def __init__(self, address: str | None = None, # of a cluster; None: one on this machine
-                 timeout: float = 600.0,           # seconds a task may take
-                 cpus: int | None = None):         # of a cluster that is begun here; None: all cores
-        try: import ray
-        except ImportError: raise OpembedError("engine ray: Ray is not installed; pip install 'opembed_nb[parallel]'") from None
-        self.ray, self.timeout = ray, timeout
-        try:
-            if not ray.is_initialized(): ray.init(address=address, num_cpus=None if address else cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except Exception as e: raise OpembedError(f"engine ray: no cluster at {address or 'this machine'} ({str(e).splitlines()[0]}); see `ray status` there, and set RAY_AUTH_MODE=token here if it asks for a token") from None
-        self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._free = threading.Semaphore(self.slots)  # cores that no trial of this process uses
-
-    def share(self, thing): return self.ray.put(thing)
-
-    def run(self, function, jobs: list[tuple], timeout: float | None = None) -> Iterator[tuple[int, Any, str | None]]:
-        "Run `function(*job)` for every job, at most `timeout` seconds each (default: the engine's)."
-        task, jobs, running, timeout = self.ray.remote(max_retries=0, num_cpus=1)(_alone), list(enumerate(jobs)), {}, timeout or self.timeout
-        try:
-            while jobs or running:
-                while jobs and self._free.acquire(blocking=not running):
-                    i, job = jobs.pop(0)
-                    try: running[task.remote(timeout, function, *job)] = i
-                    except BaseException:
-                        self._free.release()
-                        raise
-                done, _ = self.ray.wait(list(running), timeout=0.2)
-                for ref in done:
-                    i = running.pop(ref)
-                    self._free.release()
-                    yield i, *self._result(ref, timeout)
-        finally: # left early: nothing goes on unseen
-            for ref in running:
-                self._free.release()
-                with suppress(Exception): self.ray.cancel(ref, force=True)
-
-    def _result(self, ref, timeout):
-        try: return self.ray.get(ref), None
-        except self.ray.exceptions.WorkerCrashedError: return None, f"its worker died, or stopped because it took longer than {timeout:.0f} s"
-        except Exception as e: return None, _named(e, getattr(e, "cause", None))
-
-def _alone(timeout, function, *job): # on a worker: one core a task, and the end of the worker where a task takes too long
-    torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(timeout, exit=True, file=nowhere)  # a thread below the interpreter's: it also stops what never comes back
-        try: return function(*job)
-        finally: faulthandler.cancel_dump_traceback_later()
-
 # %% ../nbs/07_bo.ipynb #ca5cfd28
 class Problem(NamedTuple):
     "What is searched: a model's latent space, data that are known, an oracle."
@@ -670,7 +606,7 @@ def _value(oracle, text, space): # and the seconds it took
 def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger: Ledger, rounds: int, q: int,
               engine=None, shared=None, ended=lambda: None) -> None: # shared: problem and oracle, as the engine shares them
     "Propose and evaluate round after round, from where the ledger stands."
-    engine = engine or Here()
+    engine = engine or LocalEngine()
     shared = shared or (engine.share(problem), engine.share(problem.oracle))
     def done(function, *job): # by the engine; a killed worker or a lost machine is tried again
         for _ in range(ledger.attempts):
@@ -690,11 +626,11 @@ def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger
 def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
            trials: int = 10, rounds: int = 10, q: int = 50, # trials of each strategy; rounds of a trial; architectures of a round
            seed: int = 0,                # of the first trial
-           engine=None,                  # default: `Here`
+           engine=None,                  # default: `LocalEngine`
            progress: bool | None = None, # a bar with the incumbent; default: on a terminal
           ) -> None:
     "Run a study, or go on with it; everything it finds is in the ledger."
-    engine = engine or Here()
+    engine = engine or LocalEngine()
     shared = engine.share(problem), engine.share(problem.oracle)
     lock, stop, jobs = threading.Lock(), threading.Event(), [(name, strategy, seed + k) for k in range(trials) for name, strategy in strategies.items()]
     with tqdm(total=len(jobs) * rounds * q, desc="search", unit="evaluation", disable=None if progress is None else not progress) as bar:

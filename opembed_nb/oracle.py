@@ -19,9 +19,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -36,6 +34,7 @@ from torch import BoolTensor, LongTensor, Tensor, nn
 from tqdm import tqdm
 
 from .data import ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, Source, check_batch, codes, find_file, random_architectures, to_flat, validity, write_structures, write_whole
+from .engines import local_engine, run_again
 from .sgp import metrics, raw_features
 from .training import load_tensors, provenance, save_tensors
 
@@ -473,22 +472,24 @@ def train_each(batch: DAGBatch,            # B architectures
                seeds: int = 1,              # trainings of each architecture, from the schedule's seed on
                folder: Path | None = None,  # keeps checkpoints: what is done is not done again
                workers: int = 1,            # processes, of one thread each
-               engine=None,                 # runs the trainings instead (chapter 7)
+               engine=None,                 # runs the trainings instead (chapter 0b)
               ) -> Tensor:                  # (B, seeds) test accuracies, on the CPU
     "Train every architecture alone, each several times."
+    engine = engine or local_engine(workers)
     names = [row.replace(" ", "") for row in to_flat(batch)]
-    jobs = [(batch[b], images, space, sizes, replace(schedule, seed=schedule.seed + k), Path(folder, f"{names[b]}-{schedule.seed + k}") if folder else None)
-            for b in range(len(batch)) for k in range(seeds)]
-    if engine:
-        found = [None] * len(jobs)
-        for i, found[i], error in engine.run(_train_alone, [(job,) for job in jobs], timeout=7 * 24 * 3600.0):
-            if error: raise OpembedError(f"training {jobs[i][-1] or names[i // seeds]} alone failed ({error}); the same call goes on from what is done")
-    elif workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool: found = list(pool.map(_train_alone, jobs))
-    else: found = list(map(_train_alone, jobs))
+    runs = [(b, schedule.seed + k) for b in range(len(batch)) for k in range(seeds)]
+    folders = [Path(folder, f"{names[b]}-{seed}") if folder else None for b, seed in runs]
+    shared, found = engine.share(images), [None] * len(runs)
+    jobs = [(batch[b], shared, space, sizes, replace(schedule, seed=seed), place)
+            for (b, seed), place in zip(runs, folders)]
+    for i, found[i], error in run_again(engine, _train_alone, jobs, timeout=7 * 24 * 3600.0):
+        if error:
+            which = folders[i] or names[runs[i][0]]
+            raise OpembedError(f"training {which} alone failed ({error}); "
+                               "the same call goes on from what is done")
     return torch.tensor(found, device="cpu").view(len(batch), seeds)
 
-def _train_alone(job): return train_fully(*job, progress=False).accuracy
+def _train_alone(*job): return train_fully(*job, progress=False).accuracy
 
 def ranking_study(oracle: WeightSharingOracle,
                   batch: DAGBatch,             # the architectures

@@ -21,15 +21,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .bo import Here, RayEngine, make_problem, make_strategies, open_ledger, search, search_record, strategy_table, train_finalists
+from .bo import make_problem, make_strategies, open_ledger, search, search_record, strategy_table, train_finalists
 from .data import SOURCES, OpembedError, from_flat, load_dataset, random_architectures
+from .engines import LocalEngine, RayEngine
 from .oracle import Schedule, WeightSharingOracle, digit_images, load_oracle, load_supernet, make_digits, ranking_study
 from .sgp import PAPER_TABLE_2, mean_std
 from .training import MODELS, PAPER_TABLE_1, TrainConfig, project_folder, read_records, run_folder, save_record, train_or_load
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
-CHAPTERS = ("00_data", "01_embeddings", "02_encoders", "03_decoder", "04_training", "05_sgp", "06_oracle", "07_bo",
-            "08_graph_properties", "09_latent", "10_pipeline")
+CHAPTERS = ("00_data", "00b_engines", "01_embeddings", "02_encoders", "03_decoder", "04_training", "05_sgp", "06_oracle",
+            "07_bo", "08_graph_properties", "09_latent", "10_pipeline")
 
 def load_profile(name: str) -> dict: # parameter → value
     "Read profiles/<name>.yaml; `OpembedError` if there is no such profile or it isn't flat."
@@ -87,7 +88,7 @@ def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, param
 
 def _key(chapter, parameters): # changes when the stage must run again
     top, number = project_folder(), CHAPTERS.index(chapter)
-    files = [top / "nbs" / f"{chapter}.ipynb"] + [top / "opembed_nb" / f"{c[3:]}.py" for c in CHAPTERS[:number + 1]]
+    files = [top / "nbs" / f"{chapter}.ipynb"] + [top / "opembed_nb" / f"{c.split('_', 1)[1]}.py" for c in CHAPTERS[:number + 1]]
     key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for path in files: key.update(path.read_bytes())
     return key.hexdigest()
@@ -241,7 +242,7 @@ def _demo():
 def _search(args):
     chosen = with_changes(load_profile(args.profile), args.changes)
     stages(chosen)  # refuses what is unknown
-    engine = RayEngine(args.address, args.timeout) if args.engine == "ray" else Here()
+    engine = RayEngine(args.address, args.timeout) if args.engine == "ray" else LocalEngine()
     for name in chosen.get("models", list(MODELS)):
         p = argparse.Namespace(**{**_defaults("07_bo"), **chosen, "model": name})
         strategies = make_strategies(p.strategies, p.decodings, p.candidates)

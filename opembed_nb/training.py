@@ -6,8 +6,8 @@
 __all__ = ['MODELS', 'PUBLIC', 'UNUSED', 'INITIAL_WEIGHTS', 'PAPER_TABLE_1', 'PACKAGED', 'PROFILES', 'Loss', 'GraphVAE', 'Parts',
            'build_model', 'from_public', 'to_public', 'load_weights', 'open_gates', 'scale_operations', 'scale_layers',
            'whiten_latents', 'signal_weights', 'reach', 'TrainConfig', 'recipe', 'save_tensors', 'load_tensors',
-           'Trained', 'fit_rounds', 'fit', 'project_folder', 'run_folder', 'train_or_load', 'abilities', 'processor',
-           'provenance', 'save_record', 'read_records', 'read_card', 'load_pretrained', 'save_pretrained',
+           'Trained', 'fit_rounds', 'fit', 'project_folder', 'run_folder', 'train_or_load', 'train_models', 'abilities',
+           'processor', 'provenance', 'save_record', 'read_records', 'read_card', 'load_pretrained', 'save_pretrained',
            'add_to_card', 'best_profile']
 
 # %% ../nbs/04_training.ipynb #8da34fde
@@ -17,8 +17,9 @@ import math
 import os
 import platform
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from .data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_
 from .decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
 from .embeddings import OneHot, OperationEmbedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, Linear, SequenceEncoder
+from .engines import Engine, LocalEngine, run_again
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):
@@ -542,6 +544,98 @@ def train_or_load(name: str,            # one of `MODELS`
     seconds = sum(row["seconds"] for row in run.history)
     print(f"{name}: run {where} " + ("found" if found else f"was missing; trained in {seconds:.0f} s"))
     return run
+
+# %% ../nbs/04_training.ipynb #b17e5d20
+class _Training: # one model and seed on its way
+    def __init__(self, name, data, config, profile, root, kwargs):
+        self.name, self.config, self.space, self.kwargs = name, config, data.space, kwargs
+        self.batch, self.label = data.train.batch, f"{name}, seed {config.seed}"
+        self.folder = run_folder(data.name, name, config.seed, profile, root).absolute()
+        before = self.read()  # refuses a folder that belongs to other parameters
+        learns = MODELS[name].embedding is OperationEmbedding
+        self.epochs = config.epochs * (config.training_rounds if learns else 1)
+        self.begun_at, self.done = len(before.history), len(before.history) == self.epochs
+
+    def job(self, batch): return self.name, batch, self.config, self.folder, self.space, self.kwargs
+
+    def read(self): # as far as it is
+        return _fit_into(*self.job(self.batch), stop_after=0)
+
+    def history(self): # the same, without reading tensors
+        try:
+            with safe_open(self.folder / "checkpoint.safetensors", "pt") as f:
+                return json.loads(f.metadata()["history"])
+        except (OSError, SafetensorError): return []
+
+def _fit_into(name, batch, config, folder, space, kwargs, **more):
+    return fit_rounds(name, batch, config, folder, space, progress=False, **kwargs, **more)
+
+def _train(*job): # a task; what it makes is in the folder
+    for part in job[3].glob(".*.part"): part.unlink(missing_ok=True)  # left by one that was killed
+    _fit_into(*job)
+
+# %% ../nbs/04_training.ipynb #c9d2e6b4
+@contextmanager
+def _bars(trainings, progress): # one for each training, drawn while the engine runs
+    disable, stop = None if progress is None else not progress, threading.Event()
+    bars = [tqdm(total=t.epochs, initial=t.begun_at, desc=t.label, unit="epoch", disable=disable)
+            for t in trainings]
+    def draw():
+        for training, bar in zip(trainings, bars):
+            history = training.history()
+            if len(history) > bar.n:
+                bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", refresh=False)
+                bar.update(len(history) - bar.n)
+    def watch():
+        while not stop.wait(0.5): draw()
+    shown = any(not bar.disable for bar in bars)
+    watcher = threading.Thread(target=watch, daemon=True)
+    if shown: watcher.start()
+    try: yield
+    finally:
+        stop.set()
+        if shown:
+            watcher.join()
+            draw()
+        for bar in bars: bar.close()
+
+# %% ../nbs/04_training.ipynb #d40b8f13
+def train_models(names: list[str],             # of `MODELS`
+                 data: ArchDataset,
+                 config: TrainConfig,          # with each of the seeds in place of its own
+                 seeds: list[int] = (0,),
+                 engine: Engine | None = None, # who trains; default: this process
+                 profile: str = "live",        # which runs/ folder
+                 root: Path | None = None,     # see `run_folder`
+                 progress: bool | None = None, # a bar for each training; default: on a terminal
+                 attempts: int = 3,            # of a training that is lost with its worker
+                 **kwargs,                     # see `fit_rounds`
+                ) -> dict[tuple[str, int], Trained]: # by name and seed
+    "Train every model with every seed, or go on with it; what is finished is read."
+    trainings = {}
+    for name in names:
+        for seed in seeds:
+            own = replace(config, seed=seed)
+            trainings[name, seed] = _Training(name, data, own, profile, root, kwargs)
+            if trainings[name, seed].done: print(f"{name}, seed {seed}: found")
+    todo = [training for training in trainings.values() if not training.done]
+    if todo: _train_all(todo, data, engine or LocalEngine(), progress, attempts)
+    found = {key: training.read() for key, training in trainings.items()}
+    for key, training in trainings.items():
+        if len(found[key].history) < training.epochs:
+            raise OpembedError(f"{training.folder}: its weights did not arrive here; "
+                               "all workers must write to the file system of this machine")
+    return found
+
+def _train_all(todo, data, engine, progress, attempts):
+    batch, errors = engine.share(data.train.batch), []
+    jobs = [training.job(batch) for training in todo]
+    with _bars(todo, progress):
+        for i, _, error in run_again(engine, _train, jobs, attempts, timeout=7 * 24 * 3600.0):
+            seconds = sum(h["seconds"] for h in todo[i].history())
+            if error: errors.append(f"{todo[i].label}: {error.removeprefix('OpembedError: ')}")
+            else: tqdm.write(f"{todo[i].label}: trained in {seconds:.0f} s")
+    if errors: raise OpembedError(f"{errors[0]}; the same call goes on from its checkpoint")
 
 # %% ../nbs/04_training.ipynb #9eab080b
 PAPER_TABLE_1 = {  # accuracy, validity, uniqueness in percent (paper, Table 1)
