@@ -536,7 +536,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.training.reach': ('training.html#reach', 'opembed_nb/training.py'),
                                      'opembed_nb.training.read_card': ('training.html#read_card', 'opembed_nb/training.py'),
                                      'opembed_nb.training.read_records': ('training.html#read_records', 'opembed_nb/training.py'),
-                                     'opembed_nb.training.recipe': ('training.html#recipe', 'opembed_nb/training.py'),
                                      'opembed_nb.training.run_folder': ('training.html#run_folder', 'opembed_nb/training.py'),
                                      'opembed_nb.training.save_pretrained': ('training.html#save_pretrained', 'opembed_nb/training.py'),
                                      'opembed_nb.training.save_record': ('training.html#save_record', 'opembed_nb/training.py'),
@@ -545,6 +544,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.training.scale_operations': ('training.html#scale_operations', 'opembed_nb/training.py'),
                                      'opembed_nb.training.signal_weights': ('training.html#signal_weights', 'opembed_nb/training.py'),
                                      'opembed_nb.training.to_public': ('training.html#to_public', 'opembed_nb/training.py'),
+                                     'opembed_nb.training.train_config': ('training.html#train_config', 'opembed_nb/training.py'),
                                      'opembed_nb.training.train_models': ('training.html#train_models', 'opembed_nb/training.py'),
                                      'opembed_nb.training.train_or_load': ('training.html#train_or_load', 'opembed_nb/training.py'),
                                      'opembed_nb.training.whiten_latents': ('training.html#whiten_latents', 'opembed_nb/training.py')}}}
