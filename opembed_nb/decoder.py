@@ -8,10 +8,11 @@ __all__ = ['EdgePlan', 'DAGDecoder', 'score_rows', 'graphs_of_rows', 'SequenceDe
 # %% ../nbs/03_decoder.ipynb #80f3863b
 import torch
 from torch import LongTensor, Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, pad
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax, pad
 
 from .data import DAGBatch, SearchSpace, cat_batches
-from .encoders import GatedSum, Linear, _gru_backward, _gru_forward, _product, _weight_gradient, row_inputs, scan, sequence_rows, sweep, widen
+from .encoders import GatedSum, Linear, row_inputs, scan, sequence_rows, sweep, widen
+from .encoders import _add_product, _filling, _gru, _gru_back, _gru_slopes, _gru_start, _of_types, _product, _weight_gradient
 
 # %% ../nbs/03_decoder.ipynb #ac7c0019
 class EdgePlan:
@@ -26,11 +27,17 @@ class EdgePlan:
         partial, final = adj & earlier, adj & ~earlier & (place > 0)
         self.graph, self.u, self.v = partial.nonzero(as_tuple=True)    # partial states: after edge u → v of graph b
         self.final_graph, _, self.final_v = final.nonzero(as_tuple=True)
+        # the rows of the scoring states: types, zero, partial states, filling; then final states, filling
+        cells = n_types + 1 + len(self.u)
+        cells, finals = cells + _filling(cells), len(self.final_v)
         row = torch.zeros_like(above)
-        row[final] = torch.arange(n_types + 1, n_types + 1 + len(self.final_v), device=device)
-        row[partial] = torch.arange(n_types + 1 + len(self.final_v), n_types + 1 + len(self.final_v) + len(self.u), device=device)
+        row[partial] = torch.arange(n_types + 1, n_types + 1 + len(self.u), device=device)
+        row[final] = torch.arange(cells, cells + finals, device=device)
         own = torch.where(batch.mask, batch.ops, n_types)[:, None].expand(B, N, N)
         self.row = torch.where(above == N, own, row.gather(1, above.clamp(max=N - 1))).permute(1, 2, 0).contiguous() # (N, N, B)
+        self.types = pad(batch.ops[self.graph, self.v], (n_types + 1, cells - n_types - 1 - len(self.u)))
+        self.types[:n_types] = torch.arange(n_types, device=device)
+        self.final = pad(self.final_v * B + self.final_graph, (0, _filling(finals)))  # rows of (N · B) states
         # place of each partial state among those of its graph, and the messages that it has heard
         slot = partial.flatten(1).cumsum(1).view_as(row)[self.graph, self.u, self.v] - 1
         self.slots = int(partial.sum((1, 2)).max()) if B else 0
@@ -39,19 +46,23 @@ class EdgePlan:
         self.heard = heard.new_zeros(B * self.slots, N, dtype=torch.float).index_copy_(0, self.flat, heard.float()).view(B, self.slots, N)
 
 # %% ../nbs/03_decoder.ipynb #2fb6ff35
+def _hidden(old_half, new_half, row, u): # the edge MLP's hidden layer for the pairs (u, v), v = u + 1 …, (v · B, 4H)
+    pairs = row[u, u + 1:]
+    hidden = new_half.index_select(0, pairs.flatten()).unflatten(0, pairs.shape)
+    return hidden.add_(old_half[u]).relu_().flatten(0, 1)
+
 class _EdgeLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, old, new, W, b, w_out, b_out, row):
-        # old (N, B, H) states, new (R, H) scoring states, W (4H, 2H), w_out (1, 4H), row (N, N, B) into new → logits (N, N, B), u < v
-        N, B, H = old.shape
-        W_old, W_new = (part.contiguous() for part in W.split(H, 1))
-        halves = _product(old[:-1].reshape(-1, H), W_old).view(N - 1, B, len(W)), _product(new, W_new, b)
-        logits = old.new_zeros(N, N, B)
-        for u in range(N - 1):
-            hidden = halves[1].index_select(0, row[u, u + 1:].flatten()).view(N - 1 - u, B, len(W))
-            logits[u, u + 1:] = (hidden.add_(halves[0][u]).relu_() @ w_out[0]) + b_out
-        ctx.save_for_backward(old, new, W_old, W_new, w_out, row, *halves)
-        return logits
+        # old (N, B, H) states, new (R, H) scoring states, W (4H, 2H), w_out (1, 4H), row (N, N, B) into new
+        # → logits (N(N - 1)/2 · B), u → v for u < v, in the order of u, v, graph
+        (N, B, H), M = old.shape, len(W)
+        W_old, W_new = W.split(H, 1)
+        old_half = _product(old[:-1].flatten(0, 1), W_old).view(N - 1, B, M)
+        new_half = _product(new, W_new, b)
+        logits = [_hidden(old_half, new_half, row, u) @ w_out[0] for u in range(N - 1)]
+        ctx.save_for_backward(old, new, W_old, W_new, w_out, row, old_half, new_half)
+        return torch.cat(logits) + b_out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -60,34 +71,50 @@ class _EdgeLogits(torch.autograd.Function):
         (N, B, H), M = old.shape, len(W_old)
         d_old_half, d_new_half = torch.empty_like(old_half), torch.zeros_like(new_half)
         d_w_out = torch.zeros_like(w_out)
-        for u in range(N - 1):
-            index, g = row[u, u + 1:].flatten(), grad[u, u + 1:].flatten()
-            hidden = new_half.index_select(0, index).view(N - 1 - u, B, M).add_(old_half[u]).relu_().view(len(index), M)
+        for u, g in enumerate(grad.split([B * (N - 1 - u) for u in range(N - 1)])):
+            hidden = _hidden(old_half, new_half, row, u)
             d_w_out[0].addmv_(hidden.T, g)
-            d_hidden = hidden.sign_().mul_(w_out).mul_(g[:, None])  # ReLU's derivative is the sign of its output
+            d_hidden = hidden.sign_().mul_(g[:, None])  # ReLU's derivative is the sign of its output
             torch.sum(d_hidden.view(N - 1 - u, B, M), 0, out=d_old_half[u])
-            d_new_half.index_add_(0, index, d_hidden)
-        flat = d_old_half.view((N - 1) * B, M)
-        d_W = torch.cat([_weight_gradient(flat, old[:-1].reshape(-1, H)), _weight_gradient(d_new_half, new)], 1)
-        d_old = torch.cat([_product(flat, W_old.T), flat.new_zeros(B, H)]).view(N, B, H)
+            d_new_half.index_add_(0, row[u, u + 1:].flatten(), d_hidden)
+        flat = d_old_half.mul_(w_out).view((N - 1) * B, M)
+        d_new_half *= w_out
+        d_W = torch.cat([_weight_gradient(flat, old[:-1].flatten(0, 1)), _weight_gradient(d_new_half, new)], 1)
+        d_old = pad(_product(flat, W_old.T), (0, 0, 0, B)).view(N, B, H)
         return d_old, _product(d_new_half, W_new.T), d_W, d_new_half.sum(0), d_w_out, grad.sum().view(1), None
 
 # %% ../nbs/03_decoder.ipynb #20fa67f9
-class _Cell(torch.autograd.Function):
+class _ScoringStates(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs, types, state, W, b): # inputs (types, 3H), types (R,), state (R, H) or None
-        new, saved = _gru_forward(inputs[types], state, W, b)
-        ctx.save_for_backward(types, W, state, *saved)
-        ctx.n = len(inputs)
+    def forward(ctx, states, messages, inputs, W, b, types, flat, heard, final):
+        # states and messages (N, B, H), inputs (types, 3H), W (3H, H), b (3H,), the rest of an `EdgePlan` → (R, H)
+        (N, B, H), n, first = states.shape, len(types), len(inputs) + 1
+        new = states.new_empty(n + len(final), H)
+        incoming, partial = states.new_zeros(n, H), slice(first, first + len(flat))
+        mixed = torch.bmm(heard, messages.transpose(0, 1)).flatten(0, 1)
+        incoming[partial] = mixed.index_select(0, flat)
+        cells = _gru_start(inputs, b).index_select(0, types)
+        _gru(cells, incoming, W, out=new[:n])
+        new[first - 1] = 0
+        new[n:] = states.flatten(0, 1).index_select(0, final)
+        ctx.save_for_backward(W, types, flat, heard, final, incoming, cells)
+        ctx.shape, ctx.first = states.shape, first
         return new
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        types, W, state, *saved = ctx.saved_tensors
-        d_inputs, d_hidden, d_state = _gru_backward(grad, state, saved, W)
-        by_type = d_inputs.new_zeros(ctx.n, d_inputs.shape[1]).index_add_(0, types, d_inputs)
-        return by_type, None, d_state, torch.zeros_like(W) if state is None else _weight_gradient(d_hidden, state), d_hidden.sum(0)
+        W, types, flat, heard, final, incoming, cells = ctx.saved_tensors
+        (N, B, H), n, partial = ctx.shape, len(types), slice(ctx.first, ctx.first + len(flat))
+        d_states = grad.new_zeros(N * B, H).index_add_(0, final, grad[n:]).view(N, B, H)
+        grads, zero = _gru_slopes(cells, incoming), ctx.first - 1
+        grads[zero] = 0
+        d_incoming = _gru_back(grads, grad[:n], W)
+        d_inputs, d_b = _of_types(types, grads, ctx.first - 1)
+        d_mixed = grad.new_zeros(B * heard.shape[1], H).index_copy_(0, flat, d_incoming[partial])
+        d_messages = torch.bmm(heard.transpose(1, 2), d_mixed.view(B, -1, H)).transpose(0, 1)
+        d_W = _weight_gradient(grads[:, :3 * H], incoming)
+        return d_states, d_messages, d_inputs, d_W, d_b, None, None, None, None
 
 # %% ../nbs/03_decoder.ipynb #c24787ae
 class DAGDecoder(nn.Module):
@@ -120,13 +147,13 @@ class DAGDecoder(nn.Module):
         batch = widen(batch, self.space.max_nodes)
         states, messages = self._sweep(z, batch, table)
         typed = self._score_types(states, batch)
-        edges = -binary_cross_entropy_with_logits(self._edge_logits(states, messages, table, batch),
-                                                  batch.adj.permute(1, 2, 0).to(states.dtype), reduction="none")
-        pairs = torch.ones(edges.shape[:2], device=z.device).triu(1)[:, :, None]
+        u, v = torch.triu_indices(len(states), len(states), 1, device=z.device)
+        logits, bits = self._edge_logits(states, messages, table, batch), batch.adj[:, u, v].T
+        edges = -binary_cross_entropy_with_logits(logits.view(bits.shape), bits.to(logits.dtype), reduction="none")
         if not padding:
             typed = typed * batch.mask.T[1:]
-            pairs = pairs * batch.mask.T
-        return typed.sum(0) + (edges * pairs).sum((0, 1))
+            edges = edges * batch.mask.T[v]
+        return typed.sum(0) + edges.sum(0)
 
     def sample(self, z: Tensor,          # (B, latent)
                table: Tensor,            # (types, dim) operation vectors
@@ -149,23 +176,21 @@ class DAGDecoder(nn.Module):
         return states * batch.mask.T[:, :, None], messages
 
     def _score_types(self, states, batch): # (N - 1, B) log p of node v's type, read from the state of the graph before v
+        N, B, H = states.shape
         if self.sums: before = states[:-1].cumsum(0)
         else:
-            last = torch.minimum(torch.arange(len(states) - 1, device=states.device)[:, None], batch.n_nodes - 1)
-            before = states.gather(0, last[:, :, None].expand(-1, -1, states.shape[2]))
-        return log_softmax(self.type_head(before), 2).gather(2, batch.ops.T[1:, :, None])[..., 0]
+            last = torch.minimum(torch.arange(N - 1, device=states.device)[:, None], batch.n_nodes - 1)
+            rows = last * B + torch.arange(B, device=states.device)
+            before = states.flatten(0, 1).index_select(0, rows.flatten()).view(N - 1, B, H)
+        logits = self.type_head(before.flatten(0, 1))
+        return -cross_entropy(logits, batch.ops.T[1:].flatten(), reduction="none").view(N - 1, B)
 
-    def _edge_logits(self, states, messages, table, batch): # (N, N, B) logit of u → v, for u < v
-        plan = EdgePlan(batch, self.space.n_types)
-        inputs = torch.addmm(self.cell.bias_ih, table, self.cell.weight_ih.T)
-        types, W, b = torch.arange(len(inputs), device=table.device), self.cell.weight_hh, self.cell.bias_hh
-        own = pad(_Cell.apply(inputs, types, None, W, b), (0, 0, 0, 1))
-        filled = 0, -len(plan.flat) % 32  # few different numbers of rows, see `_product`; for its gradients, too
-        heard = torch.bmm(plan.heard.to(messages.dtype), messages.transpose(0, 1)).flatten(0, 1).index_select(0, pad(plan.flat, filled))
-        partial = _Cell.apply(inputs, pad(batch.ops[plan.graph, plan.v], filled), heard, W, b)
-        final = states.flatten(0, 1).index_select(0, plan.final_v * len(batch) + plan.final_graph)
-        (first, _, last) = self.edge_head
-        return _EdgeLogits.apply(states, torch.cat([own, final, partial]), first.weight, first.bias, last.weight, last.bias, plan.row)
+    def _edge_logits(self, states, messages, table, batch): # (N(N - 1)/2 · B) logit of u → v for u < v, in the order of u, v, graph
+        plan, cell, (first, _, last) = EdgePlan(batch, self.space.n_types), self.cell, self.edge_head
+        inputs = torch.addmm(cell.bias_ih, table, cell.weight_ih.T)
+        heard = plan.heard.to(messages.dtype)
+        new = _ScoringStates.apply(states, messages, inputs, cell.weight_hh, cell.bias_hh, plan.types, plan.flat, heard, plan.final)
+        return _EdgeLogits.apply(states, new, first.weight, first.bias, last.weight, last.bias, plan.row)
 
 # %% ../nbs/03_decoder.ipynb #aaa8eb3e
 def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1
@@ -183,17 +208,17 @@ def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1
 @torch.no_grad()
 def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.sample for one chunk of vectors
     S, N, space, device, cell = len(z) * repeats, decoder.space.max_nodes, decoder.space, z.device, decoder.cell
-    inputs, W, b = torch.addmm(cell.bias_ih, table, cell.weight_ih.T), cell.weight_hh, cell.bias_hh
+    W, start = cell.weight_hh, _gru_start(torch.addmm(cell.bias_ih, table, cell.weight_ih.T), cell.bias_hh)
     (first, _, last), (W_m, place), H = decoder.edge_head, decoder.message.fused(), W.shape[1]
     W_old, W_new = (part.contiguous() for part in first.weight.split(H, 1))
     def score(state): return _product(state, W_new, first.bias)
     ops, n_nodes = torch.zeros(S, N, dtype=torch.long, device=device), torch.ones(S, dtype=torch.long, device=device)
     adj = torch.zeros(S, N, N, dtype=torch.bool, device=device)
-    own = _gru_forward(inputs, None, W, b)[0]  # states of the types alone, and their halves of the edge MLP
+    own = _gru(start.clone(), None, W)  # states of the types alone, and their halves of the edge MLP
     own_score = score(own)
     sample = torch.arange(S, device=device)    # those that have not ended, and their rows
     at = sample // repeats
-    state = _gru_forward(inputs[:1].expand(len(z), -1), torch.tanh(decoder.start(z)), W, b)[0]
+    state = _gru(start[:1].repeat(len(z), 1), torch.tanh(decoder.start(z)), W)
     total, nodes = torch.zeros_like(state), [] # for each node: message, half of the edge MLP, and the node's row of each present row
     for v in range(1, N):
         total = total + state if decoder.sums else state
@@ -223,7 +248,7 @@ def _write(decoder, z, table, generator, stochastic, repeats): # DAGDecoder.samp
             new = edge.nonzero()[:, 0]
             if not len(new): continue
             incoming[new] += message[nodes[u][2][new]]
-            state[new] = _gru_forward(inputs[kind[new]], incoming[new], W, b)[0]
+            state[new] = _gru(start[kind[new]], incoming[new], W)
             if u: scores[new] = score(state[new])
     return DAGBatch(ops, adj, n_nodes)
 
@@ -364,10 +389,11 @@ def _write_rows(decoder, z, table, generator, stochastic): # GraphRNNDecoder.sam
     B, N, cell, edge_cell = len(z), decoder.space.max_nodes, decoder.cell, decoder.edge_cell
     types, edges = z.new_zeros(N - 1, B, dtype=torch.long), z.new_zeros(N - 1, B, N - 1, dtype=torch.bool)
     of_type, of_edge = cell.weight_ih.split([table.shape[1], N - 1], 1)
-    typed, bit_inputs = table @ of_type.T + cell.bias_ih, edge_cell.bias_ih + z.new_tensor([[0], [1]]) * edge_cell.weight_ih.T
+    typed = table @ of_type.T + cell.bias_ih
+    bit_start = _gru_start(edge_cell.bias_ih + z.new_tensor([[0], [1]]) * edge_cell.weight_ih.T, edge_cell.bias_hh)
     which, state, heard = torch.arange(B, device=z.device), torch.relu(decoder.start(z)), cell.bias_ih.expand(B, -1)
     for row in range(N - 2):  # the last row is the output's, whatever the decoder says
-        state = _gru_forward(heard, state, cell.weight_hh, cell.bias_hh)[0]
+        state = _gru(_gru_start(heard, cell.bias_hh), state, cell.weight_hh)
         kinds = _choose(decoder.type_head(state), generator, stochastic)
         types[row, which] = kinds
         going = kinds != decoder.space.OUTPUT
@@ -375,7 +401,7 @@ def _write_rows(decoder, z, table, generator, stochastic): # GraphRNNDecoder.sam
         if not len(which): break
         along, bits = state, torch.zeros(len(which), N, dtype=torch.bool, device=z.device)  # column 0: before the first bit
         for u in range(N - 1):
-            along = _gru_forward(bit_inputs[bits[:, u].long()], along, edge_cell.weight_hh, edge_cell.bias_hh)[0]
+            along = _gru(bit_start[bits[:, u].long()], along, edge_cell.weight_hh)
             bits[:, u + 1] = _flip(decoder.edge_head(along)[:, 0], generator, stochastic)
         edges[row, which] = bits[:, 1:]
         heard = torch.addmm(typed[kinds], bits[:, 1:].to(z.dtype), of_edge.T)

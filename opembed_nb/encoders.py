@@ -9,7 +9,7 @@ __all__ = ['GatedSum', 'Linear', 'sweep', 'prefixes', 'last_state', 'DVAEEncoder
 # %% ../nbs/02_encoders.ipynb #376f5c98
 import torch
 from torch import LongTensor, Tensor, nn
-from torch.nn.functional import embedding_bag, linear, one_hot, pad
+from torch.nn.functional import embedding, embedding_bag, linear, one_hot, pad
 
 from .data import DAGBatch, SearchSpace
 
@@ -25,10 +25,7 @@ class GatedSum(nn.Module):
 
     def fused(self) -> tuple[Tensor, Tensor]: # (2·hidden, hidden) for the state, (max_nodes, 2·hidden) for the place
         "Both maps as one product: the one-hot half of the input only picks a column, which acts as a bias."
-        h = self.map.out_features
-        weight = torch.cat([self.gate.weight[:, :h], self.map.weight[:, :h]])
-        place = torch.cat([self.gate.weight[:, h:] + self.gate.bias[:, None], self.map.weight[:, h:]])
-        return weight, place.T
+        return _Fused.apply(self.gate.weight, self.gate.bias, self.map.weight)
 
     def forward(self, state: Tensor, # (…, hidden)
                 place: int,          # where the node stands in the order
@@ -37,14 +34,41 @@ class GatedSum(nn.Module):
         h[..., state.shape[-1] + place] = 1
         return torch.sigmoid(self.gate(h)) * self.map(h)
 
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gate, bias, mapped): # (H, H + N), (H,), (H, H + N) → as `GatedSum.fused`
+        H = len(bias)
+        weight = torch.cat([gate[:, :H], mapped[:, :H]])
+        return weight, torch.cat([gate[:, H:].T + bias, mapped[:, H:].T], 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_weight, d_place):
+        (d_gate, d_mapped), (to_gate, to_mapped) = d_weight.chunk(2), d_place.chunk(2, 1)
+        d_bias = to_gate.sum(0)
+        return torch.cat([d_gate, to_gate.T], 1), d_bias, torch.cat([d_mapped, to_mapped.T], 1)
+
 # %% ../nbs/02_encoders.ipynb #5c061e56
+_ONEDNN = (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+           and torch.backends.cpu.get_cpu_capability() == "AVX512")  # without it MKL is the faster one
+
+def _by_onednn(rows):
+    fits = _ONEDNN and rows.dtype == torch.float32 and rows.device.type == "cpu"
+    return fits and rows.numel() > 0 and not torch.compiler.is_compiling()
+
+def _filling(rows): # how many rows to add to so many
+    return -rows % 32 if _ONEDNN else 0  # oneDNN prepares itself for each number of rows: be there few
+
 def _product(rows, weight, bias=None): # (R, I), (O, I), (O,) → rows · weightᵀ + bias, (R, O); no gradient flows through
-    fast = rows.dtype == torch.float32 and rows.device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    if not fast or not rows.numel() or torch.compiler.is_compiling(): return linear(rows, weight, bias)
-    n, filled = len(rows), -len(rows) % 32
-    if filled and rows.is_contiguous(): rows = pad(rows, (0, 0, 0, filled))  # oneDNN prepares itself for each number of rows that it meets: let there be few
+    if not _by_onednn(rows): return linear(rows, weight, bias)
+    n, filled = len(rows), _filling(len(rows))
+    if filled and rows.is_contiguous(): rows = pad(rows, (0, 0, 0, filled))
     rows, weight = (x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous() for x in (rows, weight))  # oneDNN is slow with gaps
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias if bias is None else bias.contiguous(), "none", [], "")[:n]
+
+def _add_product(out, rows, weight): # (R, O) += rows · weightᵀ
+    if _by_onednn(rows): return out.add_(_product(rows, weight))
+    return out.addmm_(rows, weight.T)
 
 def _weight_gradient(grad, rows): # (R, O), (R, I) → gradᵀ · rows, (O, I)
     return _product(grad.T, rows.T)
@@ -64,82 +88,116 @@ class _Linear(torch.autograd.Function):
 
 class Linear(nn.Linear):
     "torch's linear layer, its products by `_product`."
-    def forward(self, rows: Tensor) -> Tensor: return _Linear.apply(rows, self.weight, self.bias) # (…, inputs) → (…, outputs)
+    def forward(self, rows: Tensor) -> Tensor: # (…, inputs) → (…, outputs)
+        if not _by_onednn(rows): return super().forward(rows)
+        return _Linear.apply(rows, self.weight, self.bias)
 
 # %% ../nbs/02_encoders.ipynb #58bb9e50
-def _gru_forward(inputs, state, weight, bias): # inputs (R, 3H) = W_ih x + b_ih; state (R, H) or None for zeros → (R, H), what backward needs
-    H = weight.shape[1]
-    hidden = bias.expand(len(inputs), -1) if state is None else _product(state, weight, bias)
-    rz = (inputs[:, :2 * H] + hidden[:, :2 * H]).sigmoid_()
-    candidate = torch.addcmul(inputs[:, 2 * H:], rz[:, :H], hidden[:, 2 * H:]).tanh_()
-    z = rz[:, H:]
-    new = torch.lerp(candidate, state, z) if state is not None else candidate - z * candidate
-    return new, (rz, candidate, hidden[:, 2 * H:])
+def _gru_start(inputs, bias): # (…, 3H) = W_ih x + b_ih, (3H,) → (…, 4H), what a cell knows before it hears a state
+    two = 2 * len(bias) // 3
+    last = bias[two:].expand(*inputs.shape[:-1], -1)
+    return torch.cat([inputs[..., :two] + bias[:two], last, inputs[..., two:]], -1)
 
-def _gru_backward(grad, state, saved, weight, need_state=True): # → gradients of inputs (R, 3H), of hidden (R, 3H), of state (R, H)
-    rz, candidate, hidden_n = saved
+def _gru_gates(cell, state, out=None): # cell (…, 4H) with the product of the state in it, state (…, H) → (…, H)
+    H = state.shape[-1]  # cell is overwritten: r, z, what the state brings to the candidate, the candidate
+    cell[..., :2 * H].sigmoid_()
+    r, z, heard, candidate = cell.split(H, -1)
+    candidate.addcmul_(r, heard).tanh_()
+    return torch.lerp(candidate, state, z, out=out)
+
+def _gru(cell, state, weight, out=None): # cell (R, 4H) of `_gru_start`, is overwritten; state (R, H) or None for zeros → (R, H)
     H = weight.shape[1]
-    r, z = rz[:, :H], rz[:, H:]
-    d_inputs, d_hidden = rz.new_empty(len(rz), 3 * H), rz.new_empty(len(rz), 3 * H)
-    d_candidate = grad * (1 - z)
-    difference = -candidate if state is None else state - candidate
-    d_n = torch.mul(d_candidate, 1 - candidate * candidate, out=d_inputs[:, 2 * H:])
-    torch.mul(d_n * hidden_n, r * (1 - r), out=d_inputs[:, :H])
-    torch.mul(grad * difference, z * (1 - z), out=d_inputs[:, H:2 * H])
-    d_hidden[:, :2 * H] = d_inputs[:, :2 * H]
-    torch.mul(d_n, r, out=d_hidden[:, 2 * H:])
-    d_state = _product(d_hidden, weight.T).addcmul_(grad, z) if need_state and state is not None else None
-    return d_inputs, d_hidden, d_state
+    if state is None: state = weight.new_zeros(1, H).expand(len(cell), H)
+    else: _add_product(cell[:, :3 * H], state, weight)
+    return _gru_gates(cell, state, out)
+
+def _gru_slopes(cell, state): # as `_gru_gates` leaves them → (…, 5H)
+    # What to multiply the new state's gradient with, to have that of: r, z and the heard part
+    # before their gates (3H, the product's), the candidate before its tanh, the state directly.
+    H = state.shape[-1]
+    (r, z, heard, candidate), slopes = cell.split(H, -1), state.new_empty(*state.shape[:-1], 5 * H)
+    of_r, of_z, of_heard, of_candidate, of_state = slopes.split(H, -1)
+    keep = 1 - z
+    torch.addcmul(keep, keep * candidate, candidate, value=-1, out=of_candidate)
+    torch.mul(of_candidate, r, out=of_heard)
+    torch.mul(of_heard, heard, out=of_r)
+    of_r.addcmul_(of_r, r, value=-1)
+    torch.sub(state, candidate, out=of_z).mul_(keep).mul_(z)
+    of_state.copy_(z)
+    return slopes
+
+def _gru_back(slopes, grad, weight): # slopes (R, 5H), is overwritten with gradients; grad (R, H) → (R, H), a view: the state's
+    H = weight.shape[1]
+    slopes.unflatten(1, (5, H)).mul_(grad[:, None])
+    return _add_product(slopes[:, 4 * H:], slopes[:, :3 * H], weight.T)
+
+def _of_types(types, grads, n): # types (…, R), grads (…, R, 5H) of a cell → (…, n, 3H) of its inputs, (…, 3H) of its bias
+    H = grads.shape[-1] // 5
+    which = (types[..., None, :] == torch.arange(n, device=types.device)[:, None]).to(grads.dtype)
+    by_type = which @ grads[..., :4 * H]  # a product is faster than additions row by row
+    inputs = torch.cat([by_type[..., :2 * H], by_type[..., 3 * H:]], -1)
+    return inputs, by_type[..., :3 * H].sum(-2)
 
 # %% ../nbs/02_encoders.ipynb #fcc67540
 class _Sweep(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs, W, b, W_m, place, ops, adj, initial):
-        # inputs (types, 3H), W (3H, H), b (3H,), W_m (2H, H), place (N, 2H), ops (N, B), adj (N, N, B) as floats, initial (B, H) or None
-        (N, B), H = ops.shape, W.shape[1]
-        states, messages, incoming, saved, gates = W.new_empty(N, B, H), W.new_empty(N, B, H), W.new_empty(N, B, H), [], []
-        incoming[0] = 0 if initial is None else initial
-        messages[-1] = 0  # nobody hears the last node
+    def forward(ctx, ops, adj, initial, *weights):
+        # D sweeps in step. ops (D, N, B), adj (D, N, N, B) as floats, initial (D, B, H) or None, and of each sweep:
+        # inputs (types, 3H), W (3H, H), b (3H,), W_m (2H, H), place (N, 2H) → states, messages (D, N, B, H)
+        inputs, W, b, W_m, place = (weights[i::5] for i in range(5))
+        (D, N, B), H, types = ops.shape, W[0].shape[1], len(inputs[0])
+        start = torch.cat([_gru_start(*each) for each in zip(inputs, b)])
+        cells = embedding(ops + types * torch.arange(D, device=ops.device)[:, None, None], start)
+        gates = torch.stack(place)[:, :-1, None].expand(D, N - 1, B, 2 * H).contiguous()
+        states, messages = cells.new_empty(D, N, B, H), cells.new_empty(D, N, B, H)
+        incoming = cells.new_zeros(D, N, B, H)
+        if initial is not None: incoming[:, 0] = initial
+        messages[:, -1] = 0  # nobody hears the last node
         for v in range(N):
-            if v: torch.sum(adj[:v, v, :, None] * messages[:v], 0, out=incoming[v])
-            states[v], kept = _gru_forward(inputs[ops[v]], incoming[v] if v or initial is not None else None, W, b)
-            saved.append(kept)
-            if v < N - 1:
-                gm = _product(states[v], W_m, place[v])
-                gm[:, :H].sigmoid_()
-                torch.mul(gm[:, :H], gm[:, H:], out=messages[v])
-                gates.append(gm)
-        ctx.save_for_backward(W, W_m, ops, adj, states, incoming)
+            cell, heard, state = cells[:, v], incoming[:, v], states[:, v]
+            if v or initial is not None:
+                for d in range(D): _add_product(cell[d, :, :3 * H], heard[d], W[d])
+            _gru_gates(cell, heard, out=state)
+            if v == N - 1: break
+            gate, message = gates[:, v], messages[:, v]
+            for d in range(D): _add_product(gate[d], state[d], W_m[d])
+            g, m = gate.split(H, 2)
+            torch.mul(g.sigmoid_(), m, out=message)
+            incoming[:, v + 1:].addcmul_(adj[:, v, v + 1:, :, None], message[:, None])
+        ctx.save_for_backward(ops, adj, cells, gates, states, incoming, *W, *W_m)
         ctx.set_materialize_grads(False)
-        ctx.saved, ctx.gates, ctx.types, ctx.started = saved, gates, len(inputs), initial is not None
+        ctx.types, ctx.started = types, initial is not None
         return states, messages
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_states, d_messages):
-        W, W_m, ops, adj, states, incoming = ctx.saved_tensors
-        N, B, H = states.shape
-        d_inputs, d_hidden = W.new_empty(N, B, 3 * H), W.new_empty(N, B, 3 * H)
-        d_gm, d_incoming = W.new_empty(N - 1, B, 2 * H), W.new_empty(N, B, H)
-        if d_states is None: d_states = torch.zeros_like(states)
+        ops, adj, cells, gates, states, incoming, *weights = ctx.saved_tensors
+        (D, N, B), H = ops.shape, states.shape[3]
+        W, W_m = weights[:D], weights[D:]
+        d_states, d_messages = (torch.zeros_like(states) if x is None else x.clone() for x in (d_states, d_messages))
+        grads = _gru_slopes(cells, incoming)  # slopes, until the gradient comes to their node
+        g, m = gates.split(H, 3)
+        d_gates = torch.stack([g * (1 - g) * m, g], 3)  # likewise
+        d_incoming = grads[..., 4 * H:]
         for v in reversed(range(N)):
-            d_state = d_states[v]
+            grad, d_state = grads[:, v], d_states[:, v]
             if v < N - 1:
-                d_message = (adj[v, v + 1:, :, None] * d_incoming[v + 1:]).sum(0)
-                if d_messages is not None: d_message += d_messages[v]
-                g, m = ctx.gates[v][:, :H], ctx.gates[v][:, H:]
-                torch.mul(d_message * m, g * (1 - g), out=d_gm[v, :, :H])
-                torch.mul(d_message, g, out=d_gm[v, :, H:])
-                d_state = _product(d_gm[v], W_m.T).add_(d_state)
-            state = incoming[v] if v or ctx.started else None
-            d_inputs[v], d_hidden[v], back = _gru_backward(d_state, state, ctx.saved[v], W)
-            if back is not None: d_incoming[v] = back
-        flat = d_hidden.view(N * B, 3 * H)
-        d_W, d_b = _weight_gradient(flat, incoming.view(N * B, H)), flat.sum(0)
-        d_W_m, d_place = _weight_gradient(d_gm.view(-1, 2 * H), states[:-1].reshape(-1, H)), d_gm.sum(1)
-        by_type = d_inputs.new_zeros(ctx.types, 3 * H).index_add_(0, ops.flatten(), d_inputs.view(N * B, 3 * H))
-        d_place = torch.cat([d_place, d_place.new_zeros(1, 2 * H)])
-        return by_type, d_W, d_b, d_W_m, d_place, None, None, d_incoming[0] if ctx.started else None
+                d_gate = d_gates[:, v].mul_(d_messages[:, v, :, None])
+                for d in range(D): _add_product(d_state[d], d_gate[d].flatten(1), W_m[d].T)
+            grad.unflatten(2, (5, H)).mul_(d_state[:, :, None])
+            if not v and not ctx.started: break
+            for d in range(D): _add_product(grad[d, :, 4 * H:], grad[d, :, :3 * H], W[d].T)
+            if v: d_messages[:, :v].addcmul_(adj[:, :v, v, :, None], d_incoming[:, v, None])
+        grads, heard = grads.flatten(1, 2), incoming.flatten(1, 2)
+        d_inputs, d_b = _of_types(ops.flatten(1), grads, ctx.types)
+        d_place = pad(d_gates.sum(2).flatten(2), (0, 0, 0, 1))
+        d_gates, sent = d_gates.flatten(3).flatten(1, 2), states[:, :-1].flatten(1, 2)
+        found = []
+        for d in range(D):
+            d_W = _weight_gradient(grads[d, :, :3 * H], heard[d])
+            found += [d_inputs[d], d_W, d_b[d], _weight_gradient(d_gates[d], sent[d]), d_place[d]]
+        return None, None, d_incoming[:, 0] if ctx.started else None, *found
 
 # %% ../nbs/02_encoders.ipynb #0c25bef2
 def _sweep_parts(cell, message, table, batch, reverse): # what both ways to run a sweep start from
@@ -157,7 +215,16 @@ def sweep(cell: nn.GRUCell,       # the update, widths (d_op, hidden)
           reverse: bool = False,  # against the edges, from the last node to the first
          ) -> tuple[Tensor, Tensor]: # states and messages, (N, B, hidden) each, in the order of the sweep
     "Asynchronous message passing: every node's state, after all its predecessors' (paper, equations 10 and 11)."
-    return _Sweep.apply(*_sweep_parts(cell, message, table, batch, reverse), initial)
+    *weights, ops, adj = _sweep_parts(cell, message, table, batch, reverse)
+    initial = None if initial is None else initial[None]
+    states, messages = _Sweep.apply(ops[None], adj[None], initial, *weights)
+    return states[0], messages[0]
+
+def _both_ways(forth, back, table, batch): # cell and message of each direction → (2, N, B, hidden), the states of both sweeps
+    *there, ops, adj = _sweep_parts(*forth, table, batch, False)
+    *here, back_ops, back_adj = _sweep_parts(*back, table, batch, True)
+    ops, adj = torch.stack([ops, back_ops]), torch.stack([adj, back_adj])
+    return _Sweep.apply(ops, adj, None, *there, *here)[0]
 
 # %% ../nbs/02_encoders.ipynb #cf16cfc9
 def prefixes(code: LongTensor, # (N, B) what each node is and which earlier nodes it hears, as one number
@@ -175,8 +242,8 @@ def prefixes(code: LongTensor, # (N, B) what each node is and which earlier node
 def _distinct_sweep(inputs, W, b, W_m, place, ops, adj, end): # (B, H) state of the node where each graph's sweep ends, end (B,)
     (N, B), H, heard = ops.shape, W.shape[1], adj > 0
     found = prefixes(ops + 256 * (heard.long() << torch.arange(N, device=ops.device)[:, None, None]).sum(0))
-    first = [sum(len(graph) for graph, _ in found[:v]) for v in range(N + 1)]
-    row = torch.stack([start + at for start, (_, at) in zip(first, found)])  # (N, B) each node's row
+    first, start = [sum(len(graph) for graph, _ in found[:v]) for v in range(N + 1)], _gru_start(inputs, b)
+    row = torch.stack([before + at for before, (_, at) in zip(first, found)])  # (N, B) each node's row
     result, messages = W.new_empty(B, H), W.new_empty(first[-1], H)
     for v, (graph, at) in enumerate(found):
         incoming = None
@@ -184,7 +251,7 @@ def _distinct_sweep(inputs, W, b, W_m, place, ops, adj, end): # (B, H) state of 
             edges = heard[:v, v].T[graph]
             starts = edges.sum(1).cumsum(0) - edges.sum(1)
             incoming = embedding_bag(row[:v].T[graph][edges], messages[:first[v]], starts, mode="sum")
-        state = _gru_forward(inputs[ops[v, graph]], incoming, W, b)[0]
+        state = _gru(start[ops[v, graph]], incoming, W)
         ends = (end == v).nonzero()[:, 0]
         if len(ends): result[ends] = state[at[ends]]
         if v < N - 1:
@@ -192,11 +259,14 @@ def _distinct_sweep(inputs, W, b, W_m, place, ops, adj, end): # (B, H) state of 
             torch.mul(gate.sigmoid_(), mapped, out=messages[first[v]:first[v + 1]])
     return result
 
+def _all_states(): # whether to compute a state of every node of every graph
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
 def last_state(cell: nn.GRUCell, message: GatedSum, table: Tensor, batch: DAGBatch, reverse: bool = False, # as `sweep`
               ) -> Tensor: # (B, hidden)
     "The state of each graph's last node, or with `reverse` of its first: what has heard of the whole graph."
     end = torch.full_like(batch.n_nodes, batch.ops.shape[1] - 1) if reverse else batch.n_nodes - 1
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if _all_states():
         return sweep(cell, message, table, batch, reverse=reverse)[0][end, torch.arange(len(batch), device=batch.device)]
     return _distinct_sweep(*_sweep_parts(cell, message, table, batch, reverse), end)
 
@@ -222,8 +292,14 @@ class DVAEEncoder(nn.Module):
     def forward(self, batch: DAGBatch, # B graphs
                 table: Tensor,         # (types, dim) operation vectors
                ) -> tuple[Tensor, Tensor]: # μ and log σ², (B, latent) each
-        forth = last_state(self.forward_cell, self.forward_message, table, batch)
-        back = last_state(self.backward_cell, self.backward_message, table, batch, reverse=True)
+        ahead, against = (self.forward_cell, self.forward_message), (self.backward_cell, self.backward_message)
+        if _all_states():  # both sweeps in step: half as many calls
+            states, B = _both_ways(ahead, against, table, batch), len(batch)
+            forth, back = states[0].flatten(0, 1), states[1, -1]
+            forth = forth.index_select(0, (batch.n_nodes - 1) * B + torch.arange(B, device=batch.device))
+        else:
+            forth = last_state(*ahead, table, batch)
+            back = last_state(*against, table, batch, reverse=True)
         state = self.unify(torch.cat([forth, back], 1))
         return self.mu(state), self.logvar(state)
 
@@ -237,6 +313,29 @@ def gcn_shares(batch: DAGBatch, # B graphs
     return 1 / ins, adj * (outs[:, :, None] * ins[:, None]).rsqrt()
 
 # %% ../nbs/02_encoders.ipynb #ab1b353b
+class _Level(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, before, own, share, W, b): # before (N, B, H), own (N, B), share (N, N, B), W (H, H), b (H,) → (N, B, H)
+        reached, states = before * own[:, :, None], torch.empty_like(before)
+        for v in range(len(before)):
+            states[v] = _product(reached[v], W, b).relu_()
+            reached[v + 1:].addcmul_(share[v, v + 1:, :, None], states[v])
+        ctx.save_for_backward(reached, states, own, share, W)
+        return states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        reached, states, own, share, W = ctx.saved_tensors
+        grad, d_reached, alive = grad.clone(), torch.empty_like(reached), states > 0
+        for v in reversed(range(len(states))):
+            grad[v].mul_(alive[v])
+            d_reached[v] = _product(grad[v], W.T)
+            grad[:v].addcmul_(share[:v, v, :, None], d_reached[v])
+        flat = grad.flatten(0, 1)
+        d_W = _weight_gradient(flat, reached.flatten(0, 1))
+        return d_reached * own[:, :, None], None, None, d_W, flat.sum(0)
+
 class GCNEncoder(nn.Module):
     "Simultaneous message passing over the normalised adjacency, predecessors only (paper, section 4; D-VAE's GCN baseline)."
     graph_state = "sum"  # what stands for a graph, or for a part of one in the decoder: the sum of its nodes' states
@@ -259,17 +358,13 @@ class GCNEncoder(nn.Module):
                ) -> tuple[Tensor, Tensor]: # μ and log σ², (B, latent) each
         (own, share), (first, *later), N = gcn_shares(batch, table.dtype), self.levels, batch.ops.shape[1]
         types = one_hot(batch.ops, len(table)).to(table.dtype)
-        reached = own[:, :, None] * types + share.transpose(1, 2) @ types
-        states = torch.relu(reached @ (table @ first.weight.T) + first.bias)
-        for level in later:
-            new = []
-            for v in range(max(N - 1, 1)):  # the last place is an output or empty: nobody hears it, and it is not in the sum
-                x = own[:, v, None] * states[:, v]
-                if v: x = x + torch.einsum("bu,buh->bh", share[:, :v, v], torch.stack(new, 1))
-                new.append(torch.relu(level(x)))
-            states = torch.stack(new, 1)
-        inner = batch.mask[:, 2:, None]  # node v is between input and output if there is a node v + 1, and v is not 0
-        state = (states[:, 1:N - 1] * inner).sum(1)
+        reached = (own[:, :, None] * types + share.transpose(1, 2) @ types).transpose(0, 1)  # (N, B, types)
+        n = max(N - 1, 1)  # the last place is an output or empty: nobody hears it, and it is not in the sum
+        states = torch.relu(reached[:n] @ (table @ first.weight.T) + first.bias)
+        own, share = own.T[:n].contiguous(), share[:, :n, :n].permute(1, 2, 0).contiguous()
+        for level in later: states = _Level.apply(states, own, share, level.weight, level.bias)
+        inner = batch.mask.T[2:, :, None]  # node v is between input and output if there is a node v + 1, and v is not 0
+        state = (states[1:N - 1] * inner).sum(0)
         return self.mu(state), self.logvar(state)
 
 # %% ../nbs/02_encoders.ipynb #d2a81ccb
@@ -299,26 +394,25 @@ def row_inputs(cell: nn.GRUCell, # widths (dim + N - 1, hidden)
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, inputs, W, b, initial): # inputs (T, R, 3H) = W_ih x + b_ih, W (3H, H), b (3H,), initial (R, H) or None for zeros → (T, R, H)
-        states, saved = W.new_empty(*inputs.shape[:2], W.shape[1]), []
-        for t in range(len(inputs)):
-            states[t], kept = _gru_forward(inputs[t], states[t - 1] if t else initial, W, b)
-            saved.append(kept)
-        ctx.save_for_backward(W, states, initial)
-        ctx.saved = saved
+        cells, states = _gru_start(inputs, b), W.new_empty(*inputs.shape[:2], W.shape[1])
+        for t in range(len(inputs)): _gru(cells[t], states[t - 1] if t else initial, W, out=states[t])
+        ctx.save_for_backward(W, states, initial, cells)
         return states
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        W, states, initial = ctx.saved_tensors
-        T, R, H = states.shape
-        d_inputs, d_hidden, back = W.new_empty(T, R, 3 * H), W.new_empty(T, R, 3 * H), None
+        W, states, initial, cells = ctx.saved_tensors
+        (T, R, H), back = states.shape, None
+        first = states.new_zeros(R, H) if initial is None else initial
+        before = torch.cat([first[None], states[:-1]])
+        grads = _gru_slopes(cells, before)
         for t in reversed(range(T)):
-            d_state = grad[t] if back is None else grad[t] + back
-            d_inputs[t], d_hidden[t], back = _gru_backward(d_state, states[t - 1] if t else initial, ctx.saved[t], W)
-        d_W = _weight_gradient(d_hidden[1:].flatten(0, 1), states[:-1].flatten(0, 1))
-        if initial is not None: d_W += _weight_gradient(d_hidden[0], initial)
-        return d_inputs, d_W, d_hidden.sum((0, 1)), back
+            back = _gru_back(grads[t], grad[t] if back is None else grad[t] + back, W)
+        d_inputs = torch.cat([grads[..., :2 * H], grads[..., 3 * H:4 * H]], -1)
+        d_hidden = grads[..., :3 * H].flatten(0, 1)
+        d_W = _weight_gradient(d_hidden, before.flatten(0, 1))
+        return d_inputs, d_W, d_hidden.sum(0), None if initial is None else back
 
 # %% ../nbs/02_encoders.ipynb #12a9962e
 def scan(cell: nn.GRUCell,              # widths (·, hidden)

@@ -1,0 +1,165 @@
+"The recipe `signal`: its initial weights, its schedule, and that it learns what PyTorch's weights do not."
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures, same_graphs
+from opembed_nb.training import (
+    INITIAL_WEIGHTS,
+    MODELS,
+    TrainConfig,
+    build_model,
+    fit,
+    fit_rounds,
+    reach,
+    scale_operations,
+    signal_weights,
+    train_config,
+    whiten_latents,
+)
+
+SMALL = dict(device="cpu", progress=False)
+each_model = pytest.mark.parametrize("name", MODELS)
+
+
+def graphs(n, space=ENAS, seed=0):
+    return random_architectures(n, space, torch.Generator().manual_seed(seed))
+
+
+def deviations(model, batch):
+    return model.latents(batch).std(0, correction=0)
+
+
+@each_model
+@pytest.mark.parametrize("space", [ENAS, SearchSpace("deep", ("a", "b", "c"), 12)], ids=str)
+def test_latents_start_white_and_the_loss_finite(name, space):
+    batch = graphs(400, space)
+    model = build_model(name, space, hidden=40, latent=10, seed=0).eval()
+    signal_weights(model, batch)
+    covariance = model.latents(batch).T.cov(correction=0)
+    assert torch.allclose(covariance, 0.09 * torch.eye(10), atol=1e-3)
+    assert model.loss(batch).loss.isfinite()
+    model.sample(model.latents(batch[:5]))
+
+
+@pytest.mark.parametrize("n, latent", [(12, 20), (1, 6), (400, 30)])
+def test_fewer_architectures_or_units_than_dimensions(n, latent):
+    model = build_model("dvae", hidden=16, latent=latent, seed=0).eval()
+    whiten_latents(model, graphs(n))
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert (deviations(model, graphs(n)) < 0.31).all()
+
+
+@pytest.mark.parametrize("hidden", [32, 200])
+def test_operations_have_one_size_for_both_twins_at_any_width(hidden):
+    for name in ("dvae", "dvae-emb", "gcn", "gcn-emb", "svae-emb", "graphrnn"):
+        model = build_model(name, hidden=hidden, seed=0)
+        edges = model.encoder.operation_columns()[0].shape[1]
+        scale_operations(model)
+        for part in (model.encoder, model.decoder):
+            for columns in part.operation_columns():
+                assert columns.shape[1] == edges == model.embedding.dim
+                size = (model.embedding.table()[2:] @ columns.T).std()
+                assert size.item() == pytest.approx(0.4, rel=1e-4)
+
+
+def test_the_columns_that_read_edges_keep_their_weights():
+    before, after = (build_model("svae", hidden=16, seed=0) for _ in range(2))
+    scale_operations(after)
+    dim = before.embedding.dim
+    old, new = before.encoder.cell.weight_ih, after.encoder.cell.weight_ih
+    assert torch.equal(old[:, dim:], new[:, dim:]) and not torch.equal(old[:, :dim], new[:, :dim])
+
+
+def test_pytorch_means_that_nothing_is_touched():
+    before, after = (build_model("dvae-emb", hidden=16, seed=3) for _ in range(2))
+    INITIAL_WEIGHTS["pytorch"](after, graphs(10), 3)
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    def weights(seed):
+        model = build_model("dvae", hidden=16, latent=6, seed=0)
+        signal_weights(model, graphs(50), seed)
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
+
+
+def test_a_thousand_times_more_of_z_reaches_every_node():
+    batch = graphs(100)
+    found = {}
+    for weights in ("pytorch", "signal"):
+        model = build_model("dvae-emb", hidden=64, seed=0).eval()
+        INITIAL_WEIGHTS[weights](model, graphs(300, seed=1), 0)
+        found[weights] = reach(model, batch)
+    assert found["signal"].shape == (7,)
+    assert (found["signal"] > 1000 * found["pytorch"])[1:].all()
+
+
+def test_the_step_size_rises_and_falls_to_nothing():
+    config = train_config("signal", 16, epochs=20, minibatch=16)
+    history = fit("dvae", graphs(64), config, hidden=16, latent=6, **SMALL).history
+    sizes = [row["lr"] for row in history]
+    assert sizes[0] < sizes[1] == max(sizes) <= 0.6 / 16
+    assert sizes[1:] == sorted(sizes[1:], reverse=True) and sizes[-1] < 0.01 * max(sizes)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_schedule_goes_on_where_it_was(schedule, tmp_path):
+    config = train_config("signal", 12, epochs=3, training_rounds=2, schedule=schedule)
+    config = TrainConfig(**{**asdict(config), "patience": 0})
+    whole = fit_rounds("dvae-emb", graphs(100), config, hidden=12, latent=6, **SMALL)
+    for _ in range(6):
+        parts = fit_rounds("dvae-emb", graphs(100), config, tmp_path, hidden=12, latent=6,
+                           stop_after=1, **SMALL)  # fmt: skip
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert [row["lr"] for row in whole.history] == [row["lr"] for row in parts.history]
+
+
+def test_gradients_are_cut_to_the_limit():
+    from opembed_nb.training import _Trainer
+
+    batch = graphs(32)
+    model = build_model("dvae", hidden=12, latent=6, seed=0)
+    trainer = _Trainer(model, train_config("signal", 12, clip=1e-3), 1, batch)
+    trainer.step(batch)
+    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert norm.item() == pytest.approx(1e-3 * len(batch), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(schedule="linear"), "schedule 'linear' is unknown; known are plateau, cosine"),
+        (dict(weights="zeros"), "weights 'zeros' are unknown; known are pytorch, signal"),
+    ],
+)
+def test_unknown_names_are_refused_in_one_line(change, message):
+    config = TrainConfig(epochs=1, **change)
+    with pytest.raises(OpembedError, match=message):
+        fit("dvae", graphs(10), config, hidden=12, latent=6, **SMALL)
+    with pytest.raises(OpembedError, match="recipe 'fast' is unknown; known are paper, signal"):
+        train_config("fast")
+
+
+def test_the_paper_recipe_is_the_papers():
+    config = train_config("paper", 128, epochs=0, lr=0.0)
+    assert (config.epochs, config.minibatch, config.lr, config.beta) == (300, 32, 1e-4, 0.005)
+    assert (config.schedule, config.weights, config.beta2, config.clip) == ("plateau", "pytorch", 0.999, 0)
+    assert train_config("signal", 501).lr == pytest.approx(0.6 / 501)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dvae", "dvae-emb"])
+def test_it_reconstructs_where_pytorch_weights_have_hardly_begun(name):
+    train, test = graphs(4000), graphs(200, seed=1)
+    share = {}
+    for weights in ("signal", "pytorch"):
+        config = train_config("signal", 64, epochs=6, minibatch=32, weights=weights)
+        model = fit(name, train, config, hidden=64, latent=56, **SMALL).model
+        share[weights] = same_graphs(model.sample(model.latents(test), stochastic=False), test).float().mean()
+    assert share["signal"] > 0.3 and share["pytorch"] < 0.01
