@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Engine', 'LocalEngine', 'ProcessEngine', 'run_again', 'RayEngine', 'local_engine']
 
-# %% ../nbs/00b_engines.ipynb #ded11d75
+# %% ../nbs/00b_engines.ipynb #2ae48ce6
 import faulthandler
 import math
 import os
@@ -21,6 +21,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 import torch
+from tqdm import tqdm
 
 from .data import OpembedError
 
@@ -57,11 +58,12 @@ class LocalEngine:
             except Exception as e: result, error = None, _named(e)
             yield i, result, error
 
-# %% ../nbs/00b_engines.ipynb #69a4b186
+# %% ../nbs/00b_engines.ipynb #5d125df3
 def _serve(pipe): # in a worker: one task after another, until the parent closes the pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a file that a killed worker would leave behind
     with suppress(EOFError, OSError):
         pipe.send_bytes(b"ready")
         while True: pipe.send_bytes(_answer(pipe.recv_bytes()))

@@ -20,7 +20,6 @@ from opembed_nb import bo
 from opembed_nb.bo import (
     Evaluation,
     Evolution,
-    Here,
     Hybrid,
     Ledger,
     LocalSearch,
@@ -28,7 +27,6 @@ from opembed_nb.bo import (
     PaperBO,
     RandomArchitectures,
     RandomLatent,
-    RayEngine,
     Surrogate,
     Tuned,
     curve,
@@ -60,6 +58,7 @@ from opembed_nb.data import (
     to_flat,
     validity,
 )
+from opembed_nb.engines import LocalEngine, ProcessEngine, RayEngine
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
@@ -478,7 +477,7 @@ def test_an_interrupted_process_leaves_no_claim(tmp_path):
     ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
     ledger.add_round(some_rows(), None)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(ledger, [FIRST, OFTEN], Edges(bad=stop), Here())
+        evaluate(ledger, [FIRST, OFTEN], Edges(bad=stop), LocalEngine())
     assert ledger.claim([FIRST, OFTEN], 2)[0] == [FIRST, OFTEN]
 
 
@@ -558,7 +557,7 @@ def test_two_processes_on_one_ledger(begin, uninterrupted, tmp_path):
     assert len(asked) == len(set(asked)) == len(expected["evaluations"])
 
 
-# Ray
+# other engines
 
 
 class Deadly(Edges):
@@ -593,13 +592,15 @@ def ray_engine():
 
 
 @pytest.mark.slow
-def test_ray_finds_what_one_process_finds(ray_engine, tmp_path):
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_other_engines_find_what_this_process_finds(kind, request, tmp_path):
     torch.set_num_threads(1)
+    engine = ProcessEngine(2) if kind == "processes" else request.getfixturevalue("ray_engine")
     here, there = (Ledger(tmp_path / f"{n}.sqlite", oracle=Edges()) for n in "ab")
     chosen = {n: SMALL[n] for n in ("random", "evolution", "local search")}
     problem = small_problem()
     search(problem, chosen, here, 2, 2, 4)
-    search(problem, chosen, there, 2, 2, 4, engine=ray_engine)
+    search(problem, chosen, there, 2, 2, 4, engine=engine)
     assert everything(here) == everything(there)
 
 
@@ -628,18 +629,14 @@ def test_killed_hung_and_failing_workers_cost_an_attempt(ray_engine, tmp_path):
 
 
 @pytest.mark.slow
-def test_full_trainings_run_on_ray(ray_engine, tmp_path):
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_full_trainings_run_elsewhere(kind, request, tmp_path):
     from opembed_nb.oracle import NetSizes, Schedule, digit_images, train_each
 
     batch = random_architectures(2, generator=torch.Generator().manual_seed(0))
-    found = train_each(batch, digit_images(), ENAS, NetSizes(4), Schedule(1, cycle=1), folder=tmp_path, engine=ray_engine)
+    whom = dict(workers=2) if kind == "processes" else dict(engine=request.getfixturevalue("ray_engine"))
+    found = train_each(batch, digit_images(), ENAS, NetSizes(4), Schedule(1, cycle=1), folder=tmp_path, **whom)
     assert found.shape == (2, 1) and ((found > 0) & (found < 1)).all() and len(list(tmp_path.iterdir())) == 2
-
-
-def test_without_ray_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OpembedError, match=r"pip install 'opembed_nb\[parallel\]'"):
-        RayEngine()
 
 
 # what came of it

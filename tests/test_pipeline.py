@@ -1,8 +1,12 @@
 "The runner: strict parameters, stages that are skipped or named when they fail, the scoreboard, the command line."
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -106,6 +110,138 @@ def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path
     assert "\n" not in str(error.value)
     toy("print('fine')")
     assert run_stage("00_toy", "00_toy", {}, tmp_path / "runs") > 0
+
+
+# a stage in a process of its own, as a terminal starts it
+
+RUN_TOY = """
+import sys
+from pathlib import Path
+from opembed_nb import pipeline
+pipeline.CHAPTERS = ("00_toy",)
+pipeline.run_profile = lambda name: pipeline.run_stage("00_toy", "00_toy", {}, Path("runs"))
+sys.exit(pipeline.main(["run", "toy"]))
+"""
+INTERRUPTED = "opembed: interrupted; the same command goes on from here\n"
+
+
+def wait_for(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def started(arguments, folder, **more):
+    "A command that leads a process group, as one in a terminal does."
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, *arguments], cwd=folder, env=env, start_new_session=True, **pipes)
+
+
+@pytest.fixture
+def stage(toy, tmp_path):
+    "A stage that is in the middle of a cell: its process and the number of its kernel."
+    toy(
+        "import os, time\n"
+        "with open('pid', 'w') as f: _ = f.write(str(os.getpid()))\n"
+        "os.rename('pid', 'kernel')\n"
+        "time.sleep(600)"
+    )
+    process, kernel = started(["-c", RUN_TOY], tmp_path), tmp_path / "nbs" / "kernel"
+    wait_for(kernel.exists)
+    yield process, int(kernel.read_text())
+    process.kill()
+    process.communicate()
+
+
+def test_an_interrupted_stage_is_one_line_and_status_130(stage):
+    process, kernel = stage
+    os.killpg(process.pid, signal.SIGINT)
+    assert (*process.communicate(timeout=60), process.returncode) == ("", INTERRUPTED, 130)
+    wait_for(lambda: not running(kernel))
+
+
+def test_a_killed_kernel_is_one_line_and_status_2(stage):
+    process, kernel = stage
+    os.kill(kernel, signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode, err.count("\n")) == ("", 2, 1)
+    assert err.startswith("opembed: stage 00_toy failed: its kernel died (killed, or short of memory?); see ")
+    assert "00_toy.ipynb" in err and "00_toy.log; the same command goes on from here" in err
+
+
+@pytest.mark.slow
+def test_a_kernel_that_never_answers_is_named(toy, tmp_path, monkeypatch, capfd):
+    toy("1")
+    kernel = tmp_path / "share" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    spec = dict(argv=[sys.executable, "-c", "import time; time.sleep(600)"], display_name="silent", language="python")
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    monkeypatch.setattr(pipeline, "KERNEL_STARTS", 2)
+    with pytest.raises(OpembedError, match="stage 00_toy failed: its kernel does not answer .*2 seconds") as error:
+        run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
+    assert "\n" not in str(error.value) and capfd.readouterr().err == ""
+
+
+def test_a_missing_kernel_is_named(toy, tmp_path, monkeypatch):
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    def none(self, name):
+        raise NoSuchKernel(name)
+
+    toy("1")
+    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", none)
+    with pytest.raises(OpembedError, match="stage 00_toy failed: Jupyter has no kernel python3 .*ipykernel install"):
+        run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
+
+
+# training
+
+TINY = dict(models="[dvae, dvae-emb]", hidden="8", latent="6", max_graphs="200", minibatch="20")
+
+
+def train_arguments(*more, **changes):
+    arguments = ["train", "quick", *more]
+    for name, value in {**TINY, **changes}.items():
+        arguments += ["-p", name, value]
+    return arguments
+
+
+@pytest.mark.slow
+def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    code = "import sys; from opembed_nb.pipeline import main; sys.exit(main(sys.argv[1:]))"
+    process = started(["-c", code, *train_arguments("--workers", "2", epochs="100000")], ROOT)
+    paths = [tmp_path / f"quick/enas-digits/{m}/seed-0/checkpoint.safetensors" for m in ("dvae", "dvae-emb")]
+    wait_for(lambda: all(path.exists() for path in paths))
+    os.killpg(process.pid, signal.SIGINT)
+    assert (*process.communicate(timeout=60), process.returncode) == ("", INTERRUPTED, 130)
+    assert main(train_arguments(epochs="99999")) == 2  # another training's folder
+    assert "belongs to a run with epochs = 100000, not 99999" in capsys.readouterr().err
+
+
+def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    arguments = train_arguments("--workers", "1", "--seeds", "0", "2", models="[dvae-emb]", epochs="2")
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.count("trained in") == 2 and "2 epochs, loss " in out and "seed-2" in out
+    assert {p.name for p in tmp_path.glob("quick/enas-digits/dvae-emb/seed-2/*")} == {
+        "checkpoint.safetensors",
+        "epoch-1.safetensors",  # chapter 9 looks at it
+    }
+    assert main(arguments) == 0 and capsys.readouterr().out.count("found") == 2
+    assert main(train_arguments("--workers", "0")) == 2
+    assert "opembed: engine: 0 workers; at least 1 is needed" in capsys.readouterr().err
 
 
 def test_a_run_folder_that_cannot_be_written(toy, tmp_path):

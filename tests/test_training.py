@@ -2,18 +2,31 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from opembed_nb import training
-from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
-from opembed_nb.training import TrainConfig, build_model, fit, fit_rounds, load_tensors, save_record, save_tensors
+from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
+from opembed_nb.engines import LocalEngine, ProcessEngine
+from opembed_nb.training import (
+    TrainConfig,
+    build_model,
+    fit,
+    fit_rounds,
+    load_tensors,
+    save_record,
+    save_tensors,
+    train_models,
+)
 
 SMALL = dict(hidden=12, latent=6, device="cpu", progress=False)
 CONFIG = TrainConfig(epochs=3, minibatch=16, lr=1e-3, patience=0, factor=0.5)
@@ -59,6 +72,123 @@ def test_a_killed_run_goes_on_and_leaves_no_broken_file(graphs, tmp_path):
     on = fit("dvae", graphs, config, folder=tmp_path, stop_after=2, **SMALL)
     unbroken = fit("dvae", graphs, config, stop_after=done + 2, **SMALL)
     assert torch.equal(weights(on), weights(unbroken))
+
+
+# several trainings at a time
+
+
+WIDTHS = dict(hidden=12, latent=6, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def dataset(graphs):
+    return ArchDataset("made", ENAS, graphs, torch.zeros(64), torch.arange(64), 64)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    return ProcessEngine(2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    "As workers have it; and on a busy machine threads of tiny steps wait for each other most of the time."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def workers():
+    "The processes of this one's engines."
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent, *_ = (path / "stat").read_text().rsplit(")", 1)[1].split()
+            ours = int(parent) == os.getpid() and state != "Z"
+            if ours and b"multiprocessing.spawn" in (path / "cmdline").read_bytes():
+                found.add(int(path.name))
+        except OSError:
+            pass
+    return found
+
+
+def written(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def test_models_and_seeds_are_trained_as_if_alone(dataset, processes, tmp_path, capsys):
+    config = replace(CONFIG, training_rounds=2)
+    found = train_models(["dvae", "dvae-emb"], dataset, config, [0, 3], processes, root=tmp_path, **WIDTHS)
+    assert sorted(found) == [("dvae", 0), ("dvae", 3), ("dvae-emb", 0), ("dvae-emb", 3)]
+    for (name, seed), run in found.items():
+        alone = fit_rounds(name, dataset.train.batch, replace(config, seed=seed), **SMALL)
+        assert torch.equal(weights(run), weights(alone)) and run.folder.name == f"seed-{seed}"
+    assert capsys.readouterr().out.count("trained in") == 4
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    again = train_models(["dvae", "dvae-emb"], dataset, config, [0, 3], LocalEngine(), root=tmp_path, **WIDTHS)
+    assert all(torch.equal(weights(again[key]), weights(run)) for key, run in found.items())
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == stamps
+    assert capsys.readouterr().out.count("found") == 4
+
+
+@pytest.mark.slow
+def test_a_training_worker_killed_at_ten_moments_ends_like_an_undisturbed_one(dataset, tmp_path):
+    config, chance = TrainConfig(epochs=60, minibatch=32, lr=1e-3), random.Random()
+    whole = fit("dvae", dataset.train.batch, config, **SMALL)
+    path, kills = tmp_path / "live/made/dvae/seed-0/checkpoint.safetensors", 0
+    others, engine, result = workers(), ProcessEngine(1), []
+
+    def train():
+        result.append(train_models(["dvae"], dataset, config, [0], engine, root=tmp_path, attempts=20, **WIDTHS))
+
+    training = threading.Thread(target=train)
+    training.start()
+    while training.is_alive() and kills < 10:
+        before, deadline = written(path), time.monotonic() + 120
+        while written(path) == before and training.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.02)  # until it has gone on since the last kill
+        time.sleep(chance.uniform(0, 0.1))
+        for pid in workers() - others:
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+    training.join(120)
+    assert kills == 10 and len(result) == 1
+    run = result[0]["dvae", 0]
+    assert torch.equal(weights(run), weights(whole))
+    assert [h["loss"] for h in run.history] == [h["loss"] for h in whole.history]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # nothing half-written is left
+
+
+def test_a_training_that_cannot_go_on_is_named_and_the_others_end(dataset, tmp_path):
+    fit("dvae", dataset.train.batch, replace(CONFIG, lr=0.01), folder=tmp_path / "live/made/dvae/seed-0", stop_after=1, **SMALL)
+    with pytest.raises(OpembedError, match="run with lr = 0.01, not 0.001"):
+        train_models(["dvae-emb", "dvae"], dataset, CONFIG, root=tmp_path, **WIDTHS)
+    with pytest.raises(OpembedError, match="model 'gnn' is unknown"):
+        train_models(["gnn"], dataset, CONFIG, root=tmp_path, **WIDTHS)
+    wild = replace(CONFIG, lr=1e18, epochs=30)
+    with pytest.raises(OpembedError, match="dvae, seed 1: dvae: the loss is nan .*; the same call goes on") as error:
+        train_models(["dvae"], dataset, wild, [1], root=tmp_path, **WIDTHS)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_do_not_arrive_are_named(dataset, tmp_path):
+    class Elsewhere(LocalEngine):
+        "Says that all is done."
+
+        def run(self, function, jobs, timeout=None):
+            yield from ((i, None, None) for i in range(len(jobs)))
+
+    with pytest.raises(OpembedError, match="seed-0: its weights did not arrive here; all workers"):
+        train_models(["dvae"], dataset, CONFIG, [0], Elsewhere(), root=tmp_path, **WIDTHS)
+
+
+def test_each_training_has_a_bar(dataset, tmp_path, capsys):
+    asked = dict(root=tmp_path, progress=True, **WIDTHS)
+    train_models(["dvae", "dvae-emb"], dataset, replace(CONFIG, epochs=40), [0], **asked)
+    err = capsys.readouterr().err
+    for name in ("dvae", "dvae-emb"):
+        assert f"{name}, seed 0: 100%" in err and "40/40" in err and "loss=" in err
 
 
 def test_rounds_keep_the_table_and_nothing_else(graphs):
