@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test check book export execute lint reproduce bench digits clean
+.PHONY: help venv demo test check book export execute lint reproduce bench digits weights clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -55,6 +55,9 @@ bench: $(INSTALLED)  ## speed, as ratios measured in one run
 
 digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study anew
 	$(BIN)/opembed digits opembed_nb/assets
+
+weights: $(INSTALLED)  ## make the models that come with the package anew: train them, measure them, write their cards
+	$(BIN)/opembed weights opembed_nb/assets
 
 clean:  ## remove what is built; runs/ and .venv stay
 	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

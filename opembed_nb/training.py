@@ -265,7 +265,7 @@ def scale_layers(model: nn.Module,
 # %% ../nbs/04_training.ipynb #5d1c90a8
 @torch.no_grad()
 def whiten_latents(model: nn.Module,
-                   batch: DAGBatch,   # train architectures; more than latent dimensions
+                   batch: DAGBatch,   # train architectures, more than latent dimensions
                    size: float = 0.3, # standard deviation of every latent dimension
                   ) -> None:
     "Set the encoder's last layer so that the latents of `batch` are white."
@@ -278,7 +278,7 @@ def whiten_latents(model: nn.Module,
     _, spread, axes = torch.linalg.svd(states - mean, full_matrices=False)
     axes, spread = axes[:model.latent], spread[:model.latent] / math.sqrt(len(states))
     # A direction in which architectures hardly differ is amplified ten thousand times at most.
-    scale = size / spread.clamp_min(1e-4 * spread[0])
+    scale = size / spread.clamp_min(1e-4 * spread[0] + 1e-9)
     weight = axes * scale[:, None]
     head.weight.zero_()
     head.bias.zero_()
@@ -348,7 +348,7 @@ def train_config(recipe: str,        # one of `RECIPES`
         raise OpembedError(f"recipe {recipe!r} is unknown; known are {', '.join(RECIPES)}")
     changes = {name: value for name, value in changes.items() if value}
     if recipe == "paper": return TrainConfig(**changes)
-    signal = TrainConfig(epochs=8, minibatch=64, lr=0.6 / hidden, schedule="cosine",
+    signal = TrainConfig(epochs=10, minibatch=64, lr=0.2 * hidden ** -0.75, schedule="cosine",
                          weights="signal", clip=1.0, beta2=0.95)
     return replace(signal, **changes)
 
