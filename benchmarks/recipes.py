@@ -22,9 +22,9 @@ from opembed_nb.training import (
     MODELS,
     fit,
     read_records,
-    train_config,
     save_record,
     signal_weights,
+    train_config,
 )
 
 ROOT = Path(__file__).parents[1]

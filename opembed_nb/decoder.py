@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from .data import DAGBatch, SearchSpace, cat_batches
 from .encoders import GatedSum, Linear, row_inputs, scan, sequence_rows, sweep, widen
-from .encoders import _add_product, _filling, _gru, _gru_back, _gru_slopes, _gru_start, _of_types, _product, _weight_gradient
+from .encoders import _filling, _gru, _gru_back, _gru_slopes, _gru_start, _of_types, _product, _weight_gradient
 
 # %% ../nbs/03_decoder.ipynb #ac7c0019
 class EdgePlan:
@@ -88,7 +88,7 @@ class _ScoringStates(torch.autograd.Function):
     @staticmethod
     def forward(ctx, states, messages, inputs, W, b, types, flat, heard, final):
         # states and messages (N, B, H), inputs (types, 3H), W (3H, H), b (3H,), the rest of an `EdgePlan` → (R, H)
-        (N, B, H), n, first = states.shape, len(types), len(inputs) + 1
+        H, n, first = states.shape[2], len(types), len(inputs) + 1
         new = states.new_empty(n + len(final), H)
         incoming, partial = states.new_zeros(n, H), slice(first, first + len(flat))
         mixed = torch.bmm(heard, messages.transpose(0, 1)).flatten(0, 1)

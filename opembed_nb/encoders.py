@@ -173,7 +173,7 @@ class _Sweep(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_states, d_messages):
         ops, adj, cells, gates, states, incoming, *weights = ctx.saved_tensors
-        (D, N, B), H = ops.shape, states.shape[3]
+        (D, N, _), H = ops.shape, states.shape[3]
         W, W_m = weights[:D], weights[D:]
         d_states, d_messages = (torch.zeros_like(states) if x is None else x.clone() for x in (d_states, d_messages))
         grads = _gru_slopes(cells, incoming)  # slopes, until the gradient comes to their node
