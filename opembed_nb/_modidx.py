@@ -445,6 +445,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.pipeline._search': ('pipeline.html#_search', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._train': ('pipeline.html#_train', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline.build_book': ('pipeline.html#build_book', 'opembed_nb/pipeline.py'),
+                                     'opembed_nb.pipeline.cards_table': ('pipeline.html#cards_table', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline.check_parameters': ('pipeline.html#check_parameters', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline.declared': ('pipeline.html#declared', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline.digest': ('pipeline.html#digest', 'opembed_nb/pipeline.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHAPTERS', 'KINDS', 'KERNEL_STARTS', 'SAYS', 'load_profile', 'with_changes', 'declared', 'check_parameters', 'stages',
            'run_stage', 'how_to_train', 'train_profile', 'make_weights', 'predict_test', 'run_profile', 'Table',
-           'scoreboard', 'finalists', 'packaged_table', 'digest', 'build_book', 'main']
+           'scoreboard', 'finalists', 'packaged_table', 'cards_table', 'digest', 'build_book', 'main']
 
 # %% ../nbs/10_pipeline.ipynb #50d62d70
 import argparse
@@ -30,8 +30,8 @@ from .engines import Engine, LocalEngine, RayEngine, local_engine
 from .oracle import Schedule, WeightSharingOracle, digit_images, load_oracle, load_supernet, make_digits, ranking_study
 from .sgp import PAPER_TABLE_2, evaluate_latents, mean_std
 from .training import (
-    MODELS, PAPER_TABLE_1, GraphVAE, TrainConfig, Trained, abilities, add_to_card, load_pretrained,
-    project_folder, read_records, run_folder, save_pretrained, save_record, train_config,
+    MODELS, PACKAGED, PAPER_TABLE_1, GraphVAE, TrainConfig, Trained, abilities, add_to_card, load_pretrained,
+    project_folder, read_card, read_records, run_folder, save_pretrained, save_record, train_config,
     train_models, train_or_load)
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
@@ -294,6 +294,22 @@ def packaged_table(dataset: str) -> Table: # Markdown: a row per ability, measur
             for key in ("accuracy", "validity", "uniqueness", "novelty")]
     rows.append(("Pearson r of predicted accuracies", *[f"{v['r']:.3f}" for v in found.values()]))
     return Table(_lines(["", *[MODELS[name].title for name in found]], rows))
+
+# %% ../nbs/10_pipeline.ipynb #a23f23e2
+def cards_table(folder: Path = PACKAGED) -> Table: # Markdown: a row per model
+    "What the cards of the packaged models say."
+    head = ["model", "data", "training", "accuracy (%)", "validity (%)", "uniqueness (%)", "RMSE",
+            "Pearson r", "Kendall τ"]
+    rows = []
+    for dataset in SOURCES:
+        for name in MODELS:
+            card = read_card(name, dataset, folder)
+            if not card: continue
+            can, predicted = card["abilities"], card["prediction"]
+            rows.append((MODELS[name].title, dataset, f"{card['seconds']:.0f} s",
+                         *[f"{can[key]:.2f}" for key in ("accuracy", "validity", "uniqueness")],
+                         *[mean_std(predicted[key]) for key in ("rmse", "pearson", "kendall")]))
+    return Table(_lines(head, rows))
 
 # %% ../nbs/10_pipeline.ipynb #e724278b
 def digest(profile: str) -> int: # how many records were copied

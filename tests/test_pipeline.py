@@ -13,10 +13,9 @@ import nbformat
 import pytest
 
 from opembed_nb import pipeline
-from opembed_nb.bo import strategy_table
 from opembed_nb.data import OpembedError
 from opembed_nb.pipeline import check_parameters, finalists, load_profile, main, run_stage, scoreboard, stages, with_changes
-from opembed_nb.training import read_records, save_record
+from opembed_nb.training import save_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -340,16 +339,8 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
 
 
 README_TABLES = {
-    "scoreboard digits": lambda root: scoreboard(root, "quick"),
-    "finalists": lambda root: finalists(root, "quick"),
-    "scoreboard": lambda root: scoreboard(root, "quick", "enas-cifar10"),
-    "strategies": lambda root: strategies(root),
+    "cards": lambda root: pipeline.cards_table(),
 }
-
-
-def strategies(root):
-    [record] = read_records(root, "search", "laptop", "enas-digits", "dvae-emb")
-    return strategy_table(record["values"]["strategies"], record["values"]["oracle"])
 
 
 @pytest.mark.parametrize("mark", README_TABLES)
