@@ -691,7 +691,8 @@ def _git(*arguments): # its answer; None outside a repository
 def provenance() -> dict: # commit ("unknown" outside a repository), versions, processor, time
     "Where a number comes from; a + after the commit says that the code differs from it."
     commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
-    if commit != "unknown" and _git("status", "--porcelain", "--", "opembed_nb"): commit += "+"
+    changed = _git("status", "--porcelain", "--", "opembed_nb/*.py")
+    if commit != "unknown" and changed: commit += "+"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return dict(commit=commit, torch=torch.__version__, python=platform.python_version(),
                 threads=torch.get_num_threads(), device=device, processor=processor(),
