@@ -294,7 +294,7 @@ def packaged_table(dataset: str) -> Table: # Markdown: a row per ability, measur
     data, found = load_dataset(dataset), {}
     for name in ("dvae", "dvae-emb"):
         model = load_pretrained(name, dataset)
-        predicted = predict_test(model, data, repeats=1, inducing=200, rows=4000)
+        predicted = predict_test(model, data, repeats=1, inducing=200, rows=2000)
         found[name] = {**abilities(model, data, decodings=10), "r": predicted["pearson"][0]}
     rows = [(f"{key} (%)", *[f"{v[key]:.2f}" for v in found.values()])
             for key in ("accuracy", "validity", "uniqueness", "novelty")]

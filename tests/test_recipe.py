@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures, same_graphs
+from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
@@ -155,11 +155,10 @@ def test_the_paper_recipe_is_the_papers():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dvae", "dvae-emb"])
-def test_it_reconstructs_where_pytorch_weights_have_hardly_begun(name):
-    train, test = graphs(4000), graphs(200, seed=1)
-    share = {}
+def test_the_loss_falls_twice_as_low_as_from_pytorch_weights(name):
+    loss = {}
     for weights in ("signal", "pytorch"):
         config = train_config("signal", 64, epochs=6, minibatch=32, weights=weights)
-        model = fit(name, train, config, hidden=64, latent=56, **SMALL).model
-        share[weights] = same_graphs(model.sample(model.latents(test), stochastic=False), test).float().mean()
-    assert share["signal"] > 0.3 and share["pytorch"] < 0.01
+        history = fit(name, graphs(1500), config, hidden=64, latent=56, **SMALL).history
+        loss[weights] = history[-1]["reconstruction"]
+    assert loss["signal"] < 0.5 * loss["pytorch"]

@@ -196,7 +196,7 @@ def test_rounds_keep_the_table_and_nothing_else(graphs):
     second = fit_rounds("dvae-emb", graphs, replace(CONFIG, training_rounds=2), stop_after=3 + 0, **SMALL)
     assert torch.equal(weights(first), weights(second))
     trainer = training._Trainer(
-        build_model("dvae-emb", hidden=12, latent=6, seed=1000), CONFIG, 2, first.model.embedding.table()
+        build_model("dvae-emb", hidden=12, latent=6, seed=1000), CONFIG, 2, graphs, first.model.embedding.table()
     )
     assert torch.equal(trainer.model.embedding.table(), first.model.embedding.table())
     assert not torch.equal(trainer.model.encoder.mu.weight, first.model.encoder.mu.weight)
@@ -209,7 +209,7 @@ def test_one_hot_models_have_one_round(graphs):
 def test_the_step_size_falls_when_the_loss_does_not(graphs):
     run = fit("dvae", graphs, replace(CONFIG, epochs=4, lr=1e-12), **SMALL)
     assert [h["lr"] for h in run.history][0] == 1e-12 and run.history[-1]["lr"] <= 1e-12
-    still = training._Trainer(build_model("dvae", hidden=12, latent=6, seed=0), replace(CONFIG, lr=1.0), 1)
+    still = training._Trainer(build_model("dvae", hidden=12, latent=6, seed=0), replace(CONFIG, lr=1.0), 1, graphs)
     for _ in range(3):
         still.schedule.step(1.0)
     assert still.adam.param_groups[0]["lr"] == 0.25  # the first call sets the mark, two more are no better

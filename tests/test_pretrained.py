@@ -1,0 +1,109 @@
+"Models that come with the package: they do what their cards say, and a file that is not theirs is refused."
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from opembed_nb.data import OpembedError, load_dataset, same_graphs
+from opembed_nb.training import (
+    PACKAGED,
+    fit,
+    load_pretrained,
+    read_card,
+    save_pretrained,
+    train_config,
+    train_or_load,
+)
+
+CARDS = [(data, name) for data in ("enas-digits", "enas-cifar10") for name in ("dvae", "dvae-emb")]
+each_card = pytest.mark.parametrize("dataset, name", CARDS)
+
+
+@each_card
+def test_a_card_says_how_the_model_was_made(dataset, name):
+    card = read_card(name, dataset)
+    assert card["abilities"].keys() >= {"accuracy", "validity", "uniqueness"}
+    assert card["prediction"].keys() >= {"rmse", "pearson", "kendall"}
+    assert card["config"]["weights"] == "signal" and len(card["history"]) == card["config"]["epochs"]
+    assert card["provenance"].keys() >= {"commit", "processor", "instructions"} and card["seconds"] > 0
+    assert (PACKAGED / f"{dataset}-{name}.safetensors").stat().st_size < 1_200_000
+
+
+@pytest.mark.parametrize("name", ["dvae", "dvae-emb"])
+def test_it_reconstructs_as_its_card_says(name):
+    test = load_dataset("enas-digits").test.batch[:500]
+    model = load_pretrained(name, "enas-digits")
+    drawn = model.sample(model.latents(test), torch.Generator().manual_seed(0), repeats=10)
+    share = 100 * same_graphs(drawn, test.repeat(10)).float().mean().item()
+    assert share == pytest.approx(read_card(name, "enas-digits")["abilities"]["accuracy"], abs=0.5)
+
+
+def copied(folder, *names):
+    for name in names:
+        shutil.copy(PACKAGED / name, folder)
+
+
+def test_files_that_are_not_whole_or_not_the_models_are_refused_by_name(tmp_path):
+    weights, other = "enas-digits-dvae.safetensors", "enas-digits-dvae-emb.safetensors"
+    copied(tmp_path, weights, other, "enas-digits-dvae.json")
+    whole = (tmp_path / weights).read_bytes()
+    for content in (whole[:-1], whole[:100], b"", (tmp_path / other).read_bytes()):
+        (tmp_path / weights).write_bytes(content)
+        with pytest.raises(OpembedError, match=f"{weights}: is not the file that its card describes") as e:
+            load_pretrained("dvae", "enas-digits", tmp_path)
+        assert "\n" not in str(e.value)
+    (tmp_path / weights).unlink()
+    with pytest.raises(OpembedError, match=f"{weights}: cannot be read"):
+        load_pretrained("dvae", "enas-digits", tmp_path)
+    (tmp_path / "enas-digits-dvae.json").write_text("{")
+    with pytest.raises(OpembedError, match="enas-digits-dvae.json: is no card of a model"):
+        load_pretrained("dvae", "enas-digits", tmp_path)
+
+
+def test_an_unknown_model_is_told_which_there_are():
+    with pytest.raises(OpembedError, match="no model 'gcn' of data set 'enas-digits' .*enas-digits-dvae-emb"):
+        load_pretrained("gcn", "enas-digits")
+
+
+def test_a_model_that_is_kept_comes_back_in_half_precision(tmp_path):
+    data = load_dataset("enas-digits")
+    sizes = dict(hidden=12, latent=6, dim=3)
+    config = train_config("signal", 12, epochs=1, max_graphs=64)
+    run = fit("dvae-emb", data.train.batch, config, progress=False, **sizes)
+    model = save_pretrained(run, "enas-digits", config, sizes, tmp_path)
+    for kept, trained in zip(model.parameters(), run.model.parameters(), strict=True):
+        assert torch.equal(kept, trained.half().float())
+    card = json.loads((tmp_path / "enas-digits-dvae-emb.json").read_text())
+    assert card["history"] == run.history and card["sizes"] == sizes
+
+
+def test_a_chapter_uses_it_for_its_own_parameters_and_no_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    data = load_dataset("enas-digits")
+    card = read_card("dvae", "enas-digits")
+    config = train_config("signal", 128, epochs=card["config"]["epochs"])
+    found = train_or_load("dvae", data, config, **card["sizes"])
+    assert "comes with the package" in capsys.readouterr().out
+    assert found.history == card["history"] and not found.folder.exists()
+    small = train_config("signal", 12, epochs=1, max_graphs=64)
+    train_or_load("dvae", data, small, progress=False, hidden=12, latent=6, dim=3)
+    assert "was missing; trained in" in capsys.readouterr().out
+
+
+def test_it_needs_no_repository_and_no_network(tmp_path):
+    code = """
+import socket
+def refuse(*_, **__): raise OSError("no network")
+socket.socket.connect = refuse
+from opembed_nb.data import from_flat
+from opembed_nb.training import load_pretrained
+model = load_pretrained("dvae-emb", "enas-digits")
+one = from_flat("0 1 1 2 0 0 3 0 0 0 4 0 0 0 0 5 0 0 0 0 0")
+print(tuple(model.sample(model.latents(one)).ops.shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "(1, 8)\n", done.stderr
