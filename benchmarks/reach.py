@@ -43,13 +43,16 @@ def draw(record, path):
     left.set(xlabel="node (7 is the output)", ylabel="change of log p(type) with z")
     left.set_title("before training: how much of z arrives", fontsize=10)
     left.legend(frameon=False, fontsize=9)
+    seconds = []
     for dataset in SOURCES:
         for name in ("dvae", "dvae-emb"):
             card = read_card(name, dataset)
+            seconds.append(card["seconds"] / len(card["history"]))
             curve = [row["reconstruction"] for row in card["history"]]
             style = "--" if name == "dvae" else "-"
             right.semilogy(range(1, len(curve) + 1), curve, style, label=f"{MODELS[name].title}, {dataset}")
-    right.set(xlabel="pass over the train part (11 s on one core)", ylabel="reconstruction loss")
+    span = f"{min(seconds):.0f} to {max(seconds):.0f} s on one core"
+    right.set(xlabel=f"pass over the train part ({span})", ylabel="reconstruction loss")
     right.set_title("training from the new weights", fontsize=10)
     right.legend(frameon=False, fontsize=9)
     fig.tight_layout()

@@ -20,3 +20,16 @@ def disk_of():
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     return limited
+
+
+@pytest.fixture(scope="module")
+def ray_engine(request):
+    "A Ray cluster of two cores, for the functions of one test file."
+    import ray
+
+    from opembed_nb.engines import RayEngine
+
+    ray.cloudpickle.register_pickle_by_value(request.module)  # workers do not know that file
+    engine = RayEngine(cpus=2, timeout=600)
+    yield engine
+    engine.ray.shutdown()

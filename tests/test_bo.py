@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sqlite3
-import sys
 import time
 from pathlib import Path
 
@@ -58,7 +57,7 @@ from opembed_nb.data import (
     to_flat,
     validity,
 )
-from opembed_nb.engines import LocalEngine, ProcessEngine, RayEngine
+from opembed_nb.engines import LocalEngine, ProcessEngine
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
@@ -579,16 +578,6 @@ class Deadly(Edges):
         if kind == 2:
             raise ValueError("never")
         return super().__call__(batch)
-
-
-@pytest.fixture(scope="module")
-def ray_engine():
-    import ray
-
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
-    engine = RayEngine(cpus=2, timeout=600)
-    yield engine
-    engine.ray.shutdown()
 
 
 @pytest.mark.slow

@@ -84,16 +84,6 @@ def processes():
     return ProcessEngine(2)
 
 
-@pytest.fixture(scope="module")
-def ray_engine():
-    import ray
-
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
-    engine = RayEngine(cpus=2, timeout=600)
-    yield engine
-    engine.ray.shutdown()
-
-
 @pytest.fixture(params=["here", "processes", pytest.param("ray", marks=pytest.mark.slow)])
 def engine(request):
     if request.param == "here":
