@@ -11,7 +11,8 @@ import matplotlib.pyplot as plt
 import torch
 
 from opembed_nb.data import SOURCES, load_dataset
-from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, provenance, reach, read_card
+from opembed_nb.records import provenance
+from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, reach, read_card
 
 RESULTS = Path(__file__).parents[1] / "results"
 MODEL, DATA, HIDDEN, SEEDS = "dvae-emb", "enas-digits", 128, range(5)

@@ -16,16 +16,9 @@ import torch
 
 from opembed_nb.data import load_dataset, same_graphs
 from opembed_nb.engines import ProcessEngine
+from opembed_nb.records import read_records, save_record
 from opembed_nb.sgp import SparseGP, mean_std, metrics
-from opembed_nb.training import (
-    INITIAL_WEIGHTS,
-    MODELS,
-    fit,
-    read_records,
-    save_record,
-    signal_weights,
-    train_config,
-)
+from opembed_nb.training import INITIAL_WEIGHTS, MODELS, fit, signal_weights, train_config
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "recipes"

@@ -93,7 +93,8 @@ def multiply_adds(name, batch):
 
 def models(name, weights=None):
     "Our model with fresh weights, with a decoder made certain, and trained if there is a checkpoint."
-    from opembed_nb.training import build_model, load_tensors, load_weights
+    from opembed_nb.records import load_tensors
+    from opembed_nb.training import build_model, load_weights
 
     found = {"": build_model(name, hidden=HIDDEN, latent=LATENT, seed=0)}
     certain = found[", certain"] = copy.deepcopy(found[""]).eval()
@@ -354,7 +355,8 @@ def write(folder, record):
 
 def main():
     from opembed_nb.data import load_dataset
-    from opembed_nb.training import MODELS, provenance
+    from opembed_nb.records import provenance
+    from opembed_nb.training import MODELS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--public", type=Path, help="a checkout of the public D-VAE repository, for ratios")

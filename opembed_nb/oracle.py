@@ -36,7 +36,7 @@ from tqdm import tqdm
 from .data import ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, Source, check_batch, codes, find_file, random_architectures, to_flat, validity, write_structures, write_whole
 from .engines import local_engine, run_again
 from .sgp import metrics, raw_features
-from .training import load_tensors, provenance, save_tensors
+from .records import load_tensors, provenance, save_tensors
 
 # %% ../nbs/06_oracle.ipynb #9409b32a
 @runtime_checkable
@@ -472,7 +472,7 @@ def train_each(batch: DAGBatch,            # B architectures
                seeds: int = 1,              # trainings of each architecture, from the schedule's seed on
                folder: Path | None = None,  # keeps checkpoints: what is done is not done again
                workers: int = 1,            # processes, of one thread each
-               engine=None,                 # runs the trainings instead (chapter 0b)
+               engine=None,                 # runs the trainings instead (chapter 0d)
               ) -> Tensor:                  # (B, seeds) test accuracies, on the CPU
     "Train every architecture alone, each several times."
     engine = engine or local_engine(workers)

@@ -29,13 +29,13 @@ from .data import SOURCES, ArchDataset, OpembedError, from_flat, load_dataset, r
 from .engines import Engine, LocalEngine, RayEngine, local_engine
 from .oracle import Schedule, WeightSharingOracle, digit_images, load_oracle, load_supernet, make_digits, ranking_study
 from .sgp import PAPER_TABLE_2, evaluate_latents, mean_std
+from .records import project_folder, read_records, run_folder, runs_root, save_record
 from .training import (
-    MODELS, PACKAGED, PAPER_TABLE_1, GraphVAE, TrainConfig, Trained, abilities, add_to_card, load_pretrained,
-    project_folder, read_card, read_records, run_folder, save_pretrained, save_record, train_config,
-    train_models, train_or_load)
+    MODELS, PACKAGED, PAPER_TABLE_1, GraphVAE, TrainConfig, Trained, abilities, add_to_card,
+    load_pretrained, read_card, save_pretrained, train_config, train_models, train_or_load)
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
-CHAPTERS = ("00_data", "00b_engines", "01_embeddings", "02_encoders", "03_decoder", "04_training", "05_sgp", "06_oracle",
+CHAPTERS = ("00_data", "00c_records", "00d_engines", "01_embeddings", "02_encoders", "03_decoder", "04_training", "05_sgp", "06_oracle",
             "07_bo", "08_graph_properties", "09_latent", "10_pipeline")
 
 def load_profile(name: str) -> dict: # parameter → value
@@ -173,7 +173,7 @@ def how_to_train(values: dict) -> tuple[TrainConfig, dict]: # and hidden, latent
     return train_config(values["recipe"], values["hidden"], **changes), sizes
 
 def train_profile(values: dict,         # see `load_profile`
-                  engine: Engine,       # who trains (chapter 0b)
+                  engine: Engine,       # who trains (chapter 0d)
                   seeds: list[int] = (), # default: the profile's
                  ) -> dict[tuple[str, int], Trained]: # by name and seed
     "Train a profile's models, as its chapters would; what is done is read, what was begun goes on."
@@ -217,7 +217,8 @@ def predict_test(model: GraphVAE, data: ArchDataset,
 # %% ../nbs/10_pipeline.ipynb #03996911
 SAYS = { # what a stage has done, in a line
     "00_data": "the architectures and their accuracies, checked and drawn",
-    "00b_engines": "who does the work: processes of this machine, or a cluster",
+    "00c_records": "where runs are kept, and where a number comes from",
+    "00d_engines": "who does the work: processes of this machine, or a cluster",
     "01_embeddings": "an operation as a one-hot row or as a learned vector",
     "02_encoders": "message passing turns an architecture into a latent vector",
     "03_decoder": "and a latent vector into an architecture again",
@@ -237,7 +238,7 @@ def run_profile(name: str,           # a profile
     values = {**load_profile(name), **changes}
     todo = stages(values)
     train_profile(values, local_engine(values.get("workers", 1)))
-    folder = Path(os.environ.get("OPEMBED_RUNS") or project_folder() / "runs", name)
+    folder = runs_root() / name
     with tqdm(todo, desc=name, unit="stage", disable=None) as bar:
         for stage, chapter, parameters in bar:
             bar.set_postfix_str(stage)
@@ -320,7 +321,7 @@ def cards_table(folder: Path = PACKAGED) -> Table: # Markdown: a row per model
 # %% ../nbs/10_pipeline.ipynb #e724278b
 def digest(profile: str) -> int: # how many records were copied
     "Copy the records of a run from runs/ to results/."
-    source, target = Path(os.environ.get("OPEMBED_RUNS") or project_folder() / "runs", profile), project_folder() / "results" / profile
+    source, target = runs_root() / profile, project_folder() / "results" / profile
     found = sorted(source.glob("*/*/seed-*/*.json"))
     if not found: raise OpembedError(f"{source}: holds no records; run `opembed run {profile}` first")
     for path in found:
@@ -385,7 +386,7 @@ def main(argv: list[str] | None = None) -> int: # exit status
     return 0
 
 def _root(profile, dataset): # runs/ if the profile has been run here, else results/
-    runs = Path(os.environ.get("OPEMBED_RUNS") or project_folder() / "runs")
+    runs = runs_root()
     return runs if read_records(runs, "abilities", profile, dataset) else project_folder() / "results"
 
 def _train(args):

@@ -18,8 +18,8 @@ from opembed_nb.oracle import (
     load_surrogate,
     operations_matter,
 )
+from opembed_nb.records import load_tensors, save_tensors
 from opembed_nb.sgp import raw_features
-from opembed_nb.training import load_tensors, save_tensors
 
 QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 

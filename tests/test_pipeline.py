@@ -15,7 +15,7 @@ import pytest
 from opembed_nb import pipeline
 from opembed_nb.data import OpembedError
 from opembed_nb.pipeline import check_parameters, finalists, load_profile, main, run_stage, scoreboard, stages, with_changes
-from opembed_nb.training import save_record
+from opembed_nb.records import save_record
 
 ROOT = Path(__file__).parents[1]
 

@@ -44,7 +44,7 @@ from opembed_nb.oracle import (
     train_fully,
     train_supernet,
 )
-from opembed_nb.training import load_tensors, save_tensors
+from opembed_nb.records import load_tensors, save_tensors
 
 BRIEF = Schedule(3, cycle=3)
 QUICK = Schedule(60, lr=0.2, cycle=60)  # enough to see that something was learned

@@ -17,16 +17,8 @@ import torch
 from opembed_nb import training
 from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
 from opembed_nb.engines import LocalEngine, ProcessEngine
-from opembed_nb.training import (
-    TrainConfig,
-    build_model,
-    fit,
-    fit_rounds,
-    load_tensors,
-    save_record,
-    save_tensors,
-    train_models,
-)
+from opembed_nb.records import load_tensors, save_record, save_tensors
+from opembed_nb.training import TrainConfig, build_model, fit, fit_rounds, train_models
 
 SMALL = dict(hidden=12, latent=6, device="cpu", progress=False)
 CONFIG = TrainConfig(epochs=3, minibatch=16, lr=1e-3, patience=0, factor=0.5)
@@ -316,7 +308,7 @@ def test_no_tensor_is_made_on_another_device(graphs, tmp_path):
     code = """
 import torch
 from opembed_nb.data import ENAS, random_architectures
-from opembed_nb.training import TrainConfig, build_model, fit_rounds, abilities
+from opembed_nb.training import TrainConfig, abilities, build_model, fit_rounds
 from opembed_nb.data import ArchDataset
 batch = random_architectures(80, generator=torch.Generator().manual_seed(0))
 data = ArchDataset("made", ENAS, batch, torch.rand(80, generator=torch.Generator().manual_seed(0)), torch.arange(80), 60)
