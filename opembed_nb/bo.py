@@ -36,10 +36,12 @@ from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
 import opembed_nb
-from .data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat, random_architectures, to_flat, validity, write_whole
+from .data import (
+    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat,
+    random_architectures, raw_features, skip_pairs, to_flat, validity, write_whole)
 from .engines import LocalEngine
 from .oracle import NETWORKS, Oracle, cifar10_images, digit_images, train_each
-from .sgp import SparseGP, mean_std, raw_features, skip_pairs
+from .sgp import SparseGP, mean_std
 from .training import GraphVAE
 
 # %% ../nbs/07_bo.ipynb #3a6fd136

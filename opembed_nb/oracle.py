@@ -33,9 +33,11 @@ from threadpoolctl import threadpool_limits
 from torch import BoolTensor, LongTensor, Tensor, nn
 from tqdm import tqdm
 
-from .data import ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, Source, check_batch, codes, find_file, random_architectures, to_flat, validity, write_structures, write_whole
+from .data import (
+    ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, Source, check_batch, codes, find_file,
+    random_architectures, raw_features, to_flat, validity, write_structures, write_whole)
 from .engines import local_engine, run_again
-from .sgp import metrics, raw_features
+from .sgp import metrics
 from .records import load_tensors, provenance, save_tensors
 
 # %% ../nbs/06_oracle.ipynb #9409b32a

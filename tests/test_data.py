@@ -27,21 +27,27 @@ from opembed_nb.data import (
     OpembedError,
     SearchSpace,
     Source,
+    absolute_folders,
     cat_batches,
     check_batch,
+    chosen_folder,
     codes,
     draw,
     find_file,
     from_flat,
     from_igraph,
+    from_keys,
     from_nested,
     from_networkx,
     load_dataset,
     random_architectures,
+    raw_features,
     read_structures,
     same_graphs,
+    skip_pairs,
     to_flat,
     to_igraph,
+    to_keys,
     to_nested,
     to_networkx,
     validity,
@@ -216,6 +222,165 @@ def test_check_batch_names_what_is_wrong():
         with pytest.raises(OpembedError, match=reason) as e:
             check_batch(bad, ENAS)
         assert "enas" in str(e.value) and "\n" not in str(e.value)
+
+
+# Graphs of other libraries
+
+
+def chain_of(types: list) -> networkx.DiGraph:
+    "A path whose nodes have these types; None: no type."
+    graph = networkx.path_graph(len(types), networkx.DiGraph)
+    networkx.set_node_attributes(graph, {v: t for v, t in enumerate(types) if t is not None}, "type")
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("types", "reason"),
+    [
+        ([0, None, 1], "graph 1: vertex 1 has no attribute 'type'"),
+        ([None, None, None], "graph 1: vertex 0 has no attribute 'type'"),
+        ([0, "2", 1], "graph 1: vertex 1: type '2' is no integer"),
+        ([0, 2.5, 1], "graph 1: vertex 1: type 2.5 is no integer"),
+        ([0, 2, float("nan")], "graph 1: vertex 2: type nan is no integer"),
+        ([0, float("inf"), 1], "graph 1: vertex 1: type inf is no integer"),
+        ([0, True, 1], "graph 1: vertex 1: type True is no integer"),
+        ([0, [2], 1], "graph 1: vertex 1: type [2] is no integer"),
+        ([0, 8, 1], "graph 1: vertex 1: type 8 is not one of 0 … 7"),
+        ([0, -1, 1], "graph 1: vertex 1: type -1 is not one of 0 … 7"),
+        ([], "graph 1: it has 0 vertices"),
+        ([0] + [2] * 7 + [1], "graph 1: it has 9 vertices"),
+    ],
+)
+def test_a_vertex_of_no_known_type_is_named_with_its_graph(types, reason):
+    good, bad = chain_of([0, 2, 1]), chain_of(types)
+    there = igraph.Graph(len(types), list(bad.edges), directed=True)
+    if any(t is not None for t in types):
+        there.vs["type"] = types
+    other = igraph.Graph(3, [(0, 1), (1, 2)], directed=True, vertex_attrs={"type": [0, 2, 1]})
+    for call in (lambda: from_networkx([good, bad]), lambda: from_igraph([other, there])):
+        with pytest.raises(OpembedError) as e:
+            call()
+        assert reason in str(e.value) and "\n" not in str(e.value)
+
+
+def test_types_of_other_integer_kinds_are_read():
+    graphs = [chain_of(types) for types in ([0, 2, 1], [0.0, 2.0, 1.0], [*torch.tensor([0, 2, 1]).numpy()])]
+    batch = from_networkx(graphs)
+    assert batch.ops.tolist() == [[0, 2, 1]] * 3 and batch.adj.sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (chain_of([0, 2, 1]).to_undirected(), "graph 0: it is undirected"),
+        (chain_of([0, 2, 1]).reverse(), "graph 0: edge 1 → 0 does not lead from an earlier to a later vertex"),
+        (networkx.relabel_nodes(chain_of([0, 2, 1]), {0: "in"}), "graph 0: its nodes are not numbered 0 … 2"),
+        (networkx.MultiDiGraph([(0, 1), (0, 1)]), "graph 0: vertex 0 has no attribute 'type'"),
+        (None, "graph 0: a NoneType is no Graph"),
+    ],
+)
+def test_a_graph_that_is_no_dag_of_typed_vertices_is_named(graph, reason):
+    with pytest.raises(OpembedError) as e:
+        from_networkx([graph])
+    assert reason in str(e.value) and "\n" not in str(e.value)
+
+
+def test_graphs_that_igraph_would_take_without_a_word_are_refused():
+    def graph(edges, directed=True):
+        return igraph.Graph(3, edges, directed=directed, vertex_attrs={"type": [0, 2, 1]})
+
+    for bad, reason in [
+        (graph([(0, 1), (1, 2)], directed=False), "graph 0: it is undirected"),
+        (graph([(0, 1), (1, 2), (1, 2)]), "graph 0: it has an edge twice"),
+        (graph([(0, 1), (1, 1)]), "graph 0: edge 1 → 1 does not lead"),
+    ]:
+        with pytest.raises(OpembedError, match=reason):
+            from_igraph([bad])
+    with pytest.raises(OpembedError, match="a list of graphs is needed"):
+        from_igraph(graph([(0, 1), (1, 2)]))
+
+
+# Keys
+
+
+@quick
+@given(spaces, seeds, st.floats(0, 1))
+def test_every_graph_comes_back_from_its_key(space, seed, p):
+    batch = cat_batches([any_graphs(3, space, seed, p), random_architectures(3, space, generator(seed), p)])
+    keys = to_keys(batch, space)
+    again = from_keys(keys, space)
+    assert again.n_nodes.tolist() == batch.n_nodes.tolist() and same_graphs(again, batch).all()
+    assert to_keys(again, space) == keys and all("\n" not in key for key in keys)
+    assert len(set(keys)) == codes(batch).unique(dim=0).shape[0]
+
+
+@quick
+@given(seeds, st.integers(1, 9))
+def test_the_key_of_a_chain_of_full_depth_is_its_flat_string(seed, layers):
+    space = SearchSpace("drawn", tuple("abc"), layers)
+    batch = random_architectures(4, space, generator(seed))
+    assert to_keys(batch, space) == to_flat(batch)
+
+
+def test_keys_hold_graphs_that_codes_cannot():
+    space = SearchSpace("deep", ("a", "b"), 98, chain=False)
+    batch = random_architectures(3, space, generator(0))
+    again = from_keys(to_keys(batch, space), space)
+    assert torch.equal(again.ops, batch.ops) and torch.equal(again.adj, batch.adj)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "0", ":", "0: 2:0 1:2", "0: 2:0,0 1:1", "0: 2:-1 1:1", "0: 4:0 1:1", "0: x:0 1:1", "0: 2:0: 1:1",
+     "0:  2:0 1:1", "0: 2:0,x", "0: 2.0:0", "0: 2:0 2:1 2:2 2:3 1:4", "1:" * 9000, "0: " + "9" * 5000 + ":0", None, 7],
+)
+def test_a_key_that_is_none_is_named(key):
+    with pytest.raises(OpembedError) as e:
+        from_keys([key], SearchSpace("free", ("a", "b"), 2, chain=False))
+    assert "key" in str(e.value) and "\n" not in str(e.value) and len(str(e.value)) < 900
+
+
+def test_flat_strings_lose_no_edge_without_a_word():
+    free = SearchSpace("free", ENAS.operations, 6, chain=False)
+    chains, loose = random_architectures(3, ENAS, generator(0)), random_architectures(3, free, generator(0))
+    for write in (to_flat, to_nested):
+        with pytest.raises(OpembedError, match="graph 3 is no chain.*to_keys"):
+            write(cat_batches([chains, loose]))
+
+
+def test_flat_numbers_are_not_rounded():
+    for row in ([[0.7] + [0] * 20], [["0.7"] + [0] * 20]):
+        with pytest.raises(OpembedError):
+            from_flat(row)
+
+
+def test_raw_features_say_which_layers_and_edges_there_are():
+    batch = random_architectures(50, generator=generator(0))
+    features = raw_features(batch)
+    assert features.shape == (50, 51) and (features[:, :36].view(50, 6, 6).sum(2) == 1).all()
+    assert (features[:, 36:].sum(1) == batch.adj.sum((1, 2)) - 7).all()
+    small = from_flat("1 4 0 5 0 1", SearchSpace("shallow", ENAS.operations, 3))
+    assert raw_features(small).shape == (1, 51) and raw_features(small)[:, 18:36].sum() == 0
+    free = SearchSpace("free", ("a", "b"), 2, chain=False)
+    assert skip_pairs(free).shape == (2, 6) and raw_features(random_architectures(3, free), free).shape == (3, 10)
+
+
+@quick
+@given(seeds, st.integers(1, 6), st.booleans())
+def test_raw_features_tell_all_architectures_apart(seed, layers, chain):
+    space = SearchSpace("drawn", ("a", "b"), layers, chain)
+    depths = [SearchSpace("drawn", ("a", "b"), depth, chain) for depth in range(1, layers + 1)]
+    batch = cat_batches([random_architectures(9, depth, generator(seed)) for depth in depths])
+    distinct = codes(batch).unique(dim=0).shape[0]
+    assert raw_features(batch, space).unique(dim=0).shape[0] == distinct
+    assert torch.equal(raw_features(batch[:9], space), raw_features(batch, space)[:9])
+
+
+def test_raw_features_refuse_a_graph_that_is_too_deep():
+    deep = random_architectures(1, SearchSpace("deep", ENAS.operations, 9))
+    with pytest.raises(OpembedError, match="more than the 8 nodes"):
+        raw_features(deep)
+    assert raw_features(cat_batches([from_flat("0 1 0 1 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"), deep])[:1]).shape == (1, 51)
 
 
 # Validity
@@ -647,6 +812,35 @@ def test_the_environments_folder_comes_first_and_is_checked(server, tmp_path, mo
     assert server.requests == [] and not (tmp_path / "cache").exists()
     (folder / "structures.txt").unlink()
     assert find_file(server.source("/good"), tmp_path / "cache") == tmp_path / "cache" / "structures.txt"
+
+
+def test_a_relative_folder_is_seen_from_the_project(server, tmp_path, monkeypatch):
+    (tmp_path / "nbs").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "structures.txt").write_bytes(CONTENT)
+    monkeypatch.setenv("OPEMBED_DATA", "mine")
+    for folder in (tmp_path, tmp_path / "nbs"):  # where a command is given, where its chapters run
+        monkeypatch.chdir(folder)
+        assert find_file(server.source("/good"), tmp_path / "cache") == tmp_path / "mine" / "structures.txt"
+    assert server.requests == []
+
+
+def test_the_environments_folders_are_resolved_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OPEMBED_DATA", "~/data")
+    monkeypatch.setenv("OPEMBED_RUNS", "out")
+    wanted = {"OPEMBED_DATA": str(tmp_path / "home" / "data"), "OPEMBED_RUNS": str(tmp_path / "out")}
+    assert absolute_folders() == wanted
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
+    assert absolute_folders() == wanted
+    monkeypatch.setenv("OPEMBED_RUNS", "")
+    assert absolute_folders() == {"OPEMBED_DATA": wanted["OPEMBED_DATA"]} and chosen_folder("OPEMBED_RUNS") is None
+    monkeypatch.setenv("OPEMBED_DATA", "~nobody-of-this-name/data")
+    with pytest.raises(OpembedError, match="OPEMBED_DATA=~nobody"):
+        absolute_folders()
 
 
 def test_load_dataset_refuses_a_file_that_is_right_but_nonsense(tmp_path, monkeypatch):

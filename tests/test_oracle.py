@@ -8,7 +8,16 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from opembed_nb.data import ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, random_architectures
+from opembed_nb.data import (
+    ENAS,
+    ArchDataset,
+    DAGBatch,
+    OpembedError,
+    SearchSpace,
+    cat_batches,
+    random_architectures,
+    raw_features,
+)
 from opembed_nb.oracle import (
     Oracle,
     check_architectures,
@@ -19,7 +28,6 @@ from opembed_nb.oracle import (
     operations_matter,
 )
 from opembed_nb.records import load_tensors, save_tensors
-from opembed_nb.sgp import raw_features
 
 QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from opembed_nb.data import ENAS, OpembedError, SearchSpace, from_flat, load_dataset, random_architectures
+from opembed_nb.data import OpembedError, load_dataset, random_architectures, raw_features
 from opembed_nb.sgp import (
     JITTER,
     PAPER_TABLE_2,
@@ -23,8 +23,6 @@ from opembed_nb.sgp import (
     fit_variational,
     mean_std,
     metrics,
-    raw_features,
-    skip_pairs,
     table_2,
     top_recall,
     yardsticks,
@@ -315,18 +313,6 @@ def test_other_misuse_is_named(fitted):
                        (lambda: SparseGP(5).fit(torch.rand(9, 3), torch.rand(9), start=gp), "x has 3 dimensions, the start")):
         with pytest.raises(OpembedError, match="^[^\n]*$") as error: call()
         assert says in str(error.value)
-
-
-def test_raw_features_of_other_depths_and_spaces():
-    batch = random_architectures(50, generator=torch.Generator().manual_seed(0))
-    features = raw_features(batch)
-    assert features.shape == (50, 51) and (features[:, :36].view(50, 6, 6).sum(2) == 1).all()
-    assert (features[:, 36:].sum(1) == batch.adj.sum((1, 2)) - 7).all()
-    shallow = SearchSpace("shallow", ENAS.operations, 3)
-    small = from_flat("1 4 0 5 0 1", shallow)
-    assert raw_features(small).shape == (1, 51) and raw_features(small)[:, 18:36].sum() == 0
-    free = SearchSpace("free", ("a", "b"), 2, chain=False)
-    assert skip_pairs(free).shape == (2, 6) and raw_features(random_architectures(3, free), free).shape == (3, 10)
 
 
 def test_table_has_paper_and_ours():
