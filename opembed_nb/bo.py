@@ -38,7 +38,7 @@ from tqdm import tqdm
 import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat,
-    random_architectures, raw_features, skip_pairs, to_flat, validity, write_whole)
+    random_architectures, raw_features, skip_pairs, to_flat, to_keys, validity, write_whole)
 from .engines import LocalEngine
 from .oracle import NETWORKS, Oracle, cifar10_images, digit_images, train_each
 from .sgp import SparseGP, mean_std
@@ -567,7 +567,7 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
         center, believed = gp.predict((raw_features(batch, data.space).to(z) if strategy.raw else z).double(), noise=True)
         mean, std = data.unstandardise(center).tolist(), (believed * data.moments()[1]).tolist()
     rows = [Evaluation(name, seed, round, i, text if ok else None, "waiting" if ok else "empty", None, m, s, None if z is None else z[i].float().cpu())
-            for i, (text, ok, m, s) in enumerate(zip(to_flat(batch), found.tolist(), mean, std))]
+            for i, (text, ok, m, s) in enumerate(zip(to_keys(batch, data.space), found.tolist(), mean, std))]
     return rows, gp.state() if gp else None, fitted - begin, time.perf_counter() - fitted
 
 def fit_surrogate(problem: Problem, strategy: Strategy, seed: int, told: list[Evaluation], x: Tensor, y: Tensor, start: dict[str, Tensor] | None) -> SparseGP:

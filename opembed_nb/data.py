@@ -367,25 +367,27 @@ def from_keys(keys: list[str],     # what `to_keys` wrote
              ) -> DAGBatch:        # as wide as the largest graph
     "The graphs of keys; `OpembedError` names a key that is none."
     require(not isinstance(keys, str), "one key was given; a list of keys is needed")
-    require(all(isinstance(key, str) for key in keys), "keys are strings")
+    if space.chain and not any(":" in str(key) for key in keys):
+        try: return from_flat(list(keys), space)  # all at once
+        except OpembedError: pass                 # below it is named
     rows = []
     for key in keys:
-        try: rows.append(_read_nodes(key, space) if ":" in key else _read_flat(key, space))
+        try: rows.append(_read_key(key, space))
         except (OpembedError, ValueError) as e:
-            raise OpembedError(f"key {key[:200]!r}: {e}") from None
+            raise OpembedError(f"key {str(key)[:200]!r}: {e}") from None
     return _from_rows(rows, space)
 
-def _read_nodes(key, space): # types and edges
+def _read_key(key, space): # types and edges
+    require(isinstance(key, str), f"it is a {type(key).__name__}, no text")
+    if ":" not in key:
+        graph = from_flat([key], space)
+        return graph.ops[0].tolist(), [tuple(edge) for edge in graph.adj[0].nonzero().tolist()]
     types, edges = [], []
     for v, node in enumerate(key.split(" ")):
         kind, feeding = node.split(":")
         types.append(int(kind))
         edges += [(int(u), v) for u in feeding.split(",") if feeding]
     return _checked(types, edges, space)
-
-def _read_flat(key, space):
-    graph = from_flat([key], space)
-    return graph.ops[0].tolist(), [tuple(edge) for edge in graph.adj[0].nonzero().tolist()]
 
 # %% ../nbs/00_data.ipynb #ac1e0011
 PALETTE = ("#ffffff", "#ffffff", "#56b4e9", "#a6dbf7", "#0072b2", "#6aa9d8", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#f0e442", "#999999")
