@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,40 +103,47 @@ def _key(chapter, parameters): # changes when the stage must run again
 # %% ../nbs/10_pipeline.ipynb #799290bb
 KERNEL_STARTS = 120  # seconds in which a notebook's kernel must have answered once
 
-def _quiet_kernel(stream): # what a kernel's process says beside its notebook belongs into the log
+def _kernel(stream): # the class of a kernel that runs in this Python; its process writes to stream
     from jupyter_client import AsyncKernelManager
-    class QuietKernel(AsyncKernelManager):
+    from jupyter_client.kernelspec import KernelSpec
+    start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    class Kernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self): # whatever else is called python3 on this machine
+            return KernelSpec(argv=start, display_name="Python 3", language="python")
         async def start_kernel(self, **kwargs):
             await super().start_kernel(**kwargs, stdout=stream, stderr=stream)
-    return QuietKernel
+    return Kernel
+
+def _connection(folder): # how to talk to a kernel: no open port, and no file in the checkout
+    from traitlets.config import Config
+    settings = {"connection_file": str(Path(folder, "kernel.json"))}
+    if os.name == "posix": settings["transport"] = "ipc"
+    return Config({"KernelManager": settings})
 
 @contextmanager
-def _logged_to(stream): # and so does what papermill says
+def _logged_to(stream): # what papermill says
     logger, handler = logging.getLogger("papermill"), logging.StreamHandler(stream)
     logger.addHandler(handler)
     try: yield
     finally: logger.removeHandler(handler)
 
+# %% ../nbs/10_pipeline.ipynb #799290bc
 def _execute(source, out, parameters, stream): # what went wrong, or None
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
-    from traitlets.config import Config
-    # no open port, and no warning about one
-    sockets = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
-    kernel = dict(kernel_name="python3", kernel_manager_class=_quiet_kernel(stream), config=sockets)
     streams = dict(log_output=False, stdout_file=stream, stderr_file=stream, progress_bar=False)
-    try:
-        with _logged_to(stream):
+    with _logged_to(stream), tempfile.TemporaryDirectory(prefix="opembed") as folder:
+        kernel = dict(kernel_name="python3", kernel_manager_class=_kernel(stream),
+                      config=_connection(folder), start_timeout=KERNEL_STARTS)
+        try:
             papermill.execute_notebook(str(source), str(out), parameters, cwd=str(source.parent),
-                                       start_timeout=KERNEL_STARTS, **kernel, **streams)
-    except papermill.PapermillExecutionError as e:
-        return f"failed in cell {e.exec_count} ({e.ename}: {' '.join(e.evalue.split())})"
-    except DeadKernelError: return "failed: its kernel died (killed, or short of memory?)"
-    except NoSuchKernel:
-        return "failed: Jupyter has no kernel python3 (python -m ipykernel install --sys-prefix)"
-    except RuntimeError as e:
-        return f"failed: its kernel does not answer ({' '.join(str(e).split())})"
+                                       **kernel, **streams)
+        except papermill.PapermillExecutionError as e:
+            return f"failed in cell {e.exec_count} ({e.ename}: {' '.join(e.evalue.split())})"
+        except DeadKernelError: return "failed: its kernel died (killed, or short of memory?)"
+        except RuntimeError as e:
+            return f"failed: its kernel does not answer ({' '.join(str(e).split())})"
 
 # %% ../nbs/10_pipeline.ipynb #6e1d0c93
 def run_stage(name: str, chapter: str, parameters: dict,
@@ -231,21 +239,27 @@ SAYS = { # what a stage has done, in a line
     "10_pipeline": "all numbers in one table",
 }
 
+# %% ../nbs/10_pipeline.ipynb #03996912
 def run_profile(name: str,           # a profile
                 **changes,           # parameters to change
                ) -> Path:            # runs/<profile>
     "Send the data through all chapters with a profile's parameters; what is done is skipped."
     values = {**load_profile(name), **changes}
-    todo = stages(values)
-    train_profile(values, local_engine(values.get("workers", 1)))
+    *first, last = stages(values)  # the last one reads what the others keep
+    engine = local_engine(values.get("workers", 1))
+    train_profile(values, engine)
     folder = runs_root() / name
-    with tqdm(todo, desc=name, unit="stage", disable=None) as bar:
-        for stage, chapter, parameters in bar:
-            bar.set_postfix_str(stage)
-            seconds = run_stage(stage, chapter, parameters, folder)
-            took = f"{seconds:4.0f} s" if seconds else "before"
-            bar.write(f"{stage:20} {took}  {SAYS[chapter]}")
+    with tqdm(total=len(first) + 1, desc=name, unit="stage", disable=None) as bar:
+        for part in (first, [last]): _run_stages(part, folder, engine, bar)
     return folder
+
+def _run_stages(todo, folder, engine, bar): # several at a time, if the engine has room for them
+    for i, seconds, error in engine.run(run_stage, [(*stage, folder) for stage in todo]):
+        if error: raise OpembedError(error.removeprefix("OpembedError: "))
+        stage, chapter, _ = todo[i]
+        took = f"{seconds:4.0f} s" if seconds else "before"
+        bar.write(f"{stage:20} {took}  {SAYS[chapter]}")
+        bar.update()
 
 # %% ../nbs/10_pipeline.ipynb #f87ff20f
 class Table(str):

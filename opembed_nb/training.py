@@ -344,7 +344,7 @@ def train_config(recipe: str,        # one of `RECIPES`
         raise OpembedError(f"recipe {recipe!r} is unknown; known are {', '.join(RECIPES)}")
     changes = {name: value for name, value in changes.items() if value}
     if recipe == "paper": return TrainConfig(**changes)
-    signal = TrainConfig(epochs=10, minibatch=64, lr=0.2 * hidden ** -0.75, schedule="cosine",
+    signal = TrainConfig(epochs=10, minibatch=64, lr=0.06 * hidden ** -0.5, schedule="cosine",
                          weights="signal", clip=1.0, beta2=0.95)
     return replace(signal, **changes)
 

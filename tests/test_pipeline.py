@@ -14,6 +14,7 @@ import pytest
 
 from opembed_nb import pipeline
 from opembed_nb.data import OpembedError
+from opembed_nb.engines import ProcessEngine
 from opembed_nb.pipeline import check_parameters, finalists, load_profile, main, run_stage, scoreboard, stages, with_changes
 from opembed_nb.records import save_record
 
@@ -180,27 +181,41 @@ def test_a_killed_kernel_is_one_line_and_status_2(stage):
 @pytest.mark.slow
 def test_a_kernel_that_never_answers_is_named(toy, tmp_path, monkeypatch, capfd):
     toy("1")
-    kernel = tmp_path / "share" / "kernels" / "python3"
-    kernel.mkdir(parents=True)
-    spec = dict(argv=[sys.executable, "-c", "import time; time.sleep(600)"], display_name="silent", language="python")
-    (kernel / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 600\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(pipeline.sys, "executable", str(silent))
     monkeypatch.setattr(pipeline, "KERNEL_STARTS", 2)
-    with pytest.raises(OpembedError, match="stage 00_toy failed: its kernel does not answer .*2 seconds") as error:
+    expected = "stage 00_toy failed: its kernel does not answer .*2 seconds"
+    with pytest.raises(OpembedError, match=expected) as error:
         run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
     assert "\n" not in str(error.value) and capfd.readouterr().err == ""
 
 
-def test_a_missing_kernel_is_named(toy, tmp_path, monkeypatch):
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+def test_another_python3_kernel_or_none_at_all_does_not_matter(toy, tmp_path, monkeypatch):
+    toy("import sys\nassert sys.executable == " + repr(sys.executable))
+    kernel = tmp_path / "share" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    other = dict(argv=["/bin/false"], display_name="other", language="python")
+    (kernel / "kernel.json").write_text(json.dumps(other))
+    for path in (tmp_path / "share", tmp_path / "nothing"):
+        monkeypatch.setenv("JUPYTER_PATH", str(path))
+        assert run_stage("00_toy", "00_toy", {"n": len(str(path))}, tmp_path / "runs") > 0
 
-    def none(self, name):
-        raise NoSuchKernel(name)
 
-    toy("1")
-    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", none)
-    with pytest.raises(OpembedError, match="stage 00_toy failed: Jupyter has no kernel python3 .*ipykernel install"):
-        run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
+def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
+    toy("import time\ntime.sleep(2)")
+    before = sorted(path.name for path in (tmp_path / "nbs").iterdir())
+    engine = ProcessEngine(2)
+    jobs = [("00_toy", "00_toy", {}, tmp_path / f"runs-{k}") for k in range(4)]
+    for _, seconds, error in engine.run(run_toy, jobs):
+        assert seconds and not error
+    assert sorted(path.name for path in (tmp_path / "nbs").iterdir()) == before
+
+
+def run_toy(*job):
+    pipeline.CHAPTERS = ("00_toy",)
+    return run_stage(*job)
 
 
 # training

@@ -252,7 +252,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OpembedError, match="No space left"):
         save_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(3)}, note="new")
     assert load_tensors(tmp_path / "a.safetensors")[1] == {"note": "old"}
