@@ -27,11 +27,14 @@ from opembed_nb.data import (
     OpembedError,
     SearchSpace,
     Source,
+    about,
+    absolute_dataset,
     absolute_folders,
     cat_batches,
     check_batch,
     chosen_folder,
     codes,
+    dataset_name,
     draw,
     find_file,
     from_flat,
@@ -45,6 +48,7 @@ from opembed_nb.data import (
     read_structures,
     same_graphs,
     skip_pairs,
+    split_rows,
     to_flat,
     to_igraph,
     to_keys,
@@ -154,11 +158,24 @@ def test_graphs_are_equal_exactly_when_types_and_edges_are(space, seed):
     assert codes(mixed).unique(dim=0).shape[0] == len(distinct)
 
 
-def test_codes_hold_48_nodes_and_refuse_49():
-    wide = random_architectures(2, SearchSpace("deep", ("a",), 46), generator(0))
-    assert codes(wide).unique(dim=0).shape[0] == 2 and same_graphs(wide, wide).all()
-    with pytest.raises(OpembedError, match="48"):
-        codes(random_architectures(1, SearchSpace("deeper", ("a",), 47)))
+@pytest.mark.parametrize("layers", [45, 46, 47, 94, 100])
+def test_codes_tell_deep_graphs_apart(layers):
+    space = SearchSpace("deep", ("a", "b"), layers, chain=False)
+    batch = random_architectures(5, space, generator(0))
+    other = DAGBatch(batch.ops, batch.adj.clone(), batch.n_nodes)
+    other.adj[0, layers - 1, layers] ^= True  # the last possible edge between layers
+    assert same_graphs(batch, batch).all() and codes(batch).unique(dim=0).shape[0] == 5
+    assert same_graphs(batch, other).tolist() == [False, True, True, True, True]
+    shallow = random_architectures(5, ENAS, generator(0))
+    joined = cat_batches([shallow, batch])
+    assert same_graphs(joined[:5], shallow).all()
+    assert torch.equal(codes(joined[:5]), codes(shallow, joined.ops.shape[1]))
+
+
+def test_codes_refuse_a_type_that_does_not_fit():
+    batch = random_architectures(1, SearchSpace("many", tuple(map(str, range(300))), 40))
+    with pytest.raises(OpembedError, match="above 255"):
+        codes(batch)
 
 
 @pytest.mark.parametrize("row", ["0 1", "a b c", [[0] * 21, [1] * 20], [[6] + [0] * 20], [[-1] + [0] * 20],
@@ -640,7 +657,8 @@ def test_parsing_20000_rows_takes_less_than_a_second():
 def test_an_unknown_data_set_is_named(name):
     with pytest.raises(OpembedError) as e:
         load_dataset(name)
-    assert str(e.value) == f"dataset {name!r} is unknown; known are enas-digits, enas-cifar10"
+    assert str(e.value).startswith(f"dataset {name!r} is unknown; known are enas-digits, enas-cifar10")
+    assert ".jsonl" in str(e.value) and "\n" not in str(e.value)
 
 
 # Written and read again
@@ -865,3 +883,267 @@ def test_a_drawing_is_well_formed_and_says_what_it_shows():
         assert texts.count("input") == texts.count("output") == 3 and "a < b" in texts
         assert all(space.types[t] in texts for t in batch.ops.flatten().tolist())
         assert picture._repr_svg_() == picture
+
+
+# Data of one's own
+
+
+def own_data(n=40, chain=False, **kwargs) -> ArchDataset:
+    space = SearchSpace("mine", ("conv", "max pool"), 4, chain)
+    batch = random_architectures(n, space, generator(0), 0.3)
+    kwargs = {"scores": torch.rand(n, generator=generator(1)), **kwargs}
+    return ArchDataset.from_scores("mine", space, batch, **kwargs)
+
+
+@quick
+@given(
+    seeds,
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 6),
+    st.sampled_from([1e-12, 1.0, 1e12]),
+    st.sampled_from([None, "numbers", "names"]),
+    st.text(max_size=20),
+)
+def test_a_data_set_of_ones_own_is_saved_and_read(
+    tmp_path_factory, seed, chain, higher, layers, scale, kind, task
+):
+    deep = SearchSpace("drawn", ("a", "β", "a,b"), layers, chain)
+    parts = [
+        random_architectures(10, SearchSpace("part", deep.operations, depth, chain), generator(seed))
+        for depth in range(1, layers + 1)
+    ]
+    batch = cat_batches(parts)
+    scores = (torch.randn(len(batch), generator=generator(seed)) * scale).tolist()
+    groups = {None: None, "numbers": [i // 3 for i in range(len(batch))]}.get(kind)
+    if kind == "names":
+        groups = [f"group {i // 4}" for i in range(len(batch))]
+    data = ArchDataset.from_scores("drawn.1", deep, batch, scores, seed, groups, higher, task)
+    file = tmp_path_factory.mktemp("own") / "any name.jsonl"
+    data.save(file)
+    again = load_dataset(str(file))
+    assert (again.name, again.space, again.seed, again.n_train) == ("drawn.1", deep, seed, data.n_train)
+    assert same_graphs(again.batch, data.batch).all() and torch.equal(again.accuracy, data.accuracy)
+    assert torch.equal(again.order, data.order) and again.about.task == task
+    assert again.digest() == data.digest() and again.groups == data.groups
+    given_back = torch.tensor(scores).float()
+    assert torch.equal(again.scores(again.accuracy), given_back)
+    best = given_back.argmax() if higher else given_back.argmin()
+    assert int(again.accuracy.argmax()) == int(best)
+    assert abs(float(again.train.target.double().mean())) < 1e-4 and again.accuracy.dtype == torch.float32
+    assert torch.allclose(again.unstandardise(again.test.target), again.test.accuracy, rtol=1e-4, atol=scale / 1e4)
+
+
+def test_the_split_is_nine_to_one_and_of_its_seed():
+    order, n_train = split_rows(1000)
+    assert n_train == 900 and sorted(order) == list(range(1000)) and order == split_rows(1000)[0]
+    assert set(split_rows(1000, seed=1)[0][900:]) != set(order[900:])
+    data = own_data(40)
+    assert len(data.train.batch) == 36 and len(data.test.batch) == 4
+
+
+@quick
+@given(seeds, st.integers(10, 200), st.integers(2, 40))
+def test_a_group_is_never_split(seed, n, kinds):
+    groups = torch.randint(kinds, (n,), generator=generator(seed)).tolist()
+    if len(set(groups)) < 2:
+        return
+    order, n_train = split_rows(n, seed, groups)
+    train, test = ({groups[row] for row in rows} for rows in (order[:n_train], order[n_train:]))
+    assert not train & test and train and test and sorted(order) == list(range(n))
+    largest = max(groups.count(g) for g in groups)
+    assert n - n_train <= max(n - int(0.9 * n), min(groups.count(g) for g in groups))
+    assert n - n_train > (n - int(0.9 * n)) - largest
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"scores": torch.rand(39)}, "scores have shape (39,), (40,) is needed"),
+        ({"scores": [0.1] * 39 + [float("nan")]}, "score [39] is not finite"),
+        ({"scores": [0.1] * 39 + ["x"]}, "scores: "),
+        ({"scores": None}, "scores: "),
+        ({"scores": [0.5] * 40}, "all scores of the train part are 0.5"),
+        ({"scores": 1e12 + torch.rand(40).double()}, "single precision"),
+        ({"scores": 1e300 * torch.rand(40).double()}, "single precision"),
+        ({"groups": [1] * 40}, "all rows are of one group"),
+        ({"groups": [1] * 39}, "39 groups, 40 are needed"),
+        ({"groups": [0.5] * 40}, "groups are integers or names"),
+        ({"seed": "1"}, "seed '1' is no integer"),
+        ({"n": 9, "scores": torch.rand(9)}, "9 architectures; 10 at least"),
+    ],
+)
+def test_scores_that_make_no_data_set_are_refused(change, reason):
+    with pytest.raises(OpembedError) as e:
+        own_data(**change)
+    assert reason in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "../mine", "a b", "-p", ".hidden", "ends.", "enas-digits", "ä", "a" * 101, None, 3]
+)
+def test_a_name_that_is_no_plain_folder_name_is_refused(name):
+    space = SearchSpace("mine", ("conv",), 2)
+    with pytest.raises(OpembedError, match="name"):
+        ArchDataset.from_scores(name, space, random_architectures(20, space), torch.rand(20))
+
+
+def test_a_space_or_graph_that_does_not_belong_is_refused():
+    space = SearchSpace("mine", ("conv", "pool"), 3)
+    batch, scores = random_architectures(20, space, generator(0)), torch.rand(20)
+    for other, reason in [
+        (SearchSpace("mine", ("conv", "conv"), 3), "stands twice"),
+        (SearchSpace("mine", ("conv", "input"), 3), "stands twice"),
+        (SearchSpace("mine", ("conv", ""), 3), "operations are names"),
+        (SearchSpace("mine", ("conv", "pool"), 2), "5 nodes, the space at most 4"),
+        (SearchSpace("mine", ("conv",), 3), "type 3"),
+    ]:
+        with pytest.raises(OpembedError, match=reason):
+            ArchDataset.from_scores("mine", other, batch, scores)
+    batch.adj[7, 1, 2] = False
+    with pytest.raises(OpembedError, match="architecture 7: .* node i feeds node i . 1"):
+        ArchDataset.from_scores("mine", space, batch, scores)
+
+
+def test_a_split_of_another_kind_is_not_saved(tmp_path):
+    data = own_data()
+    other = ArchDataset("mine", data.space, data.batch, data.accuracy, torch.arange(40), 30)
+    for bad, path, reason in [
+        (other, tmp_path / "mine.jsonl", "its split"),
+        (data, tmp_path / "mine.txt", "ends in .jsonl"),
+        (load_dataset(), tmp_path / "digits.jsonl", "taken"),
+    ]:
+        with pytest.raises(OpembedError, match=reason):
+            bad.save(path)
+    assert list(tmp_path.iterdir()) == [] and other.digest() != data.digest()
+
+
+@pytest.fixture(scope="module")
+def own_lines(tmp_path_factory) -> list[str]:
+    file = tmp_path_factory.mktemp("own") / "mine.jsonl"
+    own_data().save(file)
+    return file.read_text(encoding="utf-8").splitlines()
+
+
+def changed(line: str, **fields) -> str:
+    "The line with other fields; None: without the field."
+    row = {**json.loads(line), **fields}
+    return json.dumps({k: v for k, v in row.items() if v is not None})
+
+
+CHAIN = ["input", "conv", "output"]
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "reason"),
+    [
+        (1, {"name": None}, "field 'name' is missing"),
+        (1, {"space": None}, "field 'space' is missing"),
+        (1, {"name": "../../etc"}, "name '../../etc' is no plain folder name"),
+        (1, {"name": 3}, "field 'name' is 3, not of type str"),
+        (1, {"seed": "0"}, "field 'seed' is \"0\", not of type int"),
+        (1, {"higher_is_better": 1}, "field 'higher_is_better' is 1, not of type bool"),
+        (1, {"higherisbetter": True}, "field 'higherisbetter' is unknown; known are name, space"),
+        (1, {"space": {"name": "x"}}, "space: field 'operations' is missing"),
+        (1, {"space": {"name": "x", "operations": [1], "layers": 4, "chain": False}}, "operations are names"),
+        (1, {"space": {"name": "x", "operations": ["a"], "layers": 10**9, "chain": False}}, "1000000000 layers"),
+        (1, {"space": {"name": "x", "operations": ["a"], "layers": 1.5, "chain": False}}, "'layers' is 1.5"),
+        (3, {"score": "0.5"}, "field 'score' is \"0.5\", not of type int or float"),
+        (3, {"score": True}, "field 'score' is true"),
+        (3, {"score": float("nan")}, "score NaN is no finite number"),
+        (3, {"score": 1e300}, "score 1e+300 is no finite number"),
+        (3, {"score": 10**400}, "is no finite number"),
+        (3, {"nodes": ["input", "kanv", "output"]}, "node \"kanv\" is not one of input, output, conv, max pool"),
+        (3, {"nodes": ["input", 2, "output"]}, "node 2 is not one of"),
+        (3, {"nodes": ["input", ["conv"], "output"]}, "node [\"conv\"] is not one of"),
+        (3, {"nodes": []}, "0 vertices"),
+        (3, {"nodes": ["input"] * 10_000, "edges": []}, "10000 vertices"),
+        (3, {"nodes": CHAIN, "edges": [[0, 1], [1, 9]]}, "edge 1 → 9 does not lead"),
+        (3, {"nodes": CHAIN, "edges": [[1, 0]]}, "edge 1 → 0 does not lead"),
+        (3, {"nodes": CHAIN, "edges": [[0, 1], [1, 2], [0, 1]]}, "an edge twice"),
+        (3, {"nodes": CHAIN, "edges": [[0, 1, 2]]}, "edge [0, 1, 2] is no pair"),
+        (3, {"nodes": CHAIN, "edges": [[0, True]]}, "edge [0, true] is no pair"),
+        (3, {"nodes": CHAIN, "edges": "0 1"}, "field 'edges' is \"0 1\""),
+        (3, {"nodes": CHAIN, "edges": [[0, 1]]}, "it is none of space mine"),
+        (3, {"nodes": ["conv", "conv", "output"], "edges": [[0, 1], [1, 2]]}, "it is none of space mine"),
+        (3, {"edges": None}, "field 'edges' is missing"),
+        (3, {"weight": 3}, "field 'weight' is unknown; known are nodes, edges, score, group"),
+        (3, {"group": 1}, "either all lines have a group, or none"),
+    ],
+)
+def test_a_broken_file_of_ones_own_is_named_by_line_and_field(tmp_path, own_lines, number, change, reason):
+    lines = list(own_lines)
+    lines[number - 1] = changed(lines[number - 1], **change)
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(OpembedError) as e:
+        load_dataset(str(file))
+    assert str(e.value).startswith(f"{file}, line {number}") and reason in str(e.value)
+    assert "\n" not in str(e.value) and len(str(e.value)) < 1000
+
+
+@pytest.mark.parametrize("line", ["", "x", "[]", "3", "[" * 100_000, '{"nodes": 1', "1" * 5000, '"' + "a" * 9999])
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_line_that_is_no_object_is_named(tmp_path, own_lines, line, number):
+    file, lines = tmp_path / "mine.jsonl", list(own_lines)
+    lines[number - 1] = line
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(OpembedError) as e:
+        load_dataset(str(file))
+    assert str(e.value).startswith(f"{file}, line {number}: ")
+    assert "\n" not in str(e.value) and len(str(e.value)) < 1000
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00"])
+def test_a_file_of_ones_own_that_cannot_be_read(tmp_path, content):
+    file = tmp_path / "mine.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(OpembedError, match="mine.jsonl"):
+        load_dataset(str(file))
+
+
+def test_a_file_by_hand_needs_no_more_than_it_says(tmp_path):
+    space = {"name": "hand", "operations": ["conv", "pool"], "layers": 2, "chain": True}
+    rows = [{"nodes": ["input", "conv", "output"], "edges": [[0, 1], [1, 2]], "score": i} for i in range(20)]
+    file = tmp_path / "hand.jsonl"
+    lines = [{"name": "by-hand", "space": space}, *rows]
+    file.write_text("\r\n".join(map(json.dumps, lines)), encoding="utf-8-sig")
+    data = load_dataset(str(file))
+    assert data.higher_is_better and data.seed == 0 and len(data) == 20
+    assert data.accuracy.tolist() == list(range(20)) and data.order.tolist() == split_rows(20)[0]
+
+
+def test_a_data_set_is_found_from_here_or_from_the_project(tmp_path, monkeypatch):
+    (tmp_path / "nbs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    own_data().save(Path("mine.jsonl"))
+    for folder in (tmp_path, tmp_path / "nbs"):
+        monkeypatch.chdir(folder)
+        for path in ("mine.jsonl", "~/mine.jsonl", str(tmp_path / "mine.jsonl")):
+            assert absolute_dataset(path) == str(tmp_path / "mine.jsonl")
+            assert load_dataset(path).name == dataset_name(path) == "mine"
+    assert absolute_dataset("enas-digits") == dataset_name("enas-digits") == "enas-digits"
+    for call in (absolute_dataset, dataset_name, load_dataset):
+        with pytest.raises(OpembedError, match="dataset 'mine' is unknown"):
+            call("mine")
+
+
+def test_what_a_data_set_is_for_is_its_property():
+    assert about("enas-cifar10").paper and not about("enas-digits").paper
+    assert load_dataset().about == about("enas-digits") == SOURCES["enas-digits"].about
+    assert about("enas-digits").oracle == "supernet" and about("enas-digits").network == "digits"
+    assert own_data().about == about("mine") and about("mine").oracle == "surrogate"
+    assert own_data(task="seconds").about.task == "seconds"
+
+
+def test_another_default_type_changes_nothing():
+    before = own_data()
+    torch.set_default_dtype(torch.double)
+    try:
+        assert load_dataset().accuracy.dtype == torch.float32
+        after = ArchDataset.from_scores("mine", before.space, before.batch, before.accuracy)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert after.digest() == before.digest() and after.train.target.dtype == torch.float32
