@@ -38,7 +38,7 @@ from tqdm import tqdm
 import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_flat,
-    random_architectures, raw_features, skip_pairs, to_flat, to_keys, validity, write_whole)
+    random_architectures, raw_features, require, skip_pairs, to_flat, to_keys, validity, write_whole)
 from .engines import LocalEngine
 from .oracle import NETWORKS, Oracle, cifar10_images, digit_images, train_each
 from .sgp import SparseGP, mean_std
@@ -736,7 +736,8 @@ def train_finalists(found: DAGBatch,      # the best of a search
                     seed: int = 0,        # of the random architectures
                    ) -> list[dict]:       # kind (found, random, best of the data), architecture, shared and full accuracy
     "Train the winners alone, and random architectures and the best of the train part beside them."
-    data, task = problem.data, "digits" if problem.data.name == "enas-digits" else "cifar10"
+    data, task = problem.data, problem.data.about.network
+    require(bool(task), f"data set {data.name}: its architectures describe no networks to train")
     sizes, schedule = NETWORKS[task]["full"]
     if full_epochs != schedule.epochs: schedule = replace(schedule, epochs=full_epochs, cycle=full_epochs)  # a shorter training is one cosine
     images = (digit_images() if task == "digits" else cifar10_images(valid=0)).to("cuda" if torch.cuda.is_available() else "cpu")

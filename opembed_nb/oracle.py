@@ -333,7 +333,9 @@ def load_supernet(path: Path, sizes: NetSizes | None = None) -> Supernet: # in e
 # %% ../nbs/06_oracle.ipynb #faf70063
 def load_oracle(data: ArchDataset) -> Oracle: # the embedded supernet's for enas-digits, a surrogate for any other data
     "The oracle that goes with a data set."
-    return WeightSharingOracle(load_supernet(ASSETS / "enas-digits-supernet.safetensors"), digit_images()) if data.name == "enas-digits" else load_surrogate(data)
+    if data.about.oracle == "surrogate": return load_surrogate(data)
+    weights = ASSETS / "enas-digits-supernet.safetensors"
+    return WeightSharingOracle(load_supernet(weights), digit_images())
 
 # %% ../nbs/06_oracle.ipynb #0efa9160
 def reliability(hits: BoolTensor, # (B, views · digits): what B architectures read right, view after view

@@ -26,7 +26,8 @@ import torch
 from tqdm import tqdm
 
 from .bo import make_problem, make_strategies, open_ledger, search, search_record, strategy_table, train_finalists
-from .data import SOURCES, ArchDataset, OpembedError, from_flat, load_dataset, random_architectures
+from .data import (
+    SOURCES, ArchDataset, OpembedError, about, from_flat, is_file_name, load_dataset, random_architectures)
 from .engines import Engine, LocalEngine, RayEngine, local_engine
 from .oracle import Schedule, WeightSharingOracle, digit_images, load_oracle, load_supernet, make_digits, ranking_study
 from .sgp import PAPER_TABLE_2, evaluate_latents, mean_std
@@ -86,7 +87,7 @@ def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, param
     parts, models = check_parameters(values), values.get("models", list(MODELS))
     for m in models:
         if m not in MODELS: raise OpembedError(f"model {m!r} is unknown; known are {', '.join(MODELS)}")
-    if values.get("dataset", "enas-digits") not in SOURCES: raise OpembedError(f"dataset {values['dataset']!r} is unknown; known are {', '.join(SOURCES)}")
+    is_file_name(values.get("dataset", "enas-digits"))  # or refused by name
     todo = []
     for chapter in CHAPTERS:
         if chapter == "07_bo": todo += [(chapter if m == models[-1] else f"{chapter}-{m}", chapter, {**parts[chapter], "model": m}) for m in models]
@@ -276,7 +277,7 @@ def scoreboard(root: Path,    # runs/ or results/
               ) -> Table:     # Markdown: one row per quantity; two columns per model where the paper used the data set, else one
     "Tables 1 and 2 and the search; beside the paper's numbers on the paper's data."
     found = {s: {r["model"]: r["values"] for r in read_records(root, s, profile, dataset)} for s in ("abilities", "prediction", "search")}
-    models, paper = [m for m in MODELS if any(m in rows for rows in found.values())], dataset == "enas-cifar10"
+    models, paper = [m for m in MODELS if any(m in rows for rows in found.values())], about(dataset).paper
     if not models: return Table(f"No records of profile {profile} and data set {dataset} in {Path(root).name}/ yet; `opembed run` makes them.")
     def row(label, theirs, ours): return (label, *[c for m in models for c in ((theirs.get(m, "–"), ours.get(m, "–")) if paper else (ours.get(m, "–"),))])
     rows = []

@@ -20,18 +20,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .data import OpembedError, chosen_folder, project_folder, write_whole
+from .data import OpembedError, chosen_folder, dataset_name, project_folder, write_whole
 
 # %% ../nbs/00c_records.ipynb #0c7ec0d6
 def runs_root() -> Path: # absolute
     "The folder of all runs: $OPEMBED_RUNS, or the project's runs/."
     return chosen_folder("OPEMBED_RUNS") or project_folder().absolute() / "runs"
 
-def run_folder(dataset: str, model: str, seed: int = 0, profile: str = "live",
+def run_folder(dataset: str, # its name, or the file of one's own
+               model: str, seed: int = 0, profile: str = "live",
                root: Path | None = None, # default: `runs_root()`
               ) -> Path:                 # runs/<profile>/<dataset>/<model>/seed-<k>
     "Where a run is kept."
-    return Path(root or runs_root(), profile, dataset, model, f"seed-{seed}")
+    return Path(root or runs_root(), profile, _dataset_folder(dataset), model, f"seed-{seed}")
+
+def _dataset_folder(dataset): return dataset_name(dataset) if dataset.endswith(".jsonl") else dataset
 
 # %% ../nbs/00c_records.ipynb #0c7ec0d9
 def save_tensors(path: Path,
@@ -99,6 +102,7 @@ def read_records(root: Path,    # runs/ or results/
                 ) -> list[dict]: # profile, dataset, model, seed, values, seconds, provenance
     "All records of a section, sorted by path; folders whose seed is no number are left out."
     rows = []
+    dataset = _dataset_folder(dataset)
     for path in sorted(Path(root).glob(f"{profile}/{dataset}/{model}/seed-*/{section}.json")):
         seed = path.parent.name.removeprefix("seed-")
         if not seed.isdecimal(): continue

@@ -58,6 +58,7 @@ from opembed_nb.data import (
     write_structures,
     write_whole,
 )
+from opembed_nb.records import read_records, run_folder, save_record
 
 paper = pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
 quick = settings(deadline=None, max_examples=30)  # a busy machine is no failure
@@ -1118,12 +1119,16 @@ def test_a_data_set_is_found_from_here_or_from_the_project(tmp_path, monkeypatch
     (tmp_path / "nbs").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("OPEMBED_RUNS", raising=False)
     own_data().save(Path("mine.jsonl"))
+    save_record(run_folder("mine.jsonl", "dvae"), "made", {"x": 1}, 0)
     for folder in (tmp_path, tmp_path / "nbs"):
         monkeypatch.chdir(folder)
         for path in ("mine.jsonl", "~/mine.jsonl", str(tmp_path / "mine.jsonl")):
             assert absolute_dataset(path) == str(tmp_path / "mine.jsonl")
             assert load_dataset(path).name == dataset_name(path) == "mine"
+            assert run_folder(path, "dvae", 3, "live") == tmp_path / "runs/live/mine/dvae/seed-3"
+            assert read_records(tmp_path / "runs", "made", "live", path)[0]["values"] == {"x": 1}
     assert absolute_dataset("enas-digits") == dataset_name("enas-digits") == "enas-digits"
     for call in (absolute_dataset, dataset_name, load_dataset):
         with pytest.raises(OpembedError, match="dataset 'mine' is unknown"):
