@@ -6,9 +6,11 @@
 Each checkout has a process of its own, on one thread. They do the same steps in turns, a few at
 a time, and never at the same time, so that whatever else the machine does falls on both; and what
 counts is a process's own time on the processor. A ratio above 1: less time here than there.
+The record goes to results/benchmarks/step.json (or encode.json, sample.json).
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -102,6 +104,21 @@ def compare(other, rounds, pieces, *what):
     return statistics.median(there), statistics.median(here), statistics.median(ratios)
 
 
+def commit_of(checkout):
+    command = ["git", "-C", str(checkout), "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def keep(kind, checkout, rounds, rows, seconds):
+    from opembed_nb.records import provenance
+
+    record = dict(
+        there=commit_of(checkout), rounds=rounds, rows=rows, seconds=round(seconds, 1), provenance=provenance()
+    )
+    path = ROOT / "results" / "benchmarks" / f"{kind}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 def main():
     if sys.argv[1:2] == ["--answer"]:
         return answer(*sys.argv[2:])
@@ -115,6 +132,7 @@ def main():
     parser.add_argument("--sample", dest="kind", action="store_const", const="sample")
     args = parser.parse_args()
     print(f"{args.kind:8} width batch   there ms    here ms  ratio")
+    start, rows = time.perf_counter(), []
     for name in args.models:
         for width in args.widths:
             for size in args.batches:
@@ -122,6 +140,9 @@ def main():
                 what = args.kind, name, width, size
                 there, here, ratio = compare(args.checkout.resolve(), args.rounds, pieces, *what)
                 print(f"{name:8} {width:5} {size:5} {there:10.1f} {here:10.1f} {ratio:6.2f}", flush=True)
+                found = dict(there_ms=round(there, 1), here_ms=round(here, 1), ratio=round(ratio, 2))
+                rows.append(dict(model=name, width=width, batch=size, **found))
+    keep(args.kind, args.checkout.resolve(), args.rounds, rows, time.perf_counter() - start)
 
 
 if __name__ == "__main__":
