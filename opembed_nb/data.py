@@ -716,42 +716,6 @@ class ArchDataset:
         return (f"ArchDataset({self.name}: {len(self):,} architectures, "
                 f"{self.n_train:,} train, {len(self) - self.n_train:,} test)")
 
-# %% ../nbs/00_data.ipynb #9db1b3fb
-def load_dataset(name: str = "enas-digits", # one of `SOURCES`, or a .jsonl file of your own
-                 cache: Path | None = None, # folder of downloads (default: the user's cache)
-                ) -> ArchDataset:
-    "Load a data set by name or path; `OpembedError` on an unknown name or a bad file."
-    if is_file_name(name): return _read_dataset(Path(absolute_dataset(name)))
-    source = SOURCES[name]
-    batch, accuracy = read_structures(find_file(source, cache), source.space)
-    batch, accuracy = batch[source.dropped:], accuracy[source.dropped:]
-    order, n_train = split_rows(len(batch))
-    return ArchDataset(name, source.space, batch, accuracy, torch.tensor(order, device="cpu"),
-                       n_train, source.about)
-
-def is_file_name(dataset: str) -> bool:
-    "Whether a data set is named by its file; `OpembedError` if it is neither file nor known."
-    if dataset in SOURCES: return False
-    require(str(dataset).endswith(".jsonl"), f"dataset {dataset!r} is unknown; known are "
-            f"{', '.join(SOURCES)} and .jsonl files that `ArchDataset.save` writes")
-    return True
-
-def absolute_dataset(dataset: str) -> str:
-    "The name of a data set, or the absolute path of its file, seen from here or the project."
-    if not is_file_name(dataset): return dataset
-    path = Path(dataset).expanduser()
-    return str((path if path.exists() else project_folder() / path).absolute())
-
-def dataset_name(dataset: str) -> str: # a folder in runs/
-    "The name of a data set; of a file, what its first line says."
-    if not is_file_name(dataset): return dataset
-    return _read_head(Path(absolute_dataset(dataset)))[0]["name"]
-
-# %% ../nbs/00_data.ipynb #9db1b3fc
-def about(dataset: str) -> About:
-    "What a data set is for, by its name in `SOURCES` or in runs/; no file is read."
-    return SOURCES[dataset].about if dataset in SOURCES else About()
-
 # %% ../nbs/00_data.ipynb #c41f0b21
 def _from_scores(name: str,         # a plain name; it becomes a folder in runs/
                  space: SearchSpace,
@@ -930,3 +894,39 @@ def _read_graph(row, numbers, space, where): # types and edges
     types, edges = [numbers[x] for x in row["nodes"]], [tuple(edge) for edge in row["edges"]]
     try: return _checked(types, edges, space)
     except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
+
+# %% ../nbs/00_data.ipynb #9db1b3fb
+def load_dataset(name: str = "enas-digits", # one of `SOURCES`, or a .jsonl file of your own
+                 cache: Path | None = None, # folder of downloads (default: the user's cache)
+                ) -> ArchDataset:
+    "Load a data set by name or path; `OpembedError` on an unknown name or a bad file."
+    if is_file_name(name): return _read_dataset(Path(absolute_dataset(name)))
+    source = SOURCES[name]
+    batch, accuracy = read_structures(find_file(source, cache), source.space)
+    batch, accuracy = batch[source.dropped:], accuracy[source.dropped:]
+    order, n_train = split_rows(len(batch))
+    return ArchDataset(name, source.space, batch, accuracy, torch.tensor(order, device="cpu"),
+                       n_train, source.about)
+
+def is_file_name(dataset: str) -> bool:
+    "Whether a data set is named by its file; `OpembedError` if it is neither file nor known."
+    if dataset in SOURCES: return False
+    require(str(dataset).endswith(".jsonl"), f"dataset {dataset!r} is unknown; known are "
+            f"{', '.join(SOURCES)} and .jsonl files that `ArchDataset.save` writes")
+    return True
+
+def absolute_dataset(dataset: str) -> str:
+    "The name of a data set, or the absolute path of its file, seen from here or the project."
+    if not is_file_name(dataset): return dataset
+    path = Path(dataset).expanduser()
+    return str((path if path.exists() else project_folder() / path).absolute())
+
+def dataset_name(dataset: str) -> str: # a folder in runs/
+    "The name of a data set; of a file, what its first line says."
+    if not is_file_name(dataset): return dataset
+    return _read_head(Path(absolute_dataset(dataset)))[0]["name"]
+
+# %% ../nbs/00_data.ipynb #9db1b3fc
+def about(dataset: str) -> About:
+    "What a data set is for, by its name in `SOURCES` or in runs/; no file is read."
+    return SOURCES[dataset].about if dataset in SOURCES else About()

@@ -1377,3 +1377,53 @@ def test_another_default_type_changes_nothing():
     finally:
         torch.set_default_dtype(torch.float32)
     assert after.digest() == before.digest() and after.train.target.dtype == torch.float32
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["input", "conv", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(["name", "space", "task", "seed", "nodes", "edges", "score", "group"]), values
+)
+def test_no_field_of_ones_own_file_gets_past_the_reader_unchecked(
+    tmp_path_factory, own_lines, field, value
+):
+    lines = list(own_lines)
+    number = 1 if field in ("name", "space", "task", "seed") else 5
+    lines[number - 1] = json.dumps({**json.loads(lines[number - 1]), field: value})
+    file = tmp_path_factory.mktemp("fuzzed") / "mine.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    try:
+        data = load_dataset(str(file))
+    except OpembedError as e:
+        assert str(file) in str(e) and "\n" not in str(e) and len(str(e)) < 1000
+    else:
+        assert validity(data.batch, data.space).all() and data.accuracy.isfinite().all()
+
+
+def test_a_file_with_no_architectures_is_named(tmp_path, own_lines):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(own_lines[0] + "\n", encoding="utf-8")
+    with pytest.raises(OpembedError, match="mine.jsonl: 0 architectures; 10 at least"):
+        load_dataset(str(file))
+
+
+def test_a_data_set_of_20000_is_read_in_seconds(tmp_path):
+    space = SearchSpace("mine", ENAS.operations, 6, chain=False)
+    batch = random_architectures(20_000, space, generator(0))
+    scores = torch.rand(20_000, generator=generator(0))
+    ArchDataset.from_scores("mine", space, batch, scores).save(tmp_path / "mine.jsonl")
+    start = time.process_time()
+    assert len(load_dataset(str(tmp_path / "mine.jsonl"))) == 20_000
+    assert time.process_time() - start < 10
