@@ -864,7 +864,7 @@ CONTENT = "".join(f"{ROW}\n" for _ in range(200)).encode()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    "Serves CONTENT at /good, part of it at /short, half of what it promised at /cut; counts requests."
+    "Serves CONTENT at /good, part of it at /short, less than promised at /cut; counts requests."
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
