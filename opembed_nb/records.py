@@ -34,7 +34,8 @@ def run_folder(dataset: str, # its name, or the file of one's own
     "Where a run is kept."
     return Path(root or runs_root(), profile, _dataset_folder(dataset), model, f"seed-{seed}")
 
-def _dataset_folder(dataset): return dataset_name(dataset) if dataset.endswith(".jsonl") else dataset
+def _dataset_folder(dataset): # a file's name is in the file
+    return dataset_name(dataset) if dataset.endswith(".jsonl") else dataset
 
 # %% ../nbs/00c_records.ipynb #0c7ec0d9
 def save_tensors(path: Path,

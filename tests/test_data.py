@@ -1,4 +1,4 @@
-"Chapter 0: formats, validity, random architectures, and a data file that may be bad, cut short or out of reach."
+"Chapter 0: formats, validity, random architectures, files good and bad, data of one's own."
 
 import gzip
 import hashlib
@@ -86,16 +86,22 @@ def nested_lists(space: SearchSpace):
 
 
 def any_graphs(n: int, space: SearchSpace, seed: int, p: float) -> DAGBatch:
-    "Graphs of 1 … max_nodes nodes, nearly architectures, but with types and edges changed at random."
+    "Graphs of 1 … max_nodes nodes: architectures with a few types and edges changed at random."
     g, parts = generator(seed), []
     for layers in range(space.n_layers + 1):
         # `max_nodes` of one graph is not that of the next: padding is part of what is tested
-        part = random_architectures(n, SearchSpace(space.name, space.operations, layers, space.chain), g, p)
+        part = random_architectures(
+            n, SearchSpace(space.name, space.operations, layers, space.chain), g, p
+        )
         flip = (torch.rand(part.adj.shape, generator=g) < 0.03).triu(1)
         wrong = torch.rand(part.ops.shape, generator=g) < 0.03
-        types = torch.where(wrong, torch.randint(0, space.n_types, part.ops.shape, generator=g), part.ops)
+        types = torch.where(
+            wrong, torch.randint(0, space.n_types, part.ops.shape, generator=g), part.ops
+        )
         parts.append(DAGBatch(types, part.adj ^ flip, part.n_nodes))
-    parts.append(DAGBatch(torch.zeros(1, 1).long(), torch.zeros(1, 1, 1).bool(), torch.ones(1).long()))
+    parts.append(
+        DAGBatch(torch.zeros(1, 1).long(), torch.zeros(1, 1, 1).bool(), torch.ones(1).long())
+    )
     return cat_batches(parts)
 
 
@@ -111,12 +117,16 @@ def test_nested_flat_and_tensors_are_one_architecture(data, operations, layers):
     flat = [" ".join(str(i) for layer in row for i in layer) for row in rows]
     assert to_nested(batch) == rows and to_flat(batch) == flat
     assert same_graphs(from_flat(flat, space), batch).all()
-    assert same_graphs(from_flat([[int(i) for i in text.split()] for text in flat], space), batch).all()
+    assert same_graphs(
+        from_flat([[int(i) for i in text.split()] for text in flat], space), batch
+    ).all()
     assert validity(check_batch(batch, space), space).all()
     for b, row in enumerate(rows):  # node by node, from the protocol
         assert batch.ops[b].tolist() == [0, *(layer[0] + 2 for layer in row), 1]
         edges = {(i, i + 1) for i in range(layers + 1)}
-        edges |= {(j, i + 1) for i, layer in enumerate(row) for j, skip in enumerate(layer[1:]) if skip}
+        edges |= {
+            (j, i + 1) for i, layer in enumerate(row) for j, skip in enumerate(layer[1:]) if skip
+        }
         assert {tuple(e) for e in batch.adj[b].nonzero().tolist()} == edges
 
 
@@ -134,7 +144,10 @@ def test_igraph_and_networkx_give_back_what_they_got(space, seed, p):
 
 def test_no_graphs_at_all():
     none = random_architectures(3)[[]]
-    assert len(none) == 0 and to_flat(none) == to_nested(none) == to_igraph(none) == to_networkx(none) == []
+    assert (
+        len(none) == 0
+        and to_flat(none) == to_nested(none) == to_igraph(none) == to_networkx(none) == []
+    )
     assert len(from_igraph([])) == len(from_networkx([])) == 0
     assert validity(check_batch(none, ENAS)).shape == (0,) and codes(none).shape == (0, 8)
     assert draw(none).startswith("<svg")
@@ -154,7 +167,12 @@ def test_graphs_are_equal_exactly_when_types_and_edges_are(space, seed):
 
     expected = [plain(mixed, i) == plain(other, i) for i in range(len(mixed))]
     assert same_graphs(mixed, other).tolist() == expected
-    assert same_graphs(mixed, cat_batches([other, random_architectures(1)])[list(range(len(other)))]).tolist() == expected
+    assert (
+        same_graphs(
+            mixed, cat_batches([other, random_architectures(1)])[list(range(len(other)))]
+        ).tolist()
+        == expected
+    )
     distinct = {json.dumps(plain(mixed, i)) for i in range(len(mixed))}
     assert codes(mixed).unique(dim=0).shape[0] == len(distinct)
 
@@ -179,8 +197,17 @@ def test_codes_refuse_a_type_that_does_not_fit():
         codes(batch)
 
 
-@pytest.mark.parametrize("row", ["0 1", "a b c", [[0] * 21, [1] * 20], [[6] + [0] * 20], [[-1] + [0] * 20],
-                                 [[0, 1, 2] + [0] * 18]])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "0 1",
+        "a b c",
+        [[0] * 21, [1] * 20],
+        [[6] + [0] * 20],
+        [[-1] + [0] * 20],
+        [[0, 1, 2] + [0] * 18],
+    ],
+)
 def test_bad_flat_rows_are_refused(row):
     with pytest.raises(OpembedError):
         from_flat(row)
@@ -209,7 +236,9 @@ def test_no_nested_lists_are_an_empty_batch():
 def test_a_negative_type_is_named():
     batch = random_architectures(1)
     with pytest.raises(OpembedError, match="type -2"):
-        check_batch(DAGBatch(torch.where(batch.ops == 1, -2, batch.ops), batch.adj, batch.n_nodes), ENAS)
+        check_batch(
+            DAGBatch(torch.where(batch.ops == 1, -2, batch.ops), batch.adj, batch.n_nodes), ENAS
+        )
 
 
 def test_a_number_of_many_digits_is_a_bad_row(tmp_path):
@@ -248,7 +277,9 @@ def test_check_batch_names_what_is_wrong():
 def chain_of(types: list) -> networkx.DiGraph:
     "A path whose nodes have these types; None: no type."
     graph = networkx.path_graph(len(types), networkx.DiGraph)
-    networkx.set_node_attributes(graph, {v: t for v, t in enumerate(types) if t is not None}, "type")
+    networkx.set_node_attributes(
+        graph, {v: t for v, t in enumerate(types) if t is not None}, "type"
+    )
     return graph
 
 
@@ -282,7 +313,10 @@ def test_a_vertex_of_no_known_type_is_named_with_its_graph(types, reason):
 
 
 def test_types_of_other_integer_kinds_are_read():
-    graphs = [chain_of(types) for types in ([0, 2, 1], [0.0, 2.0, 1.0], [*torch.tensor([0, 2, 1]).numpy()])]
+    graphs = [
+        chain_of(types)
+        for types in ([0, 2, 1], [0.0, 2.0, 1.0], [*torch.tensor([0, 2, 1]).numpy()])
+    ]
     batch = from_networkx(graphs)
     assert batch.ops.tolist() == [[0, 2, 1]] * 3 and batch.adj.sum() == 6
 
@@ -291,8 +325,14 @@ def test_types_of_other_integer_kinds_are_read():
     ("graph", "reason"),
     [
         (chain_of([0, 2, 1]).to_undirected(), "graph 0: it is undirected"),
-        (chain_of([0, 2, 1]).reverse(), "graph 0: edge 1 → 0 does not lead from an earlier to a later vertex"),
-        (networkx.relabel_nodes(chain_of([0, 2, 1]), {0: "in"}), "graph 0: its nodes are not numbered 0 … 2"),
+        (
+            chain_of([0, 2, 1]).reverse(),
+            "graph 0: edge 1 → 0 does not lead from an earlier to a later vertex",
+        ),
+        (
+            networkx.relabel_nodes(chain_of([0, 2, 1]), {0: "in"}),
+            "graph 0: its nodes are not numbered 0 … 2",
+        ),
         (networkx.MultiDiGraph([(0, 1), (0, 1)]), "graph 0: vertex 0 has no attribute 'type'"),
         (None, "graph 0: a NoneType is no Graph"),
     ],
@@ -324,7 +364,9 @@ def test_graphs_that_igraph_would_take_without_a_word_are_refused():
 @quick
 @given(spaces, seeds, st.floats(0, 1))
 def test_every_graph_comes_back_from_its_key(space, seed, p):
-    batch = cat_batches([any_graphs(3, space, seed, p), random_architectures(3, space, generator(seed), p)])
+    batch = cat_batches(
+        [any_graphs(3, space, seed, p), random_architectures(3, space, generator(seed), p)]
+    )
     keys = to_keys(batch, space)
     again = from_keys(keys, space)
     assert again.n_nodes.tolist() == batch.n_nodes.tolist() and same_graphs(again, batch).all()
@@ -349,8 +391,25 @@ def test_keys_hold_graphs_that_codes_cannot():
 
 @pytest.mark.parametrize(
     "key",
-    ["", "0", ":", "0: 2:0 1:2", "0: 2:0,0 1:1", "0: 2:-1 1:1", "0: 4:0 1:1", "0: x:0 1:1", "0: 2:0: 1:1",
-     "0:  2:0 1:1", "0: 2:0,x", "0: 2.0:0", "0: 2:0 2:1 2:2 2:3 1:4", "1:" * 9000, "0: " + "9" * 5000 + ":0", None, 7],
+    [
+        "",
+        "0",
+        ":",
+        "0: 2:0 1:2",
+        "0: 2:0,0 1:1",
+        "0: 2:-1 1:1",
+        "0: 4:0 1:1",
+        "0: x:0 1:1",
+        "0: 2:0: 1:1",
+        "0:  2:0 1:1",
+        "0: 2:0,x",
+        "0: 2.0:0",
+        "0: 2:0 2:1 2:2 2:3 1:4",
+        "1:" * 9000,
+        "0: " + "9" * 5000 + ":0",
+        None,
+        7,
+    ],
 )
 def test_a_key_that_is_none_is_named(key):
     with pytest.raises(OpembedError) as e:
@@ -360,7 +419,10 @@ def test_a_key_that_is_none_is_named(key):
 
 def test_flat_strings_lose_no_edge_without_a_word():
     free = SearchSpace("free", ENAS.operations, 6, chain=False)
-    chains, loose = random_architectures(3, ENAS, generator(0)), random_architectures(3, free, generator(0))
+    chains, loose = (
+        random_architectures(3, ENAS, generator(0)),
+        random_architectures(3, free, generator(0)),
+    )
     for write in (to_flat, to_nested):
         with pytest.raises(OpembedError, match="graph 3 is no chain.*to_keys"):
             write(cat_batches([chains, loose]))
@@ -380,7 +442,9 @@ def test_raw_features_say_which_layers_and_edges_there_are():
     small = from_flat("1 4 0 5 0 1", SearchSpace("shallow", ENAS.operations, 3))
     assert raw_features(small).shape == (1, 51) and raw_features(small)[:, 18:36].sum() == 0
     free = SearchSpace("free", ("a", "b"), 2, chain=False)
-    assert skip_pairs(free).shape == (2, 6) and raw_features(random_architectures(3, free), free).shape == (3, 10)
+    assert skip_pairs(free).shape == (2, 6) and raw_features(
+        random_architectures(3, free), free
+    ).shape == (3, 10)
 
 
 @quick
@@ -398,7 +462,9 @@ def test_raw_features_refuse_a_graph_that_is_too_deep():
     deep = random_architectures(1, SearchSpace("deep", ENAS.operations, 9))
     with pytest.raises(OpembedError, match="more than the 8 nodes"):
         raw_features(deep)
-    assert raw_features(cat_batches([from_flat("0 1 0 1 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"), deep])[:1]).shape == (1, 51)
+    assert raw_features(
+        cat_batches([from_flat("0 1 0 1 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"), deep])[:1]
+    ).shape == (1, 51)
 
 
 # Validity
@@ -407,7 +473,12 @@ def test_raw_features_refuse_a_graph_that_is_too_deep():
 def is_architecture(ops, edges, space) -> bool:
     "The protocol's validity of one graph, word by word."
     n = len(ops)
-    if ops.count(space.INPUT) != 1 or ops.count(space.OUTPUT) != 1 or ops[0] != space.INPUT or ops[-1] != space.OUTPUT:
+    if (
+        ops.count(space.INPUT) != 1
+        or ops.count(space.OUTPUT) != 1
+        or ops[0] != space.INPUT
+        or ops[-1] != space.OUTPUT
+    ):
         return False
     for v in range(n):
         if v > 0 and not any(to == v for _, to in edges):
@@ -427,7 +498,13 @@ def test_validity_is_the_protocols(space, seed, p):
     batch = any_graphs(6, space, seed, p)
     expected = []
     for b, n in enumerate(batch.n_nodes.tolist()):
-        expected.append(is_architecture(batch.ops[b, :n].tolist(), {tuple(e) for e in batch.adj[b].nonzero().tolist()}, space))
+        expected.append(
+            is_architecture(
+                batch.ops[b, :n].tolist(),
+                {tuple(e) for e in batch.adj[b].nonzero().tolist()},
+                space,
+            )
+        )
     assert validity(batch, space).tolist() == expected
 
 
@@ -445,7 +522,10 @@ def test_the_drawn_graphs_of_the_validity_test_are_of_both_kinds():
 @given(spaces, seeds, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_random_architectures_are_architectures(space, seed, p):
     batch = random_architectures(20, space, generator(seed), p)
-    assert validity(check_batch(batch, space), space).all() and (batch.n_nodes == space.max_nodes).all()
+    assert (
+        validity(check_batch(batch, space), space).all()
+        and (batch.n_nodes == space.max_nodes).all()
+    )
     assert same_graphs(batch, random_architectures(20, space, generator(seed), p)).all()
     if space.chain and space.n_layers < 9:
         assert same_graphs(from_flat(to_flat(batch), space), batch).all()
@@ -462,7 +542,9 @@ def test_random_architectures_have_the_skips_that_were_asked_for():
 
 def test_batches_move_join_and_split():
     batch = random_architectures(7, generator=generator(0))
-    joined = cat_batches([batch[:3], batch[3], batch[torch.tensor([4, 5])], batch[torch.arange(7) == 6]])
+    joined = cat_batches(
+        [batch[:3], batch[3], batch[torch.tensor([4, 5])], batch[torch.arange(7) == 6]]
+    )
     assert same_graphs(joined, batch).all() and len(batch[2]) == 1
     assert batch.to("meta").device.type == "meta" and len(batch.to("meta")) == 7
 
@@ -515,7 +597,9 @@ def test_a_bad_row_is_named_by_file_line_and_reason(tmp_path, bad, reason):
     file.write_text("\n".join([ROW, ROW, bad, ROW]) + "\n", encoding="utf-8")
     with pytest.raises(OpembedError) as e:
         read_structures(file)
-    assert f"{file}, line 3: " in str(e.value) and reason in str(e.value) and "\n" not in str(e.value)
+    assert (
+        f"{file}, line 3: " in str(e.value) and reason in str(e.value) and "\n" not in str(e.value)
+    )
 
 
 @quick
@@ -565,7 +649,10 @@ def test_the_papers_data(data):
     assert len(data.train.batch) == 17_118 and len(data.test.batch) == 1_902
     mean, std = data.moments()
     assert abs(mean - 0.73632) < 5e-6 and abs(std - 0.00613) < 5e-6
-    assert abs(float(data.train.target.mean())) < 1e-4 and abs(float(data.train.target.std()) - 1) < 1e-3
+    assert (
+        abs(float(data.train.target.mean())) < 1e-4
+        and abs(float(data.train.target.std()) - 1) < 1e-3
+    )
     assert torch.allclose(data.unstandardise(data.test.target), data.test.accuracy)
     order = list(range(19_020))
     random.Random(0).shuffle(order)
@@ -577,7 +664,10 @@ def test_every_row_comes_back_as_it_stands_in_the_file(data):
     lines = find_file(SOURCES["enas-cifar10"]).read_text().splitlines()[1000:]
     written = [f"{json.dumps(row)}, " for row in to_nested(data.batch)]
     assert all(line.startswith(start) for line, start in zip(lines, written, strict=True))
-    assert all(abs(float(line.rsplit(",", 1)[1]) - a) < 1e-6 for line, a in zip(lines, data.accuracy.tolist(), strict=True))
+    assert all(
+        abs(float(line.rsplit(",", 1)[1]) - a) < 1e-6
+        for line, a in zip(lines, data.accuracy.tolist(), strict=True)
+    )
 
 
 @paper
@@ -589,10 +679,15 @@ def spread_of_one_wiring(data: ArchDataset) -> torch.Tensor:
     "Highest minus lowest accuracy of every wiring that at least two different architectures share."
     distinct, first = codes(data.batch).unique(dim=0, return_inverse=True)
     accuracy = torch.zeros(len(distinct)).index_put_((first,), data.accuracy)
-    adj = torch.zeros(len(distinct), *data.batch.adj.shape[1:], dtype=torch.bool).index_put_((first,), data.batch.adj)
+    adj = torch.zeros(len(distinct), *data.batch.adj.shape[1:], dtype=torch.bool).index_put_(
+        (first,), data.batch.adj
+    )
     _, wiring, counts = adj.flatten(1).unique(dim=0, return_inverse=True, return_counts=True)
     none = torch.zeros(len(counts))
-    low, high = (none.scatter_reduce(0, wiring, accuracy, how, include_self=False) for how in ("amin", "amax"))
+    low, high = (
+        none.scatter_reduce(0, wiring, accuracy, how, include_self=False)
+        for how in ("amin", "amax")
+    )
     assert (counts > 1).sum() > 1000
     return (high - low)[counts > 1]
 
@@ -602,14 +697,27 @@ def spread_of_one_wiring(data: ArchDataset) -> torch.Tensor:
 
 def test_the_embedded_data(digits):
     assert len(digits) == 20_000 and codes(digits.batch).unique(dim=0).shape[0] > 19_990
-    assert validity(check_batch(digits.batch, ENAS)).all() and (digits.batch.n_nodes == ENAS.max_nodes).all()
-    assert len(digits.train.batch) == 18_000 and len(digits.test.batch) == 2_000 and "18,000 train" in repr(digits)
-    assert abs(float(digits.train.target.mean())) < 1e-4 and abs(float(digits.train.target.std()) - 1) < 1e-3
+    assert (
+        validity(check_batch(digits.batch, ENAS)).all()
+        and (digits.batch.n_nodes == ENAS.max_nodes).all()
+    )
+    assert (
+        len(digits.train.batch) == 18_000
+        and len(digits.test.batch) == 2_000
+        and "18,000 train" in repr(digits)
+    )
+    assert (
+        abs(float(digits.train.target.mean())) < 1e-4
+        and abs(float(digits.train.target.std()) - 1) < 1e-3
+    )
     assert torch.allclose(digits.unstandardise(digits.test.target), digits.test.accuracy)
     assert 0.1 < digits.accuracy.min() and digits.accuracy.max() < 1
     order = list(range(20_000))
     random.Random(0).shuffle(order)
-    assert digits.order.tolist() == order and same_graphs(digits.batch, random_architectures(20_000, ENAS, generator(0))).all()
+    assert (
+        digits.order.tolist() == order
+        and same_graphs(digits.batch, random_architectures(20_000, ENAS, generator(0))).all()
+    )
 
 
 def test_in_the_embedded_data_operations_matter(digits):
@@ -623,7 +731,9 @@ def test_the_embedded_data_needs_no_network(monkeypatch):
     monkeypatch.delenv("OPEMBED_DATA", raising=False)
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
-    assert load_dataset().name == "enas-digits" and find_file(SOURCES["enas-digits"]).parent == ASSETS
+    assert (
+        load_dataset().name == "enas-digits" and find_file(SOURCES["enas-digits"]).parent == ASSETS
+    )
 
 
 def test_the_embedded_file_is_small():
@@ -631,7 +741,13 @@ def test_the_embedded_file_is_small():
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda whole: whole[:-1], lambda whole: b"", lambda whole: whole[:99] + bytes([whole[99] ^ 1]) + whole[100:], None]
+    "damage",
+    [
+        lambda whole: whole[:-1],
+        lambda whole: b"",
+        lambda whole: whole[:99] + bytes([whole[99] ^ 1]) + whole[100:],
+        None,
+    ],
 )
 def test_a_damaged_package_is_named(tmp_path, monkeypatch, damage):
     source = SOURCES["enas-digits"]
@@ -658,7 +774,9 @@ def test_parsing_20000_rows_takes_less_than_a_second():
 def test_an_unknown_data_set_is_named(name):
     with pytest.raises(OpembedError) as e:
         load_dataset(name)
-    assert str(e.value).startswith(f"dataset {name!r} is unknown; known are enas-digits, enas-cifar10")
+    assert str(e.value).startswith(
+        f"dataset {name!r} is unknown; known are enas-digits, enas-cifar10"
+    )
     assert ".jsonl" in str(e.value) and "\n" not in str(e.value)
 
 
@@ -666,10 +784,21 @@ def test_an_unknown_data_set_is_named(name):
 
 
 @quick
-@given(seeds, st.integers(1, 30), st.sampled_from(["structures.txt", "structures.txt.gz"]), st.integers(1, 9))
+@given(
+    seeds,
+    st.integers(1, 30),
+    st.sampled_from(["structures.txt", "structures.txt.gz"]),
+    st.integers(1, 9),
+)
 def test_what_is_written_is_read_again(tmp_path_factory, seed, n, name, layers):
-    space, file = SearchSpace("drawn", tuple("abcdef"), layers), tmp_path_factory.mktemp("written") / name
-    batch, accuracy = random_architectures(n, space, generator(seed)), torch.rand(n, generator=generator(seed))
+    space, file = (
+        SearchSpace("drawn", tuple("abcdef"), layers),
+        tmp_path_factory.mktemp("written") / name,
+    )
+    batch, accuracy = (
+        random_architectures(n, space, generator(seed)),
+        torch.rand(n, generator=generator(seed)),
+    )
     write_structures(file, batch, accuracy)
     again, read = read_structures(file, space)
     assert same_graphs(batch, again).all() and torch.allclose(accuracy, read, atol=1e-6)
@@ -678,7 +807,10 @@ def test_what_is_written_is_read_again(tmp_path_factory, seed, n, name, layers):
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_writing_twice_writes_the_same_bytes(tmp_path, suffix):
-    batch, accuracy = random_architectures(50, generator=generator(0)), torch.rand(50, generator=generator(1))
+    batch, accuracy = (
+        random_architectures(50, generator=generator(0)),
+        torch.rand(50, generator=generator(1)),
+    )
     for folder in ("a", "b/c"):  # a folder that is not there is made
         write_structures(tmp_path / folder / f"{folder[0]}.txt{suffix}", batch, accuracy)
         time.sleep(1.01 if suffix and folder == "a" else 0)  # gzip's clock counts seconds
@@ -688,7 +820,9 @@ def test_writing_twice_writes_the_same_bytes(tmp_path, suffix):
 
 def test_the_embedded_file_is_what_write_structures_writes(digits, tmp_path):
     write_structures(tmp_path / "again.txt", digits.batch, digits.accuracy)
-    assert (tmp_path / "again.txt").read_bytes() == gzip.decompress(find_file(SOURCES["enas-digits"]).read_bytes())
+    assert (tmp_path / "again.txt").read_bytes() == gzip.decompress(
+        find_file(SOURCES["enas-digits"]).read_bytes()
+    )
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, -1, -9, -100])
@@ -719,7 +853,9 @@ def test_a_folder_that_is_none_cannot_be_written_to(tmp_path):
             write_whole(path, b"x")
     with pytest.raises(OpembedError, match="cannot be written"):
         write_whole(tmp_path, b"x")  # a folder stands where the file should
-    assert [f.name for f in tmp_path.iterdir()] == ["file"] and not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
+    assert [f.name for f in tmp_path.iterdir()] == ["file"] and not list(
+        tmp_path.parent.glob(f".{tmp_path.name}*")
+    )
 
 
 # Found, cached or downloaded
@@ -728,12 +864,17 @@ CONTENT = "".join(f"{ROW}\n" for _ in range(200)).encode()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    "Serves CONTENT at /good, part of it at /short, half of a promised length at /cut, an error elsewhere; counts requests."
+    "Serves CONTENT at /good, part of it at /short, less than promised at /cut; counts requests."
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.server.requests.append(self.path)
-            body = {"/good": CONTENT, "/short": CONTENT[:-50], "/cut": CONTENT, "/other": b"<html>sign in</html>"}
+            body = {
+                "/good": CONTENT,
+                "/short": CONTENT[:-50],
+                "/cut": CONTENT,
+                "/other": b"<html>sign in</html>",
+            }
             if self.path not in body:
                 self.send_error(404)
                 return
@@ -761,7 +902,9 @@ def server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with Server() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         yield server
         server.shutdown()
 
@@ -770,13 +913,20 @@ def test_a_good_download_is_kept_and_not_fetched_twice(server, tmp_path):
     for _ in range(2):
         file = find_file(server.source("/good"), tmp_path / "cache")
         assert file.read_bytes() == CONTENT
-    assert server.requests == ["/good"] and [f.name for f in (tmp_path / "cache").iterdir()] == ["structures.txt"]
+    assert server.requests == ["/good"] and [f.name for f in (tmp_path / "cache").iterdir()] == [
+        "structures.txt"
+    ]
     assert len(read_structures(file)[0]) == 200
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/short", "sha256 is not"), ("/other", "sha256 is not"), ("/cut", "cannot be downloaded"), ("/missing", "404")],
+    [
+        ("/short", "sha256 is not"),
+        ("/other", "sha256 is not"),
+        ("/cut", "cannot be downloaded"),
+        ("/missing", "404"),
+    ],
 )
 def test_a_bad_download_leaves_nothing_behind(server, tmp_path, path, reason):
     cache = tmp_path / "cache"
@@ -814,7 +964,9 @@ def test_a_cache_that_cannot_be_written(server, tmp_path):
 
 def test_a_cache_without_permission(server):
     cache = Path("/proc/opembed")  # where not even root can make a folder
-    with pytest.raises(OpembedError, match="cannot be downloaded to /proc/opembed .*set OPEMBED_DATA"):
+    with pytest.raises(
+        OpembedError, match="cannot be downloaded to /proc/opembed .*set OPEMBED_DATA"
+    ):
         find_file(server.source("/good"), cache)
     assert not cache.exists()
 
@@ -826,11 +978,16 @@ def test_the_environments_folder_comes_first_and_is_checked(server, tmp_path, mo
     (folder / "structures.txt").write_bytes(CONTENT)
     assert find_file(server.source("/good"), tmp_path / "cache") == folder / "structures.txt"
     (folder / "structures.txt").write_bytes(CONTENT[:-1])
-    with pytest.raises(OpembedError, match="sha256 is .* is expected; replace the file or unset OPEMBED_DATA"):
+    with pytest.raises(
+        OpembedError, match="sha256 is .* is expected; replace the file or unset OPEMBED_DATA"
+    ):
         find_file(server.source("/good"), tmp_path / "cache")
     assert server.requests == [] and not (tmp_path / "cache").exists()
     (folder / "structures.txt").unlink()
-    assert find_file(server.source("/good"), tmp_path / "cache") == tmp_path / "cache" / "structures.txt"
+    assert (
+        find_file(server.source("/good"), tmp_path / "cache")
+        == tmp_path / "cache" / "structures.txt"
+    )
 
 
 def test_a_relative_folder_is_seen_from_the_project(server, tmp_path, monkeypatch):
@@ -840,7 +997,10 @@ def test_a_relative_folder_is_seen_from_the_project(server, tmp_path, monkeypatc
     monkeypatch.setenv("OPEMBED_DATA", "mine")
     for folder in (tmp_path, tmp_path / "nbs"):  # where a command is given, where its chapters run
         monkeypatch.chdir(folder)
-        assert find_file(server.source("/good"), tmp_path / "cache") == tmp_path / "mine" / "structures.txt"
+        assert (
+            find_file(server.source("/good"), tmp_path / "cache")
+            == tmp_path / "mine" / "structures.txt"
+        )
     assert server.requests == []
 
 
@@ -849,14 +1009,20 @@ def test_the_environments_folders_are_resolved_once(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("OPEMBED_DATA", "~/data")
     monkeypatch.setenv("OPEMBED_RUNS", "out")
-    wanted = {"OPEMBED_DATA": str(tmp_path / "home" / "data"), "OPEMBED_RUNS": str(tmp_path / "out")}
+    wanted = {
+        "OPEMBED_DATA": str(tmp_path / "home" / "data"),
+        "OPEMBED_RUNS": str(tmp_path / "out"),
+    }
     assert absolute_folders() == wanted
     for name, value in wanted.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
     assert absolute_folders() == wanted
     monkeypatch.setenv("OPEMBED_RUNS", "")
-    assert absolute_folders() == {"OPEMBED_DATA": wanted["OPEMBED_DATA"]} and chosen_folder("OPEMBED_RUNS") is None
+    assert (
+        absolute_folders() == {"OPEMBED_DATA": wanted["OPEMBED_DATA"]}
+        and chosen_folder("OPEMBED_RUNS") is None
+    )
     monkeypatch.setenv("OPEMBED_DATA", "~nobody-of-this-name/data")
     with pytest.raises(OpembedError, match="OPEMBED_DATA=~nobody"):
         absolute_folders()
@@ -868,7 +1034,11 @@ def test_load_dataset_refuses_a_file_that_is_right_but_nonsense(tmp_path, monkey
     monkeypatch.setenv("OPEMBED_DATA", str(tmp_path))
     monkeypatch.setattr("opembed_nb.data.ASSETS", tmp_path)
     for url in ("http://127.0.0.1:9/structures.txt", ""):  # found in the folder, or in the package
-        monkeypatch.setitem(SOURCES, "enas-cifar10", Source("structures.txt", url, hashlib.sha256(bad).hexdigest(), ENAS, 0))
+        monkeypatch.setitem(
+            SOURCES,
+            "enas-cifar10",
+            Source("structures.txt", url, hashlib.sha256(bad).hexdigest(), ENAS, 0),
+        )
         with pytest.raises(OpembedError, match="line 201: 1 layers"):
             load_dataset("enas-cifar10")
 
@@ -911,7 +1081,9 @@ def test_a_data_set_of_ones_own_is_saved_and_read(
 ):
     deep = SearchSpace("drawn", ("a", "β", "a,b"), layers, chain)
     parts = [
-        random_architectures(10, SearchSpace("part", deep.operations, depth, chain), generator(seed))
+        random_architectures(
+            10, SearchSpace("part", deep.operations, depth, chain), generator(seed)
+        )
         for depth in range(1, layers + 1)
     ]
     batch = cat_batches(parts)
@@ -923,7 +1095,12 @@ def test_a_data_set_of_ones_own_is_saved_and_read(
     file = tmp_path_factory.mktemp("own") / "any name.jsonl"
     data.save(file)
     again = load_dataset(str(file))
-    assert (again.name, again.space, again.seed, again.n_train) == ("drawn.1", deep, seed, data.n_train)
+    assert (again.name, again.space, again.seed, again.n_train) == (
+        "drawn.1",
+        deep,
+        seed,
+        data.n_train,
+    )
     assert same_graphs(again.batch, data.batch).all() and torch.equal(again.accuracy, data.accuracy)
     assert torch.equal(again.order, data.order) and again.about.task == task
     assert again.digest() == data.digest() and again.groups == data.groups
@@ -931,8 +1108,13 @@ def test_a_data_set_of_ones_own_is_saved_and_read(
     assert torch.equal(again.scores(again.accuracy), given_back)
     best = given_back.argmax() if higher else given_back.argmin()
     assert int(again.accuracy.argmax()) == int(best)
-    assert abs(float(again.train.target.double().mean())) < 1e-4 and again.accuracy.dtype == torch.float32
-    assert torch.allclose(again.unstandardise(again.test.target), again.test.accuracy, rtol=1e-4, atol=scale / 1e4)
+    assert (
+        abs(float(again.train.target.double().mean())) < 1e-4
+        and again.accuracy.dtype == torch.float32
+    )
+    assert torch.allclose(
+        again.unstandardise(again.test.target), again.test.accuracy, rtol=1e-4, atol=scale / 1e4
+    )
 
 
 def test_the_split_is_nine_to_one_and_of_its_seed():
@@ -981,7 +1163,23 @@ def test_scores_that_make_no_data_set_are_refused(change, reason):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "../mine", "a b", "-p", ".hidden", "ends.", "enas-digits", "ä", "a" * 101, None, 3]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../mine",
+        "a b",
+        "-p",
+        ".hidden",
+        "ends.",
+        "enas-digits",
+        "ä",
+        "a" * 101,
+        None,
+        3,
+    ],
 )
 def test_a_name_that_is_no_plain_folder_name_is_refused(name):
     space = SearchSpace("mine", ("conv",), 2)
@@ -1046,17 +1244,33 @@ CHAIN = ["input", "conv", "output"]
         (1, {"higher_is_better": 1}, "field 'higher_is_better' is 1, not of type bool"),
         (1, {"higherisbetter": True}, "field 'higherisbetter' is unknown; known are name, space"),
         (1, {"space": {"name": "x"}}, "space: field 'operations' is missing"),
-        (1, {"space": {"name": "x", "operations": [1], "layers": 4, "chain": False}}, "operations are names"),
-        (1, {"space": {"name": "x", "operations": ["a"], "layers": 10**9, "chain": False}}, "1000000000 layers"),
-        (1, {"space": {"name": "x", "operations": ["a"], "layers": 1.5, "chain": False}}, "'layers' is 1.5"),
+        (
+            1,
+            {"space": {"name": "x", "operations": [1], "layers": 4, "chain": False}},
+            "operations are names",
+        ),
+        (
+            1,
+            {"space": {"name": "x", "operations": ["a"], "layers": 10**9, "chain": False}},
+            "1000000000 layers",
+        ),
+        (
+            1,
+            {"space": {"name": "x", "operations": ["a"], "layers": 1.5, "chain": False}},
+            "'layers' is 1.5",
+        ),
         (3, {"score": "0.5"}, "field 'score' is \"0.5\", not of type int or float"),
         (3, {"score": True}, "field 'score' is true"),
         (3, {"score": float("nan")}, "score NaN is no finite number"),
         (3, {"score": 1e300}, "score 1e+300 is no finite number"),
         (3, {"score": 10**400}, "is no finite number"),
-        (3, {"nodes": ["input", "kanv", "output"]}, "node \"kanv\" is not one of input, output, conv, max pool"),
+        (
+            3,
+            {"nodes": ["input", "kanv", "output"]},
+            'node "kanv" is not one of input, output, conv, max pool',
+        ),
         (3, {"nodes": ["input", 2, "output"]}, "node 2 is not one of"),
-        (3, {"nodes": ["input", ["conv"], "output"]}, "node [\"conv\"] is not one of"),
+        (3, {"nodes": ["input", ["conv"], "output"]}, 'node ["conv"] is not one of'),
         (3, {"nodes": []}, "0 vertices"),
         (3, {"nodes": ["input"] * 10_000, "edges": []}, "10000 vertices"),
         (3, {"nodes": CHAIN, "edges": [[0, 1], [1, 9]]}, "edge 1 → 9 does not lead"),
@@ -1066,13 +1280,19 @@ CHAIN = ["input", "conv", "output"]
         (3, {"nodes": CHAIN, "edges": [[0, True]]}, "edge [0, true] is no pair"),
         (3, {"nodes": CHAIN, "edges": "0 1"}, "field 'edges' is \"0 1\""),
         (3, {"nodes": CHAIN, "edges": [[0, 1]]}, "it is none of space mine"),
-        (3, {"nodes": ["conv", "conv", "output"], "edges": [[0, 1], [1, 2]]}, "it is none of space mine"),
+        (
+            3,
+            {"nodes": ["conv", "conv", "output"], "edges": [[0, 1], [1, 2]]},
+            "it is none of space mine",
+        ),
         (3, {"edges": None}, "field 'edges' is missing"),
         (3, {"weight": 3}, "field 'weight' is unknown; known are nodes, edges, score, group"),
         (3, {"group": 1}, "either all lines have a group, or none"),
     ],
 )
-def test_a_broken_file_of_ones_own_is_named_by_line_and_field(tmp_path, own_lines, number, change, reason):
+def test_a_broken_file_of_ones_own_is_named_by_line_and_field(
+    tmp_path, own_lines, number, change, reason
+):
     lines = list(own_lines)
     lines[number - 1] = changed(lines[number - 1], **change)
     file = tmp_path / "mine.jsonl"
@@ -1083,7 +1303,9 @@ def test_a_broken_file_of_ones_own_is_named_by_line_and_field(tmp_path, own_line
     assert "\n" not in str(e.value) and len(str(e.value)) < 1000
 
 
-@pytest.mark.parametrize("line", ["", "x", "[]", "3", "[" * 100_000, '{"nodes": 1', "1" * 5000, '"' + "a" * 9999])
+@pytest.mark.parametrize(
+    "line", ["", "x", "[]", "3", "[" * 100_000, '{"nodes": 1', "1" * 5000, '"' + "a" * 9999]
+)
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_line_that_is_no_object_is_named(tmp_path, own_lines, line, number):
     file, lines = tmp_path / "mine.jsonl", list(own_lines)
@@ -1106,7 +1328,10 @@ def test_a_file_of_ones_own_that_cannot_be_read(tmp_path, content):
 
 def test_a_file_by_hand_needs_no_more_than_it_says(tmp_path):
     space = {"name": "hand", "operations": ["conv", "pool"], "layers": 2, "chain": True}
-    rows = [{"nodes": ["input", "conv", "output"], "edges": [[0, 1], [1, 2]], "score": i} for i in range(20)]
+    rows = [
+        {"nodes": ["input", "conv", "output"], "edges": [[0, 1], [1, 2]], "score": i}
+        for i in range(20)
+    ]
     file = tmp_path / "hand.jsonl"
     lines = [{"name": "by-hand", "space": space}, *rows]
     file.write_text("\r\n".join(map(json.dumps, lines)), encoding="utf-8-sig")
@@ -1152,3 +1377,53 @@ def test_another_default_type_changes_nothing():
     finally:
         torch.set_default_dtype(torch.float32)
     assert after.digest() == before.digest() and after.train.target.dtype == torch.float32
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["input", "conv", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(["name", "space", "task", "seed", "nodes", "edges", "score", "group"]), values
+)
+def test_no_field_of_ones_own_file_gets_past_the_reader_unchecked(
+    tmp_path_factory, own_lines, field, value
+):
+    lines = list(own_lines)
+    number = 1 if field in ("name", "space", "task", "seed") else 5
+    lines[number - 1] = json.dumps({**json.loads(lines[number - 1]), field: value})
+    file = tmp_path_factory.mktemp("fuzzed") / "mine.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    try:
+        data = load_dataset(str(file))
+    except OpembedError as e:
+        assert str(file) in str(e) and "\n" not in str(e) and len(str(e)) < 1000
+    else:
+        assert validity(data.batch, data.space).all() and data.accuracy.isfinite().all()
+
+
+def test_a_file_with_no_architectures_is_named(tmp_path, own_lines):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(own_lines[0] + "\n", encoding="utf-8")
+    with pytest.raises(OpembedError, match="mine.jsonl: 0 architectures; 10 at least"):
+        load_dataset(str(file))
+
+
+def test_a_data_set_of_20000_is_read_in_seconds(tmp_path):
+    space = SearchSpace("mine", ENAS.operations, 6, chain=False)
+    batch = random_architectures(20_000, space, generator(0))
+    scores = torch.rand(20_000, generator=generator(0))
+    ArchDataset.from_scores("mine", space, batch, scores).save(tmp_path / "mine.jsonl")
+    start = time.process_time()
+    assert len(load_dataset(str(tmp_path / "mine.jsonl"))) == 20_000
+    assert time.process_time() - start < 10

@@ -1,0 +1,55 @@
+"The recipes of CONTRIBUTING.md run as they stand, are short, and touch nothing in the package."
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+RECIPES = {
+    title: code
+    for title, code in re.findall(r"^## (.+?)\n.*?^```python\n(.*?)^```", TEXT, re.S | re.M)
+}
+SAYS = {
+    "An encoder": "'validity': ",
+    "A data set of your own": "ArchDataset(my-blocks: 16 architectures, 8 train, 8 test)",
+    "A strategy": "'best': ",
+}
+
+
+def test_every_recipe_is_run():
+    assert list(RECIPES) == re.findall(r"^## (.+)", TEXT, re.M) == list(SAYS)
+    assert TEXT.count("```") == 2 * len(RECIPES)
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_takes_at_most_thirty_lines(title):
+    lines = [line for line in RECIPES[title].splitlines() if line and "import " not in line]
+    assert len(lines) <= 30 and max(map(len, lines)) <= 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_runs_as_it_stands(tmp_path, title):
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "opembed_nb").rglob("*.*")}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", RECIPES[title]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert SAYS[title] in done.stdout, done.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in (ROOT / "opembed_nb").rglob("*.*")}
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (ROOT / link).exists(), link
+    assert "CONTRIBUTING.md" in (ROOT / "README.md").read_text(encoding="utf-8")
