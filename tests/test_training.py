@@ -1,6 +1,5 @@
 "Training: exact resume, snapshots, refusals, nothing half-written; and that no tensor is made on another device."
 
-import json
 import os
 import random
 import signal
@@ -292,15 +291,11 @@ def test_other_depths_and_operations():
     assert model.sample(torch.randn(5, 6)).ops.shape[0] == 5
 
 
-def test_records_are_whole_and_say_where_they_come_from(tmp_path):
-    path = save_record(tmp_path / "quick" / "data" / "dvae" / "seed-3", "abilities", dict(accuracy=1.5), 2.0)
-    record = json.loads(path.read_text())
-    assert record["values"] == {"accuracy": 1.5} and {"commit", "torch", "device"} <= record["provenance"].keys()
-    (row,) = training.read_records(tmp_path, "abilities")
-    assert (row["profile"], row["dataset"], row["model"], row["seed"]) == ("quick", "data", "dvae", 3)
-    path.write_text("{")
-    with pytest.raises(OpembedError, match="is no record"):
-        training.read_records(tmp_path, "abilities")
+def test_a_folder_of_a_run_on_other_data_is_refused(graphs, tmp_path):
+    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    other = random_architectures(len(graphs), generator=torch.Generator().manual_seed(9))
+    with pytest.raises(OpembedError, match="belongs to a run with data = "):
+        fit("dvae", other, CONFIG, folder=tmp_path, **SMALL)
 
 
 def test_no_tensor_is_made_on_another_device(graphs, tmp_path):

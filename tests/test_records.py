@@ -1,0 +1,62 @@
+"Records, run folders and seeds: whole files that say where they come from."
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from opembed_nb.data import OpembedError, write_whole
+from opembed_nb.records import read_records, run_folder, runs_root, save_record, stream
+
+
+def test_records_are_whole_and_say_where_they_come_from(tmp_path):
+    folder = tmp_path / "quick" / "data" / "dvae" / "seed-3"
+    path = save_record(folder, "abilities", dict(accuracy=1.5), 2.0)
+    record = json.loads(path.read_text())
+    assert record["values"] == {"accuracy": 1.5}
+    assert {"commit", "torch", "device", "processor"} <= record["provenance"].keys()
+    (row,) = read_records(tmp_path, "abilities")
+    place = (row["profile"], row["dataset"], row["model"], row["seed"])
+    assert place == ("quick", "data", "dvae", 3)
+    path.write_text("{")
+    with pytest.raises(OpembedError, match="is no record"):
+        read_records(tmp_path, "abilities")
+
+
+def test_a_copy_of_a_seeds_folder_is_left_out(tmp_path):
+    for name in ("seed-0", "seed-0 (1)", "seed-x"):
+        save_record(tmp_path / "quick" / "data" / "dvae" / name, "abilities", {}, 0)
+    assert [row["seed"] for row in read_records(tmp_path, "abilities")] == [0]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_whole_file(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, others = tmp_path / f".a.json.{dead.pid}.part", tmp_path / f".b.json.{dead.pid}.part"
+    living = tmp_path / f".a.json.{os.getppid()}.part"
+    for path in (left, others, living):
+        path.write_text("half")
+    write_whole(tmp_path / "a.json", b"whole")
+    assert not left.exists() and others.exists() and living.exists()
+
+
+def test_the_folder_of_all_runs_is_absolute_wherever_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "nbs").mkdir()
+    for where in (tmp_path, tmp_path / "nbs"):
+        monkeypatch.chdir(where)
+        monkeypatch.delenv("OPEMBED_RUNS", raising=False)
+        assert runs_root() == tmp_path / "runs"
+        monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
+        assert runs_root() == tmp_path / "out"
+    monkeypatch.setenv("OPEMBED_RUNS", "~/out")
+    assert runs_root() == Path.home() / "out"
+    assert run_folder("d", "m", 2, "p", tmp_path) == tmp_path / "p" / "d" / "m" / "seed-2"
+
+
+def test_streams_are_told_apart_by_all_of_their_names():
+    seeds = [stream(0), stream(1), stream(0, "a"), stream(0, "a", 1), stream(0, "a1"), stream(0, 1)]
+    assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**63 for seed in seeds)
+    assert stream(0, "a", 1) == stream(0, "a", 1)
