@@ -554,6 +554,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'opembed_nb.sgp._checked': ('sgp.html#_checked', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._factors': ('sgp.html#_factors', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._finite': ('sgp.html#_finite', 'opembed_nb/sgp.py'),
+                                'opembed_nb.sgp._like': ('sgp.html#_like', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._lower': ('sgp.html#_lower', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._parameters': ('sgp.html#_parameters', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._prior': ('sgp.html#_prior', 'opembed_nb/sgp.py'),

@@ -205,6 +205,9 @@ def _values(name, target, rows):
     if target.shape != (rows,): raise OpembedError(f"{name} has shape {tuple(target.shape)}, {rows} rows of x need ({rows},)")
     return _finite(name, target).detach().double()
 
+def _like(x, values): # in x's precision; whole numbers and bits stand for single precision
+    return values.to(x.dtype if x.is_floating_point() else torch.float32)
+
 # %% ../nbs/05_sgp.ipynb #75c76088
 class SparsePosterior:
     "What is believed after the data, in double precision: a prior with w and G over points, in standardised units, and points on their way."
@@ -224,7 +227,7 @@ class SparsePosterior:
 
     def predict(self, x: Tensor,            # (n, d); differentiable in it
                 noise: bool = False,        # include the noise of an observation
-               ) -> tuple[Tensor, Tensor]:  # (n,) mean and (n,) standard deviation, of x's dtype
+               ) -> tuple[Tensor, Tensor]:  # (n,) mean and (n,) standard deviation, floats like x
         "Mean and standard deviation of the value at each row."
         at, k = self._against(x)
         mean, variance = self.prior.mean(at) + k @ self.weights, self.prior.kernel(at, diag=True) - ((k @ self.gain) * k).sum(1)
@@ -233,7 +236,7 @@ class SparsePosterior:
             c = self._covariance((at, k), points)
             mean, variance = mean + c @ weights, variance - torch.linalg.solve_triangular(lower, c.T, upper=False).square().sum(0)
         variance = variance.clamp_min(1e-10) + (self.prior.noise if noise else 0)
-        return mean.to(x.dtype), variance.sqrt().to(x.dtype)
+        return _like(x, mean), _like(x, variance.sqrt())
 
     def _covariance(self, a, b): # before pending points
         return self.prior.covariance(a[0], b[0]) - a[1] @ self.gain @ b[1].T
@@ -247,7 +250,7 @@ class SparsePosterior:
             points, lower, _ = self.pending
             left, right = (torch.linalg.solve_triangular(lower, self._covariance(s, points).T, upper=False) for s in (a, b))
             c = c - left.T @ right
-        return c.to(x.dtype)
+        return _like(x, c)
 
     @torch.no_grad()
     def condition(self, x: Tensor,                 # (q, d) points

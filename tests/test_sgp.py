@@ -268,6 +268,22 @@ def test_gradient_dtype_and_noise(fitted):
     assert (gp.predict(at.detach(), noise=True)[1] > gp.predict(at.detach())[1]).all()
 
 
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int32, torch.long])
+def test_whole_numbers_and_bits_predict_like_floats(kind):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 2, (60, 4), generator=generator)
+    y = torch.where(x[:, 0] > 0, -3.0, 1.0) + x[:, 1]
+    expected = SparseGP(20).fit(x.float(), y)
+    found = SparseGP(20).fit(x.to(kind), y.to(torch.int32))
+    assert expected.predict(x.float())[0].min() < -2
+    for a, b in zip(found.predict(x.to(kind)), expected.predict(x.float())):
+        assert a.dtype == torch.float32 and torch.equal(a, b)
+    a, b = found.covariance(x[:5].to(kind)), expected.covariance(x[:5].float())
+    assert torch.equal(a, b)
+    conditioned = found.condition(x[:2].to(kind)).predict(x.to(kind))
+    assert torch.equal(conditioned[0], expected.condition(x[:2].float()).predict(x.float())[0])
+
+
 def test_pending_points_far_away_lose_their_uncertainty(fitted):
     gp, x, _ = fitted
     far = x[:1] + 100 * gp.scale.float()
