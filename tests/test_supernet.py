@@ -11,6 +11,7 @@ import sys
 import tarfile
 import threading
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,7 +235,7 @@ def test_the_disk_is_full(images, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("opembed_nb.training.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OpembedError, match="cannot be written .*No space left") as e:
         train_fully(random_architectures(1, ENAS, generator()), images, sizes=TINY, schedule=BRIEF, folder=tmp_path)
     assert one_line(e) and file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
