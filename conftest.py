@@ -1,4 +1,5 @@
-"""Chapters as tests. nbval is told two things that it cannot know about notebooks kept clean by nbdev."""
+"Chapters as tests: two things that nbval cannot know about notebooks kept clean by nbdev."
+
 import pytest
 from nbval.plugin import IPyNbCell
 
@@ -9,7 +10,7 @@ from book.reader import tags
 def pytest_collection_modifyitems(items):
     for item in items:
         if isinstance(item, IPyNbCell):
-            # A clean cell has no execution count; nbval takes that for "never run" and compares nothing.
+            # A clean cell has no execution count, and what was "never run" nbval does not compare.
             item.cell.execution_count = 1
             # What the book does not run, a test does not run either.
             if "skip-execution" in tags(item.cell.source) | set(item.cell.metadata.get("tags", [])):
