@@ -319,7 +319,7 @@ def scale_operations(model: nn.Module,
 def scale_layers(model: nn.Module,
                  seed: int = 0, # of the new weights
                 ) -> None:
-    "Draw the weights of hidden layers anew with variance 2 / inputs, and no bias."
+    "Draw new weights of hidden layers with variance 2 / inputs, and no bias."
     generator = torch.Generator(model.device).manual_seed(seed)
     heads = {model.encoder.mu, model.encoder.logvar}
     for module in model.modules():
@@ -328,6 +328,8 @@ def scale_layers(model: nn.Module,
         if isinstance(module, Linear) and module not in heads:
             module.weight.normal_(std=math.sqrt(2 / module.in_features), generator=generator)
             module.bias.zero_()
+    if isinstance(model.encoder, GCNEncoder):  # a mean is smaller than what it is taken of
+        for level in model.encoder.levels[1:]: level.weight.mul_(2)
 
 # %% ../nbs/04_training.ipynb #5d1c90a8
 @torch.no_grad()

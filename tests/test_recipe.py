@@ -14,6 +14,7 @@ from opembed_nb.training import (
     fit,
     fit_rounds,
     reach,
+    scale_layers,
     scale_operations,
     signal_weights,
     train_config,
@@ -63,6 +64,15 @@ def test_operations_have_one_size_for_both_twins_at_any_width(hidden):
                 assert columns.shape[1] == edges == model.embedding.dim
                 size = (model.embedding.table()[2:] @ columns.T).std()
                 assert size.item() == pytest.approx(0.4, rel=1e-4)
+
+
+def test_layers_keep_the_size_of_a_signal_also_where_a_gcn_averages():
+    gcn, dvae = (build_model(name, hidden=400, seed=0) for name in ("gcn", "dvae"))
+    for model in (gcn, dvae): scale_layers(model)
+    first, *later = gcn.encoder.levels
+    for layer, gain in ((dvae.encoder.unify, 1), *((level, 2) for level in later)):
+        assert layer.weight.std().item() == pytest.approx(gain * (2 / layer.in_features) ** 0.5, rel=0.02)
+        assert (layer.bias == 0).all()
 
 
 def test_the_columns_that_read_edges_keep_their_weights():
