@@ -53,10 +53,10 @@ reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU
 bench: $(INSTALLED)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/run.py
 
-digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study anew
+digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study again
 	$(BIN)/opembed digits opembed_nb/assets
 
-weights: $(INSTALLED)  ## make the models that come with the package anew: train them, measure them, write their cards
+weights: $(INSTALLED)  ## make the models that come with the package again: train them, measure them, write their cards
 	$(BIN)/opembed weights opembed_nb/assets
 
 clean:  ## remove what is built; runs/ and .venv stay
