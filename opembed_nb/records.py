@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'runs_root', 'run_folder', 'save_tensors', 'load_tensors', 'processor', 'provenance', 'save_record',
-           'read_records', 'best_profile', 'stream']
+           'record_files', 'read_record', 'read_records', 'best_profile', 'committed', 'by_model', 'over_seeds',
+           'stream']
 
 # %% ../nbs/00c_records.ipynb #0c7ec0d2
+import glob
 import hashlib
 import json
 import platform
+import re
+import statistics
 import subprocess
 import time
 from contextlib import suppress
@@ -61,14 +65,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]: # tensors on the
 def processor() -> str:
     "The processor's name, as the system gives it."
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"): return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
 def _git(*arguments): # its answer; None outside a repository
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20,
-                              check=True, cwd=project_folder())
+        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8",
+                              errors="replace", timeout=20, check=True, cwd=project_folder())
     except (OSError, subprocess.SubprocessError): return None
     return done.stdout.strip()
 
@@ -97,23 +101,41 @@ def save_record(folder: Path,   # a run's folder
     return path
 
 # %% ../nbs/00c_records.ipynb #0c7ec0dd
+def record_files(root: Path,     # runs/ or results/
+                 section: str = "*", # all sections, or one
+                 profile: str = "*", dataset: str = "*", model: str = "*",
+                ) -> list[Path]: # in the order of their seeds
+    "The files that hold records; copies like `seed-0 (1)` and other strays are left out."
+    parts = (profile, _dataset_folder(dataset), model, "seed-*", section + ".json")
+    found = Path(root).glob("/".join(p if "*" in p else glob.escape(p) for p in parts))
+    return sorted((path for path in found if _is_record_file(path)),
+                  key=lambda path: (*path.parts[:-2], _seed(path), path.name))
+
+def _seed(path): return int(path.parent.name.removeprefix("seed-"))
+
+def _is_record_file(path): # by its name
+    named = re.fullmatch(r"seed-(0|[1-9][0-9]*)/[a-z][a-z0-9_-]*\.json", "/".join(path.parts[-2:]))
+    return bool(named) and path.is_file()
+
+# %% ../nbs/00c_records.ipynb #0c7ec0e4
+def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, seconds, provenance
+    "One record; `OpembedError` names the file if it is none."
+    try: record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e: raise _no_record(path, e) from None
+    if not isinstance(record, dict) or not {"values", "seconds", "provenance"} <= record.keys():
+        raise _no_record(path, "no values, seconds and provenance")
+    names = dict(zip(("profile", "dataset", "model"), path.parts[-5:-2]))
+    return dict(**record, **names, seed=_seed(path))
+
+def _no_record(path, why):
+    return OpembedError(f"{path}: is no record ({why}); delete it and run its chapter again")
+
 def read_records(root: Path,    # runs/ or results/
                  section: str,  # which section
                  profile: str = "*", dataset: str = "*", model: str = "*", # all of them, or one
-                ) -> list[dict]: # profile, dataset, model, seed, values, seconds, provenance
-    "All records of a section, sorted by path; folders whose seed is no number are left out."
-    rows = []
-    dataset = _dataset_folder(dataset)
-    for path in sorted(Path(root).glob(f"{profile}/{dataset}/{model}/seed-*/{section}.json")):
-        seed = path.parent.name.removeprefix("seed-")
-        if not seed.isdecimal(): continue
-        try: record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise OpembedError(f"{path}: is no record ({e}); "
-                               "delete it and run its chapter again") from None
-        names = dict(zip(("profile", "dataset", "model"), path.parts[-5:-2]))
-        rows.append(dict(**names, seed=int(seed), **record))
-    return rows
+                ) -> list[dict]: # see `read_record`; in the order of `record_files`
+    "All records of a section."
+    return [read_record(path) for path in record_files(root, section, profile, dataset, model)]
 
 # %% ../nbs/00c_records.ipynb #24d86f05
 PROFILES = ("paper", "laptop", "quick", "live")  # largest first
@@ -123,7 +145,30 @@ def best_profile(section: str, dataset: str = "*",
                 ) -> str:                  # "none" if there is none
     "The largest profile that has records of a section."
     root = root or project_folder() / "results"
-    return next((p for p in PROFILES if read_records(root, section, p, dataset)), "none")
+    return next((p for p in PROFILES if record_files(root, section, p, dataset)), "none")
+
+def committed(section: str, dataset: str) -> list[dict]: # see `read_records`
+    "What results/ holds of a section: the records of the largest profile."
+    profile = best_profile(section, dataset)
+    return read_records(project_folder() / "results", section, profile, dataset)
+
+# %% ../nbs/00c_records.ipynb #0c7ec0e6
+def by_model(records: list[dict],
+            ) -> dict[str, list[dict]]: # model → the values of its records, seed after seed
+    "The values of a section, model by model."
+    found = {}
+    for record in records: found.setdefault(record["model"], []).append(record["values"])
+    return found
+
+def over_seeds(values: list, # of each seed: a number, or a list with one for each repeat
+               digits: int = 3,
+              ) -> str:      # "0.371", "0.371 ± 0.003" or "0.371 ± 0.003 (n = 4)"
+    "Mean ± standard deviation, over n seeds or over the repeats of a single one."
+    repeats = [v if isinstance(v, (list, tuple)) else [v] for v in values]
+    numbers = repeats[0] if len(repeats) == 1 else [statistics.fmean(r) for r in repeats]
+    text = f"{statistics.fmean(numbers):.{digits}f}"
+    if len(numbers) > 1: text += f" ± {statistics.stdev(numbers):.{digits}f}"
+    return text + (f" (n = {len(repeats)})" if len(repeats) > 1 else "")
 
 # %% ../nbs/00c_records.ipynb #0c7ec0e1
 def stream(seed: int,

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from opembed_nb.data import OpembedError, write_whole
-from opembed_nb.records import read_records, run_folder, runs_root, save_record, stream
+from opembed_nb.records import (
+    by_model,
+    over_seeds,
+    read_records,
+    record_files,
+    run_folder,
+    runs_root,
+    save_record,
+    stream,
+)
 
 
 def test_records_are_whole_and_say_where_they_come_from(tmp_path):
@@ -26,10 +35,44 @@ def test_records_are_whole_and_say_where_they_come_from(tmp_path):
         read_records(tmp_path, "abilities")
 
 
-def test_a_copy_of_a_seeds_folder_is_left_out(tmp_path):
-    for name in ("seed-0", "seed-0 (1)", "seed-x"):
-        save_record(tmp_path / "quick" / "data" / "dvae" / name, "abilities", {}, 0)
-    assert [row["seed"] for row in read_records(tmp_path, "abilities")] == [0]
+def test_copies_and_strays_are_left_out(tmp_path):
+    model = tmp_path / "quick" / "data" / "dvae"
+    names = "seed-0", "seed-0 (1)", "seed-x", "seed-", "seed-00", "seed-٣", "seed-10", "seed-2"
+    for name in names:
+        save_record(model / name, "abilities", {}, 0)
+    (tmp_path / "notes.txt").write_text("a file where a profile is expected")
+    (tmp_path / "quick" / "abilities.json").write_text("{")
+    (model / "seed-3").write_text("a file where a folder is expected")
+    for name in ("abilities (1).json", "._abilities.json", ".abilities.json.9.part"):
+        (model / "seed-0" / name).write_bytes(b"\x00\xff")
+    (model / "seed-1" / "abilities.json").mkdir(parents=True)
+    assert [row["seed"] for row in read_records(tmp_path, "abilities")] == [0, 2, 10]
+    assert len(record_files(tmp_path)) == 3
+
+
+def test_a_name_with_brackets_is_a_name(tmp_path):
+    save_record(tmp_path / "a[b]" / "data" / "dvae" / "seed-0", "search", {}, 0)
+    assert len(read_records(tmp_path, "search", "a[b]")) == 1
+    assert not read_records(tmp_path, "search", "b")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"values": {}}', "\xff"])
+def test_what_is_no_record_is_named(tmp_path, text):
+    path = save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", "search", {}, 0)
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(OpembedError, match="search.json: is no record"):
+        read_records(tmp_path, "search")
+
+
+def test_seeds_are_averaged_and_counted(tmp_path):
+    for seed, value in ((0, 0.5), (1, 0.7), (12, 0.9)):
+        folder = tmp_path / "quick" / "data" / "dvae" / f"seed-{seed}"
+        save_record(folder, "prediction", dict(rmse=[value, value + 0.1]), 1)
+    values = by_model(read_records(tmp_path, "prediction"))["dvae"]
+    assert over_seeds([v["rmse"] for v in values]) == "0.750 ± 0.200 (n = 3)"
+    assert over_seeds([values[0]["rmse"]]) == "0.550 ± 0.071"
+    assert over_seeds([[0.5]], 2) == over_seeds([0.5], 2) == "0.50"
+    assert over_seeds([1, 3], 1) == "2.0 ± 1.4 (n = 2)"
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_whole_file(tmp_path):
