@@ -220,7 +220,7 @@ class SparsePosterior:
         self.weights, self.gain, self.pending = inverse.T @ mean, inverse.T @ (eye - covariance) @ inverse, None
         return self
 
-    def _against(self, x): # x in units of the fit, its covariance with the inducing points
+    def cross(self, x): # x in units of the fit, its covariance with the inducing points
         if not hasattr(self, "points"): raise OpembedError("the sparse Gaussian process is not fitted; call fit(x, target) first")
         x = (_checked("x", x, len(self.shift)) - self.shift) / self.scale
         return x, self.prior.covariance(x, self.points)
@@ -229,7 +229,7 @@ class SparsePosterior:
                 noise: bool = False,        # include the noise of an observation
                ) -> tuple[Tensor, Tensor]:  # (n,) mean and (n,) standard deviation, floats like x
         "Mean and standard deviation of the value at each row."
-        at, k = self._against(x)
+        at, k = self.cross(x)
         mean, variance = self.prior.mean(at) + k @ self.weights, self.prior.kernel(at, diag=True) - ((k @ self.gain) * k).sum(1)
         if self.pending:
             points, lower, weights = self.pending
@@ -243,8 +243,8 @@ class SparsePosterior:
 
     def covariance(self, x: Tensor, other: Tensor | None = None) -> Tensor: # (n, d), (m, d) → (n, m); without other (n, n)
         "Joint posterior covariance of the values at two sets of rows."
-        a = self._against(x)
-        b = a if other is None else self._against(other)
+        a = self.cross(x)
+        b = a if other is None else self.cross(other)
         c = self._covariance(a, b)
         if self.pending:
             points, lower, _ = self.pending
@@ -258,7 +258,7 @@ class SparsePosterior:
                  ) -> "SparseGP":                  # a new one; parameters and inducing points are shared
         "Condition the posterior on further points, exactly and without a refit."
         new, x = copy.copy(self), x.detach()
-        at = self._against(x)
+        at = self.cross(x)
         target = self.predict(x.double())[0] if target is None else _values("target", target, len(x))
         gap = target - self.prior.mean(at[0]) - at[1] @ self.weights
         if self.pending: at, gap = tuple(torch.cat(both) for both in zip(self.pending[0], at)), torch.cat([self._gap, gap])

@@ -9,6 +9,7 @@ import random
 import signal
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,16 @@ import pytest
 import torch
 
 from opembed_nb import bo
+from opembed_nb import ledger as ledger_module
 from opembed_nb.bo import (
-    Evaluation,
     Evolution,
     Hybrid,
-    Ledger,
     LocalSearch,
     Mutation,
     PaperBO,
     RandomArchitectures,
     RandomLatent,
-    Surrogate,
+    SearchState,
     Tuned,
     curve,
     decode_points,
@@ -50,14 +50,17 @@ from opembed_nb.data import (
     ENAS,
     ArchDataset,
     OpembedError,
+    SearchSpace,
     cat_batches,
     codes,
     from_flat,
+    from_keys,
     random_architectures,
     to_flat,
     validity,
 )
 from opembed_nb.engines import LocalEngine, ProcessEngine
+from opembed_nb.ledger import Evaluation, Ledger, check_csv, check_storage
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
@@ -192,7 +195,7 @@ def test_neighbours_are_all_one_step_away():
 
 
 def a_surrogate(problem, gp=None):
-    return Surrogate(problem.data, problem.x, problem.y, gp, torch.Generator().manual_seed(1))
+    return SearchState(problem.data, problem.x, problem.y, gp, torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -327,18 +330,18 @@ def test_claims_of_the_dead_are_void(tmp_path):
     ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
     ledger.add_round(some_rows(), None)
     ledger.claim([FIRST, OFTEN], 2)
-    host, pid, mine = bo._me().split()
+    host, pid, mine = ledger_module._me().split()
     gone = multiprocessing.get_context("spawn").Process(target=int)
     gone.start()
     gone.join()
     parent = os.getppid()
-    owners = {f"{host} {number} x": True for number in (gone.pid, pid, parent)}  # numbers are used again
-    owners |= {f"{host} {parent} {bo._birth(parent)}": False, f"elsewhere {gone.pid} x": False}
+    owners = {f"{host} {number} 1000": True for number in (gone.pid, pid, parent)}  # numbers are used again
+    owners |= {f"{host} {parent} {ledger_module._birth(parent)}": False, f"elsewhere {gone.pid} 1000": False}
     for owner, dead in owners.items():
         ledger.db.execute("UPDATE evaluations SET owner = ?, state = 'running', claimed = ?", (owner, time.time()))
         assert (ledger.claim([FIRST])[0] == [FIRST]) == dead
     long_ago = time.time() - 2 * ledger.lease
-    ledger.db.execute("UPDATE evaluations SET owner = 'elsewhere 1 x', state = 'running', claimed = ?", (long_ago,))
+    ledger.db.execute("UPDATE evaluations SET owner = 'elsewhere 1 1000', state = 'running', claimed = ?", (long_ago,))
     assert ledger.claim([FIRST])[0] == [FIRST]
 
 
@@ -650,9 +653,142 @@ def test_the_paired_interval_is_students():
     assert (mean, low, high) == pytest.approx((np.mean(a - b), expected.low, expected.high))
     one = {name: summarise([Evaluation(name, 0, 1, 0, "x", "done", value)]) for name, value in (("tuned", 0.7), ("b", 0.6))}
     table = strategy_table(one, "edges")
-    assert "valued by edges" in table and "+0.1000" in table
+    assert "evaluated by edges" in table and "+0.1000" in table
 
 
 def test_other_settings_are_another_ledger(problem, tmp_path):
     a, b, again = (open_ledger(tmp_path, problem, d, 100, 5) for d in (10, 20, 10))
     assert a.path == again.path != b.path
+
+
+# data of one's own, ideas of one's own, and what is refused before it starts
+
+FREE = SearchSpace("free", ("sum", "product", "max"), 9, chain=False)
+
+
+class Longest(Edges):
+    "An oracle of free graphs that likes many edges."
+
+    space = FREE
+
+    def __call__(self, batch):
+        return batch.adj.sum((1, 2)).float() - batch.n_nodes
+
+
+def free_data(n=200):
+    "Graphs of 5 to 9 nodes with scores of any scale, of which lower ones are better."
+    generator, parts = torch.Generator().manual_seed(0), []
+    for nodes in range(5, 10):
+        small = SearchSpace("free", FREE.operations, nodes - 2, chain=False)
+        parts.append(random_architectures(n // 5, small, generator))
+    batch = cat_batches(parts)
+    scores = -1000 * Longest()(batch) + 3
+    return ArchDataset.from_scores("mine", FREE, batch, scores, higher_is_better=False)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_free_graphs_of_any_depth_are_searched(name, tmp_path):
+    data, oracle = free_data(), Longest()
+    model = build_model("dvae-emb", FREE, hidden=16, latent=6, seed=0).eval()
+    problem = make_problem(model, data, oracle, inducing=30)
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+    search(problem, {name: SMALL[name]}, ledger, 1, 2, 6)
+    rows = ledger.rows()
+    assert len(rows) == 12 and {r.state for r in rows} <= {"done", "empty"}
+    graphs = from_keys([r.architecture for r in rows if r.architecture], FREE)
+    assert validity(graphs, FREE).all() and (graphs.n_nodes >= 5).all()
+    values = [r.value for r in rows if r.architecture]
+    assert values == pytest.approx(Longest()(graphs).tolist())
+    assert ledger.to_csv(tmp_path / "l.csv") == 12
+    assert ledger.to_optuna(f"sqlite:///{tmp_path / 'optuna.db'}", FREE) == len(graphs)
+
+
+def test_neighbours_of_a_free_graph_differ_in_one_place():
+    graph = free_data().batch[7]
+    near = neighbours(graph, FREE)
+    assert validity(near, FREE).all() and (near.n_nodes == graph.n_nodes).all()
+    changed = (near.ops != graph.ops).sum(1) + (near.adj != graph.adj).flatten(1).sum(1)
+    assert (changed == 1).all() and len(near) >= 2 * (int(graph.n_nodes) - 2)
+
+
+TINY = SearchSpace("tiny", ("a", "b"), 2)  # 8 architectures
+
+
+@pytest.mark.parametrize("name", ["tuned", "hybrid", "mutation", "evolution", "local search"])
+def test_a_search_ends_when_nothing_new_is_left(name, tmp_path, capsys):
+    every = from_flat([f"{a} {b} {skip}" for a in (0, 1) for b in (0, 1) for skip in (0, 1)], TINY)
+    oracle = Edges()
+    oracle.space = TINY
+    data = ArchDataset("tiny", TINY, every, oracle(every), torch.arange(8), 5)
+    model = build_model("dvae-emb", TINY, hidden=16, latent=4, seed=0).eval()
+    problem, ledger = make_problem(model, data, oracle, inducing=4), Ledger(":memory:", oracle=oracle)
+    search(problem, {name: SMALL[name]}, ledger, 1, 4, 2)
+    new = {r.architecture for r in ledger.rows() if r.architecture} - set(to_flat(data.train.batch))
+    assert len(new) == 3  # all that is not in the train part
+    record = bo.search_record(ledger, [name], 0, 1, 4, 2)
+    assert json.dumps(record) and record["strategies"][name]["best"]
+    if name != "evolution":  # which goes on with what is known
+        assert len(ledger.rows()) == 3
+        assert f"{name}, seed 0 ends before round 3: no architecture is left" in capsys.readouterr().out
+
+
+def test_an_acquisition_is_an_argument(problem):
+    asked = []
+
+    def optimistic(mean, std, best):
+        asked.append(len(mean))
+        return mean + 2 * std
+
+    for strategy in (PaperBO(10, 200, optimistic), Tuned(pool=400, acquisition=optimistic)):
+        asked.clear()
+        rows, *_ = propose(problem, "mine", strategy, 0, 1, [], None, 5)
+        plain = replace(strategy, acquisition=log_expected_improvement)
+        assert len(rows) == 5 and asked
+        assert any((a.z != b.z).any() for a, b in zip(rows, propose(problem, "mine", plain, 0, 1, [], None, 5)[0]))
+
+
+class Stubborn:
+    "A strategy of one's own: the same architecture again and again."
+
+    gp, raw = None, 0
+
+    def propose(self, model, state, ledger, q):
+        return bo.Proposal(cat_batches([from_flat(FIRST)] * q), torch.ones(q, dtype=torch.bool))
+
+
+def test_a_strategy_of_ones_own_passes_through(problem, tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    search(problem, {"stubborn": Stubborn()}, ledger, 2, 2, 3)
+    assert {r.strategy for r in ledger.rows()} == {"stubborn"} and len(ledger.rows()) == 12
+    record = bo.search_record(ledger, ["stubborn"], 0, 2, 2, 3)
+    assert [t["architecture"] for t in record["top"]] == [FIRST]
+    assert "| stubborn |" in strategy_table(record["strategies"], record["oracle"])
+
+
+class Unsendable(Edges):
+    def __reduce__(self):
+        raise TypeError("cannot pickle an open connection\nsecond line")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_an_oracle_that_cannot_be_sent_is_named_in_one_line(kind, request, tmp_path):
+    engine = ProcessEngine(2) if kind == "processes" else request.getfixturevalue("ray_engine")
+    oracle = Unsendable()
+    with pytest.raises(OpembedError, match="oracle 'edges' cannot be sent to other processes") as e:
+        ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+        search(small_problem(oracle), {"random": SMALL["random"]}, ledger, 1, 1, 2, engine=engine)
+    assert "\n" not in str(e.value) and "open connection" in str(e.value)
+
+
+def test_places_of_exports_are_checked_before_a_search(tmp_path):
+    check_csv(tmp_path / "search.csv")
+    check_storage(f"sqlite:///{tmp_path / 'search.db'}")
+    for path in (tmp_path / "missing" / "search.csv", tmp_path):
+        with pytest.raises(OpembedError, match="folder") as e:
+            check_csv(path)
+        assert str(path) in str(e.value)
+    for storage in ("search.db", "nosql://x", f"sqlite:///{tmp_path}/missing/search.db"):
+        with pytest.raises(OpembedError, match="the form is sqlite:///search.db") as e:
+            check_storage(storage)
+        assert storage in str(e.value) and "\n" not in str(e.value)

@@ -316,7 +316,8 @@ def test_a_folder_of_a_run_on_other_data_is_refused(graphs, tmp_path):
 # A tensor that is made without a device cannot meet the model's where torch's default is `meta`.
 ELSEWHERE = """
 import torch
-from opembed_nb.bo import Ledger, PaperBO, Tuned, make_problem, search
+from opembed_nb.bo import PaperBO, Tuned, make_problem, search
+from opembed_nb.ledger import Ledger
 from opembed_nb.data import ENAS, ArchDataset, random_architectures
 from opembed_nb.graph_properties import average_path_length
 from opembed_nb.sgp import SparseGP
