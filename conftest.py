@@ -5,9 +5,26 @@ from nbval.plugin import IPyNbCell
 
 from book.reader import tags
 
+# What takes longest begins first, so that it is not what all wait for when the rest has ended.
+LONGEST = [
+    "07_bo.ipynb",
+    "test_training.py",
+    "test_recipe.py",
+    "test_bo.py",
+    "test_pipeline.py",
+    "test_engines.py",
+    "test_models.py",
+    "11_own_space.ipynb",
+    "test_supernet.py",
+    "06_oracle.ipynb",
+    "05_sgp.ipynb",
+]
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
     for item in items:
         if isinstance(item, IPyNbCell):
             # A clean cell has no execution count, and what was "never run" nbval does not compare.

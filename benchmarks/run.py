@@ -68,35 +68,67 @@ def matrix_rate(seconds):
 def multiply_adds(name, batch):
     """Multiply-adds of matrix products for one average graph, per component, in the forward pass.
 
-    H is the state's width, N the nodes, E the edges. A product that the architecture does not need
-    (a message that no node receives, a state that a table holds) is not counted.
+    A product that the architecture does not need (a message that no node receives, a state that a
+    table holds) is not counted.
     """
+    from opembed_nb.training import parts_of
+
+    parts = parts_of(name)
+    return encoder_adds(name, parts.encoder, batch) | decoder_adds(parts.decoder, batch)
+
+
+def encoder_adds(name, encoder, batch):
+    "Of the paper's encoders by hand, of any other as PyTorch counts them. H: the state's width."
+    from opembed_nb.encoders import DVAEEncoder, GCNEncoder, SequenceEncoder
+
+    H, N = HIDDEN, batch.ops.shape[1]
+    gru, message = 3 * H * H, 2 * H * H
+    if encoder is DVAEEncoder:
+        heads = 2 * H * H + 2 * H * LATENT
+        return {"encoder sweeps": 2 * (N - 1) * (gru + message), "encoder heads": heads}
+    if encoder is GCNEncoder:
+        return {"encoder levels": 2 * N * H * H}
+    if encoder is SequenceEncoder:
+        return {"encoder GRU": (N - 2) * gru}
+    return {"encoder": counted(name, batch[slice(0, 256)])}
+
+
+def counted(name, batch):
+    "Multiply-adds of encoding one graph, as PyTorch counts them while it is done."
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from opembed_nb.training import build_model
+
+    model = build_model(name, hidden=HIDDEN, latent=LATENT, seed=0).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.encode(batch)
+    return counter.get_total_flops() / 2 / len(batch)
+
+
+def decoder_adds(decoder, batch):
+    "Of the paper's decoders; any other is left out. N: the nodes, E: an average graph's edges."
+    from opembed_nb.decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
+
     H, N, E = HIDDEN, batch.ops.shape[1], float(batch.adj.sum() / len(batch))
     gru, message = 3 * H * H, 2 * H * H
-    first = batch.adj & (batch.adj.cumsum(1) == 1)  # a node's edge from its first predecessor
-    low = float(first[:, 1:].sum() / len(batch))
-    partial = E - (N - 1)  # states between a node's first and last edge
-    parts = {}
-    if name.startswith("dvae"):
-        parts["encoder sweeps"] = 2 * (N - 1) * (gru + message)
-        parts["encoder heads"] = 2 * H * H + 2 * H * LATENT
-    elif name.startswith("gcn"):
-        parts["encoder levels"] = 2 * N * H * H
-    else:
-        parts["encoder GRU"] = (N - 2) * gru
-    if name.startswith(("dvae", "gcn")):
-        parts["decoder sweep"] = N * gru + (N - 1) * message
-        parts["partial states"] = partial * gru
-        parts["edge MLP"] = 4 * H * H * (N - 1 + partial + low) + 4 * H * N * (N - 1) / 2
-        parts["type MLP"] = (N - 1) * (2 * H * H + 2 * H * 8)
-    else:
-        parts["decoder GRU"] = (N - 1) * gru + (gru if name.startswith("svae") else 0)
-        parts["heads"] = (N - 1) * H * H
-        if name.startswith("svae"):
-            parts["edge head"] = (N - 1) * H * (H + N - 1)
-        else:
-            parts["edge GRU and head"] = (N - 1) ** 2 * (gru + H * H)
-    return parts
+    if decoder is DAGDecoder:
+        first = batch.adj & (batch.adj.cumsum(1) == 1)  # a node's edge from its first predecessor
+        low = float(first[:, 1:].sum() / len(batch))
+        partial = E - (N - 1)  # states between a node's first and last edge
+        return {
+            "decoder sweep": N * gru + (N - 1) * message,
+            "partial states": partial * gru,
+            "edge MLP": 4 * H * H * (N - 1 + partial + low) + 4 * H * N * (N - 1) / 2,
+            "type MLP": (N - 1) * (2 * H * H + 2 * H * 8),
+        }
+    steps, heads = (N - 1) * gru, (N - 1) * H * H
+    if decoder is SequenceDecoder:
+        edges = (N - 1) * H * (H + N - 1)
+        return {"decoder GRU": steps + gru, "heads": heads, "edge head": edges}
+    if decoder is GraphRNNDecoder:
+        edges = (N - 1) ** 2 * (gru + H * H)
+        return {"decoder GRU": steps, "heads": heads, "edge GRU and head": edges}
+    return {}
 
 
 def models(name, weights=None):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
@@ -104,8 +105,9 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def visit(browser, html):
-    "Opens a page of the book at a width and returns what was found there."
+    "Opens a page of the book at a width, once, and returns what was found there."
 
+    @cache
     def visit(page, width):
         size = {"width": WIDTHS[width], "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

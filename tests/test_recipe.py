@@ -71,7 +71,8 @@ def test_layers_keep_the_size_of_a_signal_also_where_a_gcn_averages():
     for model in (gcn, dvae): scale_layers(model)
     first, *later = gcn.encoder.levels
     for layer, gain in ((dvae.encoder.unify, 1), *((level, 2) for level in later)):
-        assert layer.weight.std().item() == pytest.approx(gain * (2 / layer.in_features) ** 0.5, rel=0.02)
+        expected = gain * (2 / layer.in_features) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.02)
         assert (layer.bias == 0).all()
 
 
