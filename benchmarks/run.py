@@ -46,7 +46,7 @@ def rate(work, seconds):
 
 def matrix_rate(seconds):
     "float32 multiply-adds of this machine, in GFLOP/s, at the models' shapes: rows × 501 × 1503."
-    from opembed_nb.encoders import _product
+    from opembed_nb import sweeps
 
     found = {}
     for rows in (32, 256, 2048):
@@ -57,7 +57,7 @@ def matrix_rate(seconds):
                 linear(x, w)
             return 10 * 2 * x.shape[0] * w.numel()
 
-        libraries = {"torch.mm": torch.nn.functional.linear, "oneDNN": _product}
+        libraries = {"torch.mm": torch.nn.functional.linear, "oneDNN": sweeps.product}
         found[rows] = {}
         for library, linear in libraries.items():
             speed = rate(partial(product, linear), seconds)

@@ -555,6 +555,7 @@ def _by_engine(engine, attempts, trial, function, *job): # a lost worker costs a
 def _share(problem, engine): # problem and oracle, as the engine shares them
     try: oracle = engine.share(problem.oracle)
     except Exception as e:
+        while e.__cause__ or e.__context__: e = e.__cause__ or e.__context__  # the first of all
         why = next(iter(str(e).splitlines()), type(e).__name__)
         raise OpembedError(
             f"oracle {problem.oracle.name!r} cannot be sent to other processes ({why[:200]}); "

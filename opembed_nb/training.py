@@ -33,9 +33,10 @@ from .data import (
     same_graphs, validity, write_whole)
 from .decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
 from .embeddings import OneHot, OperationEmbedding, warm_start
-from .encoders import DVAEEncoder, GatedSum, GCNEncoder, Linear, SequenceEncoder
+from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
 from .engines import Engine, LocalEngine, run_again
 from .records import load_tensors, provenance, run_folder, save_tensors
+from .sweeps import Linear
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):
@@ -146,6 +147,8 @@ MODELS = {
     "dvae-emb":     Parts(OperationEmbedding, DVAEEncoder, DAGDecoder, "DVAE-EMB", rounds=4),
     "gcn":          Parts(OneHot, GCNEncoder, DAGDecoder, "GCN"),
     "gcn-emb":      Parts(OperationEmbedding, GCNEncoder, DAGDecoder, "GCN-EMB"),
+    "gin":          Parts(OneHot, GINEncoder, DAGDecoder, "GIN (ours)"),
+    "gin-emb":      Parts(OperationEmbedding, GINEncoder, DAGDecoder, "GIN-EMB (ours)"),
     "svae":         Parts(OneHot, SequenceEncoder, SequenceDecoder, "S-VAE"),
     "svae-emb":     Parts(OperationEmbedding, SequenceEncoder, SequenceDecoder, "S-VAE-EMB (ours)"),
     "graphrnn":     Parts(OneHot, SequenceEncoder, GraphRNNDecoder, "GraphRNN"),
@@ -217,7 +220,9 @@ UNUSED = {  # prefixes of public tensors that no computation reads
 
 # %% ../nbs/04_training.ipynb #900656bf
 def _public_names(name): # public pattern → our pattern, and the prefixes of what is not used
-    parts = MODELS[name]
+    parts = parts_of(name)
+    require(parts.encoder in PUBLIC, f"model {name!r} is not in the public code; build_model makes "
+                                     "it, and load_weights reads tensors by our names")
     names = {"fc1.*": "encoder.mu.*", "fc2.*": "encoder.logvar.*", "fc3.*": "decoder.start.*"}
     for part in (parts.decoder, parts.encoder, parts.embedding): names |= PUBLIC.get(part, {})
     return names, UNUSED.get(parts.encoder, ()) + UNUSED.get(parts.decoder, ())
@@ -250,11 +255,10 @@ def from_public(name: str,                   # one of `MODELS`
                 space: SearchSpace | None = None, # default: ENAS, as deep as the weights tell
                ) -> GraphVAE:                # in evaluation mode
     "Our model with the weights of a checkpoint of the paper's public code."
-    parts_of(name)
+    names, unused = _public_names(name)
     source = f"public checkpoint of {name!r}"
     state = {k: torch.as_tensor(v) for k, v in state_dict.items()}
     read_space, hidden, latent, dim = _public_sizes(name, state)
-    names, unused = _public_names(name)
     own = {}
     for k, v in state.items():
         if k.startswith(unused): continue

@@ -9,7 +9,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 from opembed_nb.data import ENAS, DAGBatch, OpembedError, SearchSpace, cat_batches, check_batch, random_architectures
 from opembed_nb.decoder import DAGDecoder, SequenceDecoder
-from opembed_nb.encoders import DVAEEncoder, GCNEncoder, _product
+from opembed_nb.encoders import DVAEEncoder, GCNEncoder
+from opembed_nb.sweeps import product
 from opembed_nb.training import MODELS, build_model, from_public, to_public
 
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -180,7 +181,7 @@ def test_products_do_not_depend_on_the_layout_of_their_factors(dtype):
             for weight in layouts(outputs, inputs):
                 for bias in biases:
                     expected = torch.nn.functional.linear(rows, weight, bias)
-                    assert torch.allclose(_product(rows, weight, bias), expected, rtol=1e-4, atol=1e-4)
+                    assert torch.allclose(product(rows, weight, bias), expected, rtol=1e-4, atol=1e-4)
 
 
 # What is promised
