@@ -320,3 +320,22 @@ def test_decoders_are_built_alike(kind):
     graphs = cat_batches([random_architectures(5, SPACE), random_architectures(2, SearchSpace("s", SPACE.operations, 1))])
     assert decoder.log_prob(z, graphs, table).shape == decoder.log_prob(z, graphs, table, padding=False).shape == (7,)
     assert len(decoder.sample(z, table, stochastic=False, chunk=3)) == 7
+
+
+@pytest.mark.parametrize("name", ["dvae-emb", "gcn", "svae-emb", "graphrnn"])
+def test_the_output_of_a_free_space_reads_what_the_decoder_says(name):
+    space = SearchSpace("free", ("a",), 1, chain=False)  # input, a, output
+    model = build_model(name, space, 16, 6, seed=1).eval()
+    z = torch.randn(1, 6, generator=torch.Generator().manual_seed(1))
+    path = torch.tensor([[[0, 1, 0], [0, 0, 1], [0, 0, 0]]]).bool()
+    around = path.clone()
+    around[0, 0, 2] = True  # the output reads the input, too, though a reads it already
+    ops, sizes = torch.tensor([[0, 2, 1]] * 2), torch.tensor([3, 3])
+    both = DAGBatch(ops, torch.cat([path, around]), sizes)
+    with torch.no_grad():
+        scores = model.decoder.log_prob(z.expand(2, -1), both, model.embedding.table())
+        drawn = model.sample(z, torch.Generator().manual_seed(2), repeats=20_000)
+    chance = float(scores.softmax(0)[1])
+    assert check_batch(drawn, space) is drawn
+    reads = [float(same_graphs(drawn, both[i].repeat(len(drawn))).sum()) for i in (0, 1)]
+    assert abs(reads[1] / sum(reads) - chance) < 0.02 < chance < 0.98
