@@ -27,8 +27,9 @@ $(INSTALLED): settings.ini constraints.txt setup.py pyproject.toml
 demo: $(INSTALLED)  ## every chapter in minutes, offline: train, predict, search, train the winners, and the book of that run
 	$(BIN)/opembed demo
 
-test: check book  ## all the proof: clean and exported notebooks, strict book, pytest, every chapter's outputs
-	$(BIN)/python -m pytest
+# Two files or chapters at a time, each on one thread: on two cores that is fastest. `check` is among them.
+test: book  ## all the proof: strict book, clean and exported notebooks, pytest, every chapter's outputs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(INSTALLED)  ## notebooks are clean and in step with the package
 	$(BIN)/python -m pytest tests/test_house_notebooks.py
@@ -53,10 +54,10 @@ reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU
 bench: $(INSTALLED)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/run.py
 
-digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study anew
+digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study again
 	$(BIN)/opembed digits opembed_nb/assets
 
-weights: $(INSTALLED)  ## make the models that come with the package anew: train them, measure them, write their cards
+weights: $(INSTALLED)  ## make the models that come with the package again: train them, measure them, write their cards
 	$(BIN)/opembed weights opembed_nb/assets
 
 clean:  ## remove what is built; runs/ and .venv stay

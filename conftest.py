@@ -1,15 +1,33 @@
-"""Chapters as tests. nbval is told two things that it cannot know about notebooks kept clean by nbdev."""
+"Chapters as tests: two things that nbval cannot know about notebooks kept clean by nbdev."
+
 import pytest
 from nbval.plugin import IPyNbCell
 
 from book.reader import tags
 
+# What takes longest begins first, so that it is not what all wait for when the rest has ended.
+LONGEST = [
+    "07_bo.ipynb",
+    "test_training.py",
+    "test_recipe.py",
+    "test_bo.py",
+    "test_pipeline.py",
+    "test_engines.py",
+    "test_models.py",
+    "11_own_space.ipynb",
+    "test_supernet.py",
+    "06_oracle.ipynb",
+    "05_sgp.ipynb",
+]
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
     for item in items:
         if isinstance(item, IPyNbCell):
-            # A clean cell has no execution count; nbval takes that for "never run" and compares nothing.
+            # A clean cell has no execution count, and what was "never run" nbval does not compare.
             item.cell.execution_count = 1
             # What the book does not run, a test does not run either.
             if "skip-execution" in tags(item.cell.source) | set(item.cell.metadata.get("tags", [])):

@@ -1,4 +1,5 @@
 "Hands settings.ini, where the package's metadata is written once, to setuptools."
+
 from configparser import ConfigParser
 
 from setuptools import setup
@@ -8,7 +9,10 @@ with open("settings.ini", encoding="utf-8") as file:
     config.read_file(file)
 settings = config["DEFAULT"]
 
-extras = {name: settings[f"{name}_requirements"].split() for name in ("run", "parallel", "dashboard", "book", "test")}
+extras = {
+    name: settings[f"{name}_requirements"].split()
+    for name in ("run", "parallel", "dashboard", "book", "test")
+}
 extras["all"] = sorted({requirement for group in extras.values() for requirement in group})
 
 setup(

@@ -1,6 +1,9 @@
-"""How much of z reaches each node before training, and the losses that follow: python benchmarks/reach.py
+"""How much of z reaches each node before training, and the losses that follow.
 
-Writes results/reach.json, with where it comes from, and results/reach.png, the first picture of the README.
+    python benchmarks/reach.py
+
+Writes results/reach.json, with where it comes from, and results/reach.png, the first picture of
+the README.
 """
 
 import json
@@ -30,7 +33,14 @@ def measure():
             rows.append(reach(model, data.test.batch[:200]).tolist())
         found[kind] = rows
     seconds = round(time.perf_counter() - start, 1)
-    return dict(reach=found, model=MODEL, data=DATA, hidden=HIDDEN, seconds=seconds, provenance=provenance())
+    return dict(
+        reach=found,
+        model=MODEL,
+        data=DATA,
+        hidden=HIDDEN,
+        seconds=seconds,
+        provenance=provenance(),
+    )
 
 
 def draw(record, path):
@@ -51,7 +61,8 @@ def draw(record, path):
             seconds.append(card["seconds"] / len(card["history"]))
             curve = [row["reconstruction"] for row in card["history"]]
             style = "--" if name == "dvae" else "-"
-            right.semilogy(range(1, len(curve) + 1), curve, style, label=f"{MODELS[name].title}, {dataset}")
+            label = f"{MODELS[name].title}, {dataset}"
+            right.semilogy(range(1, len(curve) + 1), curve, style, label=label)
     span = f"{min(seconds):.0f} to {max(seconds):.0f} s on one core"
     right.set(xlabel=f"pass over the train part ({span})", ylabel="reconstruction loss")
     right.set_title("training from the new weights", fontsize=10)

@@ -2,9 +2,9 @@
 
     python benchmarks/recipes.py [--only NAME …] [--workers 2]
 
-Each trial trains on nine tenths of the train part and is judged on the tenth that is left; the test part is never
-looked at. Trials that have a record in results/recipes/ are not run again; the table is written to
-results/recipes/table.md.
+Each trial trains on nine tenths of the train part and is judged on the tenth that is left; the
+test part is never looked at. Trials that have a record in results/recipes/ are not run again; the
+table is written to results/recipes/table.md.
 """
 
 import argparse
@@ -92,6 +92,9 @@ def folder(variant, model, dataset, seed):
     return RESULTS / variant / dataset / model / f"seed-{seed}"
 
 
+COLUMNS = dict(accuracy=2, rmse=3, pearson=3, training_seconds=0)  # digits after the point
+
+
 def table():
     "All records as a Markdown table, seeds side by side."
     rows = {}
@@ -108,7 +111,7 @@ def table():
                 continue
             cells = [name, dataset, MODELS[model].title, len(found), len(found[0]["curve"])]
             cells.append(" ".join(f"{loss:.2f}" for loss in found[0]["curve"]))
-            for key, digits in (("accuracy", 2), ("rmse", 3), ("pearson", 3), ("training_seconds", 0)):
+            for key, digits in COLUMNS.items():
                 cells.append(mean_std([v[key] for v in found], digits))
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
@@ -126,7 +129,8 @@ def main():
         for seed in TRIALS[variant][3]
         for dataset in TRIALS[variant][2]
         for model in TRIALS[variant][1]
-        if model in args.models and not (folder(variant, model, dataset, seed) / "trial.json").exists()
+        if model in args.models
+        and not (folder(variant, model, dataset, seed) / "trial.json").exists()
     ]
     print(f"{len(jobs)} trials to run")
     for i, _, error in ProcessEngine(args.workers).run(trial, jobs):

@@ -1,14 +1,17 @@
-"""Speed of every model: graphs per second in training, encoding and stochastic decoding, as ratios measured in one run.
+"""Graphs per second of every model, in training, encoding and stochastic decoding.
 
-    python benchmarks/run.py [--public PATH] [--models dvae dvae-emb …] [--seconds 5] [--weights RUNS]
+    python benchmarks/run.py [--public PATH] [--models dvae dvae-emb …] [--seconds 5]
+                             [--weights RUNS]
 
-Decoding is timed three or four times: with fresh weights; ten graphs of each vector; the same with a decoder made certain
-(the last layers of its heads times 1,000, so that the likelier decision is taken nearly always); and, where `--weights` has
-a trained model, ten graphs of the vector of each of a hundred architectures. The public code decodes with the very same weights.
+Decoding is timed three or four times: with fresh weights; ten graphs of each vector; the same with
+a decoder made certain (the last layers of its heads times 1,000, so that the likelier decision is
+taken nearly always); and, where `--weights` has a trained model, ten graphs of the vector of each
+of a hundred architectures. The public code decodes with the very same weights.
 
-Each figure stands beside the floating-point operations that the model must do, the share of this machine's own float32
-matrix rate that it reaches (the better of PyTorch's two libraries for it), and the peak memory in a process of its own.
-With a clone of the public D-VAE repository the same work is timed there too, in turns with ours. Results go to
+Each figure comes with the floating-point operations that the model must do, the share of this
+machine's own float32 matrix rate that it reaches (the better of PyTorch's two libraries for it),
+and the peak memory in a process of its own. With a clone of the public D-VAE repository the same
+work is timed there too, in turns with ours, so that ratios are measured in one run. Results go to
 results/benchmarks/.
 """
 
@@ -22,6 +25,7 @@ import re
 import sys
 import time
 import types
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,7 +45,7 @@ def rate(work, seconds):
 
 
 def matrix_rate(seconds):
-    "float32 multiply-adds of this machine, in GFLOP/s, at the shapes of the models: rows × 501 × 1503."
+    "float32 multiply-adds of this machine, in GFLOP/s, at the models' shapes: rows × 501 × 1503."
     from opembed_nb.encoders import _product
 
     found = {}
@@ -54,45 +58,81 @@ def matrix_rate(seconds):
             return 10 * 2 * x.shape[0] * w.numel()
 
         libraries = {"torch.mm": torch.nn.functional.linear, "oneDNN": _product}
-        found[rows] = {k: round(rate(lambda linear=v: product(linear), seconds) / 1e9, 1) for k, v in libraries.items()}
+        found[rows] = {}
+        for library, linear in libraries.items():
+            speed = rate(partial(product, linear), seconds)
+            found[rows][library] = round(speed / 1e9, 1)
     return found
 
 
 def multiply_adds(name, batch):
     """Multiply-adds of matrix products for one average graph, per component, in the forward pass.
 
-    Counted in the open: H is the state's width, N the nodes, E the edges. A product that the architecture does not
-    need (a message that nobody hears, a state that a table holds) is not counted.
+    A product that the architecture does not need (a message that no node receives, a state that a
+    table holds) is not counted.
     """
+    from opembed_nb.training import parts_of
+
+    parts = parts_of(name)
+    return encoder_adds(name, parts.encoder, batch) | decoder_adds(parts.decoder, batch)
+
+
+def encoder_adds(name, encoder, batch):
+    "Of the paper's encoders by hand, of any other as PyTorch counts them. H: the state's width."
+    from opembed_nb.encoders import DVAEEncoder, GCNEncoder, SequenceEncoder
+
+    H, N = HIDDEN, batch.ops.shape[1]
+    gru, message = 3 * H * H, 2 * H * H
+    if encoder is DVAEEncoder:
+        heads = 2 * H * H + 2 * H * LATENT
+        return {"encoder sweeps": 2 * (N - 1) * (gru + message), "encoder heads": heads}
+    if encoder is GCNEncoder:
+        return {"encoder levels": 2 * N * H * H}
+    if encoder is SequenceEncoder:
+        return {"encoder GRU": (N - 2) * gru}
+    return {"encoder": counted(name, batch[slice(0, 256)])}
+
+
+def counted(name, batch):
+    "Multiply-adds of encoding one graph, as PyTorch counts them while it is done."
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from opembed_nb.training import build_model
+
+    model = build_model(name, hidden=HIDDEN, latent=LATENT, seed=0).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.encode(batch)
+    return counter.get_total_flops() / 2 / len(batch)
+
+
+def decoder_adds(decoder, batch):
+    "Of the paper's decoders; any other is left out. N: the nodes, E: an average graph's edges."
+    from opembed_nb.decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
+
     H, N, E = HIDDEN, batch.ops.shape[1], float(batch.adj.sum() / len(batch))
     gru, message = 3 * H * H, 2 * H * H
-    low = float((batch.adj & (batch.adj.cumsum(1) == 1) & (torch.arange(N)[:, None] > 0)).sum() / len(batch))
-    partial = E - (N - 1)  # states between a node's first and last edge
-    parts = {}
-    if name.startswith("dvae"):
-        parts["encoder sweeps"] = 2 * (N - 1) * (gru + message)
-        parts["encoder heads"] = 2 * H * H + 2 * H * LATENT
-    elif name.startswith("gcn"):
-        parts["encoder levels"] = 2 * N * H * H
-    else:
-        parts["encoder GRU"] = (N - 2) * gru
-    if name.startswith(("dvae", "gcn")):
-        parts["decoder sweep"] = N * gru + (N - 1) * message
-        parts["partial states"] = partial * gru
-        parts["edge MLP"] = 4 * H * H * (N - 1 + partial + low) + 4 * H * N * (N - 1) / 2
-        parts["type MLP"] = (N - 1) * (2 * H * H + 2 * H * 8)
-    else:
-        parts["decoder GRU"] = (N - 1) * gru + (gru if name.startswith("svae") else 0)
-        parts["heads"] = (N - 1) * H * H
-        if name.startswith("svae"):
-            parts["edge head"] = (N - 1) * H * (H + N - 1)
-        else:
-            parts["edge GRU and head"] = (N - 1) ** 2 * (gru + H * H)
-    return parts
+    if decoder is DAGDecoder:
+        first = batch.adj & (batch.adj.cumsum(1) == 1)  # a node's edge from its first predecessor
+        low = float(first[:, 1:].sum() / len(batch))
+        partial = E - (N - 1)  # states between a node's first and last edge
+        return {
+            "decoder sweep": N * gru + (N - 1) * message,
+            "partial states": partial * gru,
+            "edge MLP": 4 * H * H * (N - 1 + partial + low) + 4 * H * N * (N - 1) / 2,
+            "type MLP": (N - 1) * (2 * H * H + 2 * H * 8),
+        }
+    steps, heads = (N - 1) * gru, (N - 1) * H * H
+    if decoder is SequenceDecoder:
+        edges = (N - 1) * H * (H + N - 1)
+        return {"decoder GRU": steps + gru, "heads": heads, "edge head": edges}
+    if decoder is GraphRNNDecoder:
+        edges = (N - 1) ** 2 * (gru + H * H)
+        return {"decoder GRU": steps, "heads": heads, "edge GRU and head": edges}
+    return {}
 
 
 def models(name, weights=None):
-    "Our model with fresh weights, with a decoder made certain, and trained if there is a checkpoint."
+    "Our model with fresh weights, with a decoder made certain, and trained where there is one."
     from opembed_nb.records import load_tensors
     from opembed_nb.training import build_model, load_weights
 
@@ -102,7 +142,8 @@ def models(name, weights=None):
         for head in (certain.decoder.type_head, certain.decoder.edge_head):
             for p in head[-1].parameters():
                 p *= 1000
-    for path in Path(weights).glob(f"**/{name}/seed-*/checkpoint.safetensors") if weights else ():
+    pattern = f"**/{name}/seed-*/checkpoint.safetensors"
+    for path in Path(weights).glob(pattern) if weights else ():
         state = {k[6:]: v for k, v in load_tensors(path)[0].items() if k.startswith("model.")}
         if state["encoder.mu.weight"].shape == (LATENT, HIDDEN):
             found[", trained"] = load_weights(copy.deepcopy(found[""]), state, str(path)).eval()
@@ -144,18 +185,23 @@ def ours(name, data, seconds, weights=None):
 
     works = {f"training, batch {size}": training(size) for size in (32, 64, 256)}
     works |= {"encoding": encoding, "decoding": decoding(1)}
-    return works | {f"decoding, 10 of each vector{variant}": decoding(10, variant) for variant in variants}
+    for variant in variants:
+        works[f"decoding, 10 of each vector{variant}"] = decoding(10, variant)
+    return works
 
 
 def vectors(model, variant, data, n):
-    "Where to decode: the vectors of architectures if the model is trained, else points of a narrow prior."
+    "Where to decode: at architectures if the model is trained, else at points of a narrow prior."
     if variant == ", trained":
         return model.latents(data.test.batch[slice(0, n)])
     return 0.5 * torch.randn(n, LATENT, generator=torch.Generator().manual_seed(0))
 
 
 def same_weights(theirs, model):
-    "Give the public class our weights; it has no learned table, so ours is folded into the weights that read it."
+    """Give the public class our weights.
+
+    It has no learned table, so ours is folded into the weights that read it.
+    """
     from opembed_nb.training import to_public
 
     state, own, table = to_public(model), theirs.state_dict(), model.embedding.table().detach()
@@ -173,19 +219,21 @@ def public(name, path, data, weights=None):
         return {}
     from opembed_nb.data import to_igraph
 
-    sys.modules.setdefault("pygraphviz", types.ModuleType("pygraphviz"))  # imported there for drawing only
+    # It is imported there for drawing only.
+    sys.modules.setdefault("pygraphviz", types.ModuleType("pygraphviz"))
     sys.path.insert(0, str(path))
     spec = importlib.util.spec_from_file_location("public_models", Path(path, "models.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     kwargs = dict(bidirectional=True) if name.startswith("dvae") else {}
-    model = getattr(module, PUBLIC[name.removesuffix("-emb")])(8, 8, 0, 1, hs=HIDDEN, nz=LATENT, **kwargs)
+    model_class = getattr(module, PUBLIC[name.removesuffix("-emb")])
+    model = model_class(8, 8, 0, 1, hs=HIDDEN, nz=LATENT, **kwargs)
     adam = torch.optim.Adam(model.parameters(), 1e-4)
     batch = data.train.batch[slice(0, 256)]
     if name.startswith(("svae", "graphrnn")):
-        rows = torch.cat(
-            [torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float(), batch.adj[:, :-1, 1:].transpose(1, 2).float()], 2
-        )
+        kinds = torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float()
+        edges = batch.adj[:, :-1, 1:].transpose(1, 2).float()
+        rows = torch.cat([kinds, edges], 2)
         graphs = [rows[i : i + 1] for i in range(len(batch))]
     else:
         graphs = to_igraph(batch)
@@ -208,7 +256,8 @@ def public(name, path, data, weights=None):
         return len(graphs)
 
     def decoding(variant, one):
-        theirs, z = same_weights(copy.deepcopy(model), one).eval(), vectors(one, variant, data, 256)
+        theirs = same_weights(copy.deepcopy(model), one).eval()
+        z = vectors(one, variant, data, 256)
 
         def draw():
             with torch.no_grad():
@@ -218,7 +267,9 @@ def public(name, path, data, weights=None):
         return draw
 
     works = {"training, batch 32": training, "encoding": encoding}
-    return works | {f"decoding{variant}": decoding(variant, one) for variant, one in models(name, weights).items()}
+    for variant, one in models(name, weights).items():
+        works[f"decoding{variant}"] = decoding(variant, one)
+    return works
 
 
 def public_rate(work, seconds):
@@ -231,13 +282,14 @@ def public_rate(work, seconds):
 
 
 def peaks(name, data, weights=None):
-    "Peak resident memory of each kind of work, done once, in MB; nothing where the system does not tell."
+    "Peak resident memory of each kind of work in MB; nothing where the system does not know it."
     found = {}
     for kind, work in ours(name, data, 1, weights).items():
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             work()
-            found[kind] = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+            status = Path("/proc/self/status").read_text()
+            found[kind] = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
         except OSError:
             return {}
     return found
@@ -249,13 +301,14 @@ def measure(names, data, seconds, path, weights=None):
         counted = multiply_adds(name, data.train.batch)
         flops = 2 * sum(counted.values())
         theirs = public(name, path, data, weights) if path else {}
-        with fresh.Pool(1) as pool:  # a process of its own, so that no other model stands in the memory
+        with fresh.Pool(1) as pool:  # a new process: no other model stands in its memory
             peak = pool.apply(peaks, (name, data, weights))
         for kind, work in ours(name, data, seconds, weights).items():
-            base = "training, batch 32" if kind.startswith("training") else kind.replace(", 10 of each vector", "")
+            trains = kind.startswith("training")
+            base = "training, batch 32" if trains else kind.replace(", 10 of each vector", "")
             before = public_rate(theirs.get(base), seconds)
             speed = rate(work, seconds)
-            need = 3 * flops if kind.startswith("training") else None
+            need = 3 * flops if trains else None
             rows.append(
                 dict(
                     model=name,
@@ -268,11 +321,10 @@ def measure(names, data, seconds, path, weights=None):
                     peak_memory_mb=peak.get(kind),
                 )
             )
-            print(
-                f"{name:13} {kind:28} {speed:9.0f}/s"
-                + (f"  public {before:7.0f}/s  ratio {speed / before:6.1f}" if before else ""),
-                flush=True,
-            )
+            line = f"{name:13} {kind:28} {speed:9.0f}/s"
+            if before:
+                line += f"  public {before:7.0f}/s  ratio {speed / before:6.1f}"
+            print(line, flush=True)
         rows[-1]["multiply_adds"] = {k: round(v / 1e6, 3) for k, v in counted.items()}
     return rows
 
@@ -300,7 +352,8 @@ def depth_figure(folder, seconds):
     nodes = torch.tensor(list(found))
     ax.loglog(nodes, list(found.values()), "o-", color="#0072b2", label="measured")
     ax.loglog(nodes, found[8] * (nodes / 8.0) ** 2, "--", color="#999999", label="quadratic")
-    ax.set(xlabel="nodes", ylabel="ms per graph, training", xticks=nodes.tolist(), xticklabels=nodes.tolist())
+    ax.set(xlabel="nodes", ylabel="ms per graph, training")
+    ax.set(xticks=nodes.tolist(), xticklabels=nodes.tolist())
     ax.minorticks_off()
     ax.legend()
     fig.savefig(folder / "depth.png", dpi=110)
@@ -328,26 +381,33 @@ def write(folder, record):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "speed.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = [
-        "| model | work | ours, graphs/s | public, graphs/s | ratio | share of the machine's matrix rate | peak memory, MB |",
+        "| model | work | ours, graphs/s | public, graphs/s | ratio "
+        "| share of the machine's matrix rate | peak memory, MB |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for r in record["rows"]:
         size = 256 if "256" in r["work"] else 32
-        share = f"{r['gflops'] / max(record['matrix_rate'][str(size)].values()):.0%}" if r["gflops"] else "–"
-        before, ratio = (f"{r['public']:,.0f}", f"{r['ratio']:.1f}") if r["public"] else ("–", "–")
-        memory = f"{r['peak_memory_mb']:,}" if r["peak_memory_mb"] else "–"
-        lines.append(f"| {r['model']} | {r['work']} | {r['ours']:,.0f} | {before} | {ratio} | {share} | {memory} |")
+        most = max(record["matrix_rate"][str(size)].values())
+        cells = [
+            r["model"],
+            r["work"],
+            f"{r['ours']:,.0f}",
+            f"{r['public']:,.0f}" if r["public"] else "–",
+            f"{r['ratio']:.1f}" if r["public"] else "–",
+            f"{r['gflops'] / most:.0%}" if r["gflops"] else "–",
+            f"{r['peak_memory_mb']:,}" if r["peak_memory_mb"] else "–",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     (folder / "speed.md").write_text("\n".join(lines) + "\n")
-    names, kinds = (
-        list(dict.fromkeys(r["model"] for r in record["rows"])),
-        list(dict.fromkeys(r["work"] for r in record["rows"])),
-    )
+    names = list(dict.fromkeys(r["model"] for r in record["rows"]))
+    kinds = list(dict.fromkeys(r["work"] for r in record["rows"]))
     fig, ax = plt.subplots(figsize=(8, 3.4), facecolor="white", layout="constrained")
     for i, kind in enumerate(kinds):
         values = [r["ours"] for r in record["rows"] if r["work"] == kind]
         ax.bar([k + i * 0.13 for k in range(len(values))], values, 0.12, label=kind)
     ax.set_yscale("log")
-    ax.set(ylabel="graphs per second", xticks=[k + 0.32 for k in range(len(names))], xticklabels=names)
+    ticks = [k + 0.32 for k in range(len(names))]
+    ax.set(ylabel="graphs per second", xticks=ticks, xticklabels=names)
     ax.tick_params(axis="x", labelsize=8)
     ax.legend(fontsize=7, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     fig.savefig(folder / "speed.png", dpi=110)
@@ -359,10 +419,16 @@ def main():
     from opembed_nb.training import MODELS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--public", type=Path, help="a checkout of the public D-VAE repository, for ratios")
+    parser.add_argument(
+        "--public", type=Path, help="a checkout of the public D-VAE repository, for ratios"
+    )
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seconds", type=float, default=5, help="for each figure")
-    parser.add_argument("--weights", type=Path, help="a folder of runs; trained models found there are decoded with, too")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="a folder of runs; trained models found there are decoded with, too",
+    )
     args = parser.parse_args()
     torch.manual_seed(0)
     data, folder = load_dataset(), ROOT / "results" / "benchmarks"

@@ -1,4 +1,4 @@
-"""Time of one training step here, beside that of another checkout, as ratios measured in turns.
+"""Time of one training step here and in another checkout, as ratios measured in turns.
 
     python benchmarks/step.py CHECKOUT [--models dvae-emb gcn-emb] [--widths 128 501]
                                        [--batches 32 64] [--rounds 25] [--encode | --sample]
@@ -51,7 +51,7 @@ def work(kind, name, width, size):
 
 
 def answer(kind, name, width, size):
-    "In a process of its own: for each line, do so many pieces of work and print their milliseconds."
+    "In a process of its own: for each line, do so many pieces of work and print their times in ms."
     import opembed_nb
 
     do, done = work(kind, name, int(width), int(size)), 0
@@ -113,7 +113,11 @@ def keep(kind, checkout, rounds, rows, seconds):
     from opembed_nb.records import provenance
 
     record = dict(
-        there=commit_of(checkout), rounds=rounds, rows=rows, seconds=round(seconds, 1), provenance=provenance()
+        there=commit_of(checkout),
+        rounds=rounds,
+        rows=rows,
+        seconds=round(seconds, 1),
+        provenance=provenance(),
     )
     path = ROOT / "results" / "benchmarks" / f"{kind}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -128,7 +132,9 @@ def main():
     parser.add_argument("--widths", nargs="+", type=int, default=[128, 501])
     parser.add_argument("--batches", nargs="+", type=int, default=[32, 64])
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--encode", dest="kind", action="store_const", const="encode", default="step")
+    parser.add_argument(
+        "--encode", dest="kind", action="store_const", const="encode", default="step"
+    )
     parser.add_argument("--sample", dest="kind", action="store_const", const="sample")
     args = parser.parse_args()
     print(f"{args.kind:8} width batch   there ms    here ms  ratio")
@@ -139,9 +145,10 @@ def main():
                 pieces = 4 if width < 256 else 2
                 what = args.kind, name, width, size
                 there, here, ratio = compare(args.checkout.resolve(), args.rounds, pieces, *what)
-                print(f"{name:8} {width:5} {size:5} {there:10.1f} {here:10.1f} {ratio:6.2f}", flush=True)
-                found = dict(there_ms=round(there, 1), here_ms=round(here, 1), ratio=round(ratio, 2))
-                rows.append(dict(model=name, width=width, batch=size, **found))
+                line = f"{name:8} {width:5} {size:5} {there:10.1f} {here:10.1f} {ratio:6.2f}"
+                print(line, flush=True)
+                row = dict(model=name, width=width, batch=size, there_ms=round(there, 1))
+                rows.append(row | dict(here_ms=round(here, 1), ratio=round(ratio, 2)))
     keep(args.kind, args.checkout.resolve(), args.rounds, rows, time.perf_counter() - start)
 
 

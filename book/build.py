@@ -1,8 +1,11 @@
 """Build the book, strictly: a warning or a missing page is an error that names its place.
 
+On the command line:
+
     python book/build.py                                    the stored outputs → _build/html
     python book/build.py --notebooks runs/quick/notebooks --out runs/quick/book
 """
+
 import argparse
 import re
 import shutil
@@ -13,6 +16,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+SUFFIXES = {".md", ".bib", ".ipynb", ".png", ".svg"}  # of the pages and what they show
 
 
 class BookError(RuntimeError):
@@ -22,11 +26,15 @@ class BookError(RuntimeError):
 def pages(source):
     "The pages that _toc.yml promises, in reading order, as paths without a suffix."
     toc = yaml.safe_load((source / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(chapter["file"] for part in toc.get("parts", []) for chapter in part["chapters"])]
+    parts = [part["chapters"] for part in toc.get("parts", [])]
+    return [toc["root"], *(chapter["file"] for chapters in parts for chapter in chapters)]
 
 
 def stage(source, notebooks, folder):
-    "Gather what the book is made of in `folder`; a notebook found in `notebooks` stands in for the stored one."
+    """Gather what the book is made of in `folder`.
+
+    A notebook found in `notebooks` takes the place of the stored one.
+    """
     for path in ("_config.yml", "_toc.yml", "book", "nbs"):
         if not (source / path).exists():
             raise BookError(f"{source / path}: not found, and the book is built from it")
@@ -35,12 +43,15 @@ def stage(source, notebooks, folder):
         shutil.copy(source / file, folder)
     shutil.copytree(source / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for file in (source / "nbs").iterdir():
-        if file.suffix in {".md", ".bib", ".ipynb", ".png", ".svg"} and not file.name.startswith(("_", ".")):
+        if file.suffix in SUFFIXES and not file.name.startswith(("_", ".")):
             executed = notebooks / file.name if notebooks else file
             shutil.copy(executed if executed.exists() else file, folder / "nbs")
     for page in pages(source):
         if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
-            raise BookError(f"_toc.yml: {page} is listed, but there is no {page}.ipynb; write it or take the line out")
+            raise BookError(
+                f"_toc.yml: {page} is listed, but there is no {page}.ipynb; "
+                "write it or take the line out"
+            )
 
 
 def warnings(log, folder):
@@ -51,21 +62,26 @@ def warnings(log, folder):
             continue
         line = line.replace(f"{folder}/", "")
         # In a notebook myst-nb counts 10,000 lines a cell, and from 2.
-        line = re.sub(r"\.ipynb:(\d+)(\d{4}):", lambda m: f".ipynb, cell {m[1]}, line {int(m[2]) - 1}:", line)
-        found.append(line)
+        found.append(re.sub(r"\.ipynb:(\d+)(\d{4}):", place, line))
     return found
+
+
+def place(match):
+    "The cell and the line that a number of myst-nb stands for."
+    return f".ipynb, cell {match[1]}, line {int(match[2]) - 1}:"
 
 
 def build(source=ROOT, notebooks=None, out=None):
     """Build the book of the project at `source` under `out` and return the path of its first page.
 
-    `notebooks` is a folder of executed chapters; a chapter that is not in it is shown as stored in `source`.
+    `notebooks` is a folder of executed chapters; one that is not in it is shown as stored.
     """
     source, out = Path(source).resolve(), Path(out or source).resolve()
     if notebooks is not None and not Path(notebooks).is_dir():
         raise BookError(f"{notebooks}: no such folder of executed notebooks")
     folder, html = out / "_build" / "source", out / "_build" / "html"
-    # Always anew: Sphinx warns about a page when it reads it, so a second build would hide the warnings of the first.
+    # Always from scratch: Sphinx warns about a page when it reads it, so a second build would hide
+    # the warnings of the first.
     shutil.rmtree(out / "_build", ignore_errors=True)
     stage(source, notebooks and Path(notebooks).resolve(), folder)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
@@ -74,8 +90,11 @@ def build(source=ROOT, notebooks=None, out=None):
     log = out / "_build" / "build.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
     problems = warnings(done.stdout + done.stderr, folder)
-    problems += [f"_toc.yml: {page} is listed, but the build left no page of it"
-                 for page in pages(source) if not (html / f"{page}.html").exists()]
+    problems += [
+        f"_toc.yml: {page} is listed, but the build left no page of it"
+        for page in pages(source)
+        if not (html / f"{page}.html").exists()
+    ]
     if problems or done.returncode:
         # No page is left that could be taken for a good book.
         shutil.rmtree(html, ignore_errors=True)
@@ -85,8 +104,10 @@ def build(source=ROOT, notebooks=None, out=None):
 
 def main():
     "The command line: print where the first page lies, or one clear error."
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--notebooks", help="folder of executed chapters (default: the stored ones)")
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    stored = "folder of executed chapters (default: the stored ones)"
+    parser.add_argument("--notebooks", help=stored)
     parser.add_argument("--out", help="where _build/ goes (default: the project's root)")
     arguments = parser.parse_args()
     try:

@@ -1,4 +1,5 @@
-"""Run chapters in place and keep their new outputs: python book/execute.py [nbs/05_sgp.ipynb ...]"""
+"Run chapters in place and keep their new outputs: book/execute.py [nbs/05_sgp.ipynb ...]"
+
 import sys
 from pathlib import Path
 
@@ -18,8 +19,13 @@ def execute(path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata = {"tags": [*cell.metadata.get("tags", []), *tags(cell.source)]}
-    client = NotebookClient(notebook, kernel_name="python3", timeout=600, record_timing=False,
-                            resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=600,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
     client.execute()
     for cell, metadata in zip(notebook.cells, original, strict=True):
         cell.metadata = metadata
@@ -29,6 +35,6 @@ def execute(path):
 
 
 if __name__ == "__main__":
-    chosen = [Path(name).resolve() for name in sys.argv[1:]] or sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
-    for chapter in tqdm(chosen):
+    chosen = [Path(name).resolve() for name in sys.argv[1:]]
+    for chapter in tqdm(chosen or sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))):
         execute(chapter)

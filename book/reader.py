@@ -1,7 +1,9 @@
 """How the book reads a chapter: nbdev's directives become the tags that Jupyter Book understands.
 
-A chapter says `#| hide` once, for nbdev; neither a second tag nor a processed copy of the notebook is needed.
+A chapter says `#| hide` once, for nbdev; neither a second tag nor a processed copy of the notebook
+is needed.
 """
+
 import re
 
 import nbformat
@@ -27,7 +29,7 @@ EXPORTS = {"export", "exporti", "exports", "default_exp"}
 
 
 def split(source):
-    "The directives above the first line of code, as (name, value) pairs, and the source without them."
+    "The directives above the first line of code, as (name, value), and the source without them."
     found, lines = [], source.splitlines(keepends=True)
     while lines and (match := _directive.match(lines[0])):
         found.append((match["name"], match["value"].strip()))
@@ -49,8 +51,15 @@ def tags(source):
 
 
 def pictures(cell):
-    "The outputs of a cell with a caption: its name belongs to the picture, not to what the last line returned."
-    found = [output for output in cell.outputs if any(kind.startswith("image/") for kind in output.get("data", {}))]
+    """The outputs of a cell as the book shows them.
+
+    A caption belongs to the picture, not to what the last line returned.
+    """
+
+    def is_picture(output):
+        return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+    found = [output for output in cell.outputs if is_picture(output)]
     return found if "figure" in cell.metadata.get("mystnb", {}) and found else cell.outputs
 
 

@@ -1,6 +1,8 @@
 "The built book, read in a real browser on a wide and on a narrow screen."
+
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
@@ -13,13 +15,26 @@ from book.build import ROOT, BookError, build, pages
 
 pytestmark = pytest.mark.browser
 WIDTHS = {"wide": 1280, "narrow": 400}
+FLAGS = [
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-sync",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-dev-shm-usage",
+]
 
-# All that is asked of a page, in one visit. Equations are set after loading, lazy images when they come into view.
+# All that is asked of a page, in one visit. Equations are set after loading, and lazy images are
+# loaded when they come into view.
 INSPECT = """
 const done = arguments[arguments.length - 1];
 const images = [...document.querySelectorAll("article img")];
 images.forEach(image => image.loading = "eager");
-const ready = [window.MathJax?.startup?.promise, ...images.map(image => image.decode().catch(() => null))];
+const ready = images.map(image => image.decode().catch(() => null));
+ready.push(window.MathJax?.startup?.promise);
 Promise.all(ready).then(() => {
   const width = document.documentElement.clientWidth;
   const scrolls = element => {
@@ -32,10 +47,14 @@ Promise.all(ready).then(() => {
     .map(e => `<${e.tagName.toLowerCase()}> ${e.textContent.trim().slice(0, 60)}`);
   done({
     title: document.querySelector("article h1")?.textContent ?? "",
-    overflow: document.documentElement.scrollWidth > width ? ["the page scrolls sideways", ...wide] : wide,
-    blank: images.filter(image => !image.naturalWidth).map(image => image.alt || image.src.slice(-60)),
+    overflow: document.documentElement.scrollWidth > width
+      ? ["the page scrolls sideways", ...wide] : wide,
+    blank: images
+      .filter(image => !image.naturalWidth)
+      .map(image => image.alt || image.src.slice(-60)),
     unset: [...document.querySelectorAll("article .math")]
-      .filter(e => !e.querySelector("mjx-container") || e.querySelector("[data-mjx-error], mjx-merror"))
+      .filter(e => !e.querySelector("mjx-container")
+        || e.querySelector("[data-mjx-error], mjx-merror"))
       .map(e => e.textContent.slice(0, 60)),
     links: [...document.querySelectorAll("a[href]")].map(link => link.href),
     ids: [...document.querySelectorAll("[id]")].map(element => element.id),
@@ -46,9 +65,14 @@ Promise.all(ready).then(() => {
 
 @pytest.fixture(scope="module")
 def html():
-    "The folder of the book that `make book` built; built here when there is none, or when a source is newer."
+    "The folder of the book that `make book` built; built here if there is none or it is old."
     first = ROOT / "_build" / "html" / "index.html"
-    sources = [ROOT / "_config.yml", ROOT / "_toc.yml", *(ROOT / "nbs").iterdir(), *(ROOT / "book").rglob("*.*")]
+    sources = [
+        ROOT / "_config.yml",
+        ROOT / "_toc.yml",
+        *(ROOT / "nbs").iterdir(),
+        *(ROOT / "book").rglob("*.*"),
+    ]
     if not first.exists() or max(path.stat().st_mtime for path in sources) > first.stat().st_mtime:
         try:
             build()
@@ -59,16 +83,18 @@ def html():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     driver = shutil.which("chromedriver")
     if not (chromium and driver):
-        message = "chromium and chromedriver are needed to read the book; on Debian: apt-get install chromium-driver"
+        message = (
+            "chromium and chromedriver are needed to read the book; "
+            "on Debian: apt-get install chromium-driver"
+        )
         (pytest.fail if os.environ.get("OPEMBED_BROWSER") == "required" else pytest.skip)(message)
     options = Options()
     options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-                 "disable-background-networking", "disable-component-update", "disable-dev-shm-usage",
-                 f"user-data-dir={tmp_path_factory.mktemp('browser')}"):
+    for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options, Service(driver))
@@ -79,14 +105,18 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def visit(browser, html):
-    "Opens a page of the book at a width and tells what was found there."
+    "Opens a page of the book at a width, once, and returns what was found there."
+
+    @cache
     def visit(page, width):
         size = {"width": WIDTHS[width], "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         browser.get((html / f"{page}.html").as_uri())
         found = browser.execute_async_script(INSPECT)
-        found["errors"] = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        log = browser.get_log("browser")
+        found["errors"] = [entry["message"] for entry in log if entry["level"] == "SEVERE"]
         return found
+
     return visit
 
 
@@ -111,9 +141,11 @@ def test_links_between_pages_arrive(visit, html):
             target = Path(unquote(urlparse(address).path)).resolve()
             assert target.exists(), f"{page.name}: {link} leads nowhere"
             if fragment and target in seen:
-                assert unquote(fragment) in seen[target]["ids"], f"{page.name}: {link} has no such place"
+                known = seen[target]["ids"]
+                assert unquote(fragment) in known, f"{page.name}: {link} has no such place"
 
 
 def test_tables_of_outputs_are_tables(html):
     for page in (html / "nbs").glob("*.html"):
-        assert "<p>| " not in page.read_text(encoding="utf-8"), f"{page.name}: a table is shown as text"
+        text = page.read_text(encoding="utf-8")
+        assert "<p>| " not in text, f"{page.name}: a table is shown as text"

@@ -1,5 +1,6 @@
 "The recipes of CONTRIBUTING.md run as they stand, are short, and touch nothing in the package."
 
+import importlib
 import os
 import re
 import subprocess
@@ -7,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+
+from opembed_nb.data import ENAS, random_architectures
+from opembed_nb.training import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -47,6 +53,25 @@ def test_a_recipe_runs_as_it_stands(tmp_path, title):
     assert done.returncode == 0, done.stderr[-1500:]
     assert SAYS[title] in done.stdout, done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (ROOT / "opembed_nb").rglob("*.*")}
+
+
+def test_the_benchmark_counts_an_encoder_that_it_does_not_know(monkeypatch):
+    class Mean(nn.Module):
+        def __init__(self, dim, space, hidden, latent):
+            super().__init__()
+            self.mu, self.logvar = nn.Linear(dim, latent), nn.Linear(dim, latent)
+
+        def forward(self, batch, table):
+            mean = table[batch.ops].mean(1)
+            return self.mu(mean), self.logvar(mean)
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    run = importlib.import_module("run")
+    monkeypatch.setitem(MODELS, "mean", MODELS["dvae"]._replace(encoder=Mean))
+    batch = random_architectures(4, generator=torch.Generator().manual_seed(0))
+    counted = run.multiply_adds("mean", batch)
+    assert counted["encoder"] == 2 * ENAS.n_types * run.LATENT
+    assert counted["type MLP"] == run.multiply_adds("dvae", batch)["type MLP"] > 0
 
 
 def test_links_lead_somewhere():

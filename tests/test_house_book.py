@@ -1,5 +1,7 @@
 "The book: every chapter has its page, directives are understood, and the build is strict."
+
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +11,10 @@ from book.build import ROOT, BookError, build, pages
 from book.reader import read
 
 CHAPTER = [
-    ("markdown", "# A toy\n\n> One page.\n\nSee {cite:p}`pham2018enas` and [the first page](index.md)."),
+    (
+        "markdown",
+        "# A toy\n\n> One page.\n\nSee {cite:p}`pham2018enas` and [the first page](index.md).",
+    ),
     ("code", "#| default_exp toy"),
     ("code", "#| export\nshown = 1"),
     ("code", "#| hide\nhidden = 2"),
@@ -23,7 +28,8 @@ def toy_book(folder, chapter=CHAPTER):
     shutil.copytree(ROOT / "book", folder / "book")
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: nbs/index\nparts:\n  - caption: One\n    chapters:\n"
-        "      - file: nbs/00_toy\n      - file: nbs/references\n")
+        "      - file: nbs/00_toy\n      - file: nbs/references\n"
+    )
     (folder / "nbs" / "index.md").write_text("# The first page\n")
     for name in ("references.md", "references.bib"):
         shutil.copy(ROOT / "nbs" / name, folder / "nbs")
@@ -32,17 +38,32 @@ def toy_book(folder, chapter=CHAPTER):
 
 
 def write_chapter(path, chapter):
-    cells = [{"id": f"cell{number}", "cell_type": kind, "metadata": {}, "source": source,
-              **({"outputs": [], "execution_count": None} if kind == "code" else {})}
-             for number, (kind, source) in enumerate(chapter)]
+    cells = []
+    for number, (kind, source) in enumerate(chapter):
+        cell = {"id": f"cell{number}", "cell_type": kind, "metadata": {}, "source": source}
+        code = {"outputs": [], "execution_count": None} if kind == "code" else {}
+        cells.append(cell | code)
     kernel = {"name": "python3", "display_name": "python3", "language": "python"}
-    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(notebook))
+    path.write_text(json.dumps(notebook(cells, kernelspec=kernel)))
+
+
+def notebook(cells, **metadata):
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def test_every_chapter_has_a_page():
-    missing = {f"nbs/{path.stem}" for path in (ROOT / "nbs").glob("[0-9]*.ipynb")} - set(pages(ROOT))
+    chapters = {f"nbs/{path.stem}" for path in (ROOT / "nbs").glob("[0-9]*.ipynb")}
+    missing = chapters - set(pages(ROOT))
     assert not missing, f"_toc.yml: {sorted(missing)} not listed"
+
+
+def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():
+    text = (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
+    path = text.split("## A first reading")[1].split("\n## ")[0]
+    read = re.findall(r"^\| \d+ \| \[\d+ .*?\]\((.*?)\.ipynb\)", path, re.M)
+    assert read == [page[4:] for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+    minutes = sum(map(int, re.findall(r"^\| (\d+) \|", path, re.M)))
+    assert 100 <= minutes <= 130, f"{minutes} minutes are not about two hours"
 
 
 def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
@@ -58,16 +79,21 @@ def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
 
 def test_a_captioned_cell_shows_its_picture_once():
     output = {"output_type": "display_data", "metadata": {}}
-    outputs = [{**output, "data": {"text/plain": "<Legend>"}}, {**output, "data": {"image/png": "", "text/plain": "<Figure>"}}]
-    cell = {"id": "a", "cell_type": "code", "source": "", "execution_count": None, "outputs": outputs}
+    outputs = [
+        {**output, "data": {"text/plain": "<Legend>"}},
+        {**output, "data": {"image/png": "", "text/plain": "<Figure>"}},
+    ]
+    cell = {"id": "a", "cell_type": "code", "source": "", "outputs": outputs}
+    cell["execution_count"] = None
     for caption, shown in (({}, 2), ({"mystnb": {"figure": {"name": "fig-a"}}}, 1)):
-        notebook = {"cells": [{**cell, "metadata": caption}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-        assert len(read(json.dumps(notebook)).cells[0].outputs) == shown
+        text = json.dumps(notebook([cell | {"metadata": caption}]))
+        assert len(read(text).cells[0].outputs) == shown
 
 
 def test_a_broken_link_stops_the_build_and_is_named(tmp_path):
     broken = [*CHAPTER, ("markdown", "## Next\n\nSee [nowhere](11_nowhere.ipynb).")]
-    with pytest.raises(BookError, match=r"nbs/00_toy\.ipynb, cell 5, line 3: WARNING: .*11_nowhere"):
+    where = r"nbs/00_toy\.ipynb, cell 5, line 3: WARNING: .*11_nowhere"
+    with pytest.raises(BookError, match=where):
         build(toy_book(tmp_path / "project", broken))
 
 

@@ -1,4 +1,5 @@
 "Chapters: clean, in step with the package, and all of one form."
+
 import ast
 import filecmp
 import json
@@ -22,12 +23,15 @@ each_chapter = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.
 
 def cells(path, kind=None):
     "The cells of the notebook at `path`, as (source, tags), of one kind if given."
-    return [("".join(cell["source"]), cell["metadata"].get("tags", []))
-            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if kind in (None, cell["cell_type"])]
+    found = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if kind in (None, cell["cell_type"]):
+            found.append(("".join(cell["source"]), cell["metadata"].get("tags", [])))
+    return found
 
 
 def copy_sources(source, target):
-    "A project with the notebooks and the hand-written files of `source`, but none of its exported modules."
+    "A project with the notebooks and the hand-written files of `source`, but no exported module."
     (target / "opembed_nb").mkdir(parents=True)
     (target / "nbs").mkdir()
     shutil.copy(source / "settings.ini", target)
@@ -37,13 +41,17 @@ def copy_sources(source, target):
 
 
 def out_of_step(root, scratch):
-    "One line for each file in which the project at `root` differs from what nbdev would make of its notebooks."
+    "A line for each file at `root` that is not what nbdev would make of the notebooks there."
     copy_sources(root, scratch)
-    env = {name: value for name, value in os.environ.items() if name != "IN_TEST"}  # with IN_TEST nbdev does nothing
-    for command in ("nbdev_clean", "nbdev_export"):
-        subprocess.run([Path(sys.executable).with_name(command)], cwd=scratch, env=env, check=True, capture_output=True)
-    names = {str(path.relative_to(base)) for base in (root, scratch)
-             for path in [*(base / "nbs").glob("*.ipynb"), *(base / "opembed_nb").rglob("*.py")]}
+    env = dict(os.environ)
+    env.pop("IN_TEST", None)  # with it nbdev does nothing
+    for name in ("nbdev_clean", "nbdev_export"):
+        command = [Path(sys.executable).with_name(name)]
+        subprocess.run(command, cwd=scratch, env=env, check=True, capture_output=True)
+    names = set()
+    for base in (root, scratch):
+        paths = [*(base / "nbs").glob("*.ipynb"), *(base / "opembed_nb").rglob("*.py")]
+        names |= {str(path.relative_to(base)) for path in paths}
     lines = []
     for name in sorted(names):
         if not (root / name).exists():
@@ -69,7 +77,9 @@ def test_what_is_out_of_step_is_named(tmp_path):
     notebook = project / "nbs" / NOTEBOOKS[0].name
     content = json.loads(notebook.read_text(encoding="utf-8"))
     content["cells"][0]["metadata"]["collapsed"] = True
-    exported = next(cell for cell in content["cells"] if "".join(cell["source"]).startswith("#| export"))
+    exported = next(
+        cell for cell in content["cells"] if "".join(cell["source"]).startswith("#| export")
+    )
     exported["source"] = ["#| export\n", "unexported = 1"]
     notebook.write_text(json.dumps(content), encoding="utf-8")
     (project / "opembed_nb" / "stray.py").write_text("x = 1\n")
@@ -84,36 +94,56 @@ def test_what_is_out_of_step_is_named(tmp_path):
 def test_opens_with_a_title_and_one_sentence(path):
     first, _ = cells(path)[0]
     lines = [line for line in first.splitlines() if line.strip()]
-    assert re.match(r"# \S", lines[0]), f"{path.name}: the first line is {lines[0]!r}, not `# Title`"
-    assert re.match(r"> \S.*[.?!]$", lines[1]), f"{path.name}: the second line is {lines[1]!r}, not `> one sentence`"
+    assert re.match(r"# \S", lines[0]), (
+        f"{path.name}: the first line is {lines[0]!r}, not `# Title`"
+    )
+    assert re.match(r"> \S.*[.?!]$", lines[1]), (
+        f"{path.name}: the second line is {lines[1]!r}, not `> one sentence`"
+    )
 
 
 @each_chapter
 def test_one_parameters_cell_that_papermill_can_fill(path):
     found = [source for source, tags in cells(path, "code") if "parameters" in tags]
-    assert len(found) == 1, f"{path.name}: {len(found)} cells are tagged `parameters`; papermill needs one"
+    assert len(found) == 1, (
+        f"{path.name}: {len(found)} cells are tagged `parameters`; papermill needs one"
+    )
     source, lines = found[0], found[0].splitlines()
-    assert not split(source)[0], f"{path.name}: the parameters cell is exported or hidden; its names belong to the run"
+    assert not split(source)[0], (
+        f"{path.name}: the parameters cell is exported or hidden; its names belong to the run"
+    )
     for statement in ast.parse(source).body:
         line = lines[statement.end_lineno - 1]
         where = f"{path.name}, parameters: {line!r}"
-        assert isinstance(statement, ast.AnnAssign) and statement.value, f"{where} is not `name: type = value`"
+        assert isinstance(statement, ast.AnnAssign) and statement.value, (
+            f"{where} is not `name: type = value`"
+        )
         value = ast.literal_eval(statement.value)
         for item in value if isinstance(value, list) else [value]:
-            assert item is None or isinstance(item, bool | int | float | str), f"{where} is no JSON scalar or flat list"
-        assert "#" in line[statement.end_col_offset:], f"{where} has no trailing comment"
+            assert item is None or isinstance(item, bool | int | float | str), (
+                f"{where} is no JSON scalar or flat list"
+            )
+        assert "#" in line[statement.end_col_offset :], f"{where} has no trailing comment"
 
 
 @each_chapter
 def test_keeps_to_the_form(path):
     code = cells(path, "code")
-    assert path.stat().st_size < 300_000, f"{path.name}: {path.stat().st_size:,} bytes; the limit is 300,000"
+    assert path.stat().st_size < 300_000, (
+        f"{path.name}: {path.stat().st_size:,} bytes; the limit is 300,000"
+    )
     assert len(code) <= 70, f"{path.name}: {len(code)} code cells; past about 60 a chapter splits"
-    assert any("nbval-check-output" in tags for _, tags in code), f"{path.name}: no cell's output is checked by nbval"
+    assert any("nbval-check-output" in tags for _, tags in code), (
+        f"{path.name}: no cell's output is checked by nbval"
+    )
     for source, _ in code:
-        assert not source.rstrip().endswith(";"), f"{path.name}: nbval prints what `;` hides: {source[-60:]!r}"
+        assert not source.rstrip().endswith(";"), (
+            f"{path.name}: nbval prints what `;` hides: {source[-60:]!r}"
+        )
         for name, value in split(source)[0]:
-            assert name in EXPORTS or (name, value) in TAGS, f"{path.name}: unknown directive `#| {name}: {value}`"
+            assert name in EXPORTS or (name, value) in TAGS, (
+                f"{path.name}: unknown directive `#| {name}: {value}`"
+            )
 
 
 def test_every_directive_has_its_meaning_in_the_book():
@@ -122,9 +152,12 @@ def test_every_directive_has_its_meaning_in_the_book():
     assert code.strip() == "x = 1"
 
 
+def exports_a_module(path):
+    return any("#| default_exp" in source for source, _ in cells(path))
+
+
 def test_a_module_imports_only_from_earlier_chapters():
-    exporting = [path for path in NOTEBOOKS if any("#| default_exp" in source for source, _ in cells(path))]
-    order = [path.stem.split("_", 1)[1] for path in exporting]
+    order = [path.stem.split("_", 1)[1] for path in NOTEBOOKS if exports_a_module(path)]
     for number, module in enumerate(order):
         path = ROOT / "opembed_nb" / f"{module}.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -138,7 +171,8 @@ def test_a_module_imports_only_from_earlier_chapters():
             for name in names:
                 package, *rest = name.split(".")
                 if package == "opembed_nb" and rest and rest[0] in order[number:]:
-                    pytest.fail(f"{path.name}, line {node.lineno}: chapter {number} reaches forward to {rest[0]}")
+                    where = f"{path.name}, line {node.lineno}"
+                    pytest.fail(f"{where}: chapter {number} reaches forward to {rest[0]}")
 
 
 TOY = [  # (source, tags, stored output)
@@ -155,17 +189,20 @@ def run_toy_chapter(folder, toy):
     (folder / "nbs").mkdir()
     for name in ("conftest.py", "pyproject.toml", "book/reader.py"):
         shutil.copy(ROOT / name, folder / name)
-    notebook = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3"}})
+    kernel = {"name": "python3", "display_name": "python3"}
+    notebook = v4.new_notebook(metadata={"kernelspec": kernel})
     for source, tags, output in toy:
         outputs = [v4.new_output("stream", name="stdout", text=output)] if output else []
         notebook.cells.append(v4.new_code_cell(source, metadata={"tags": tags}, outputs=outputs))
     nbformat.write(notebook, folder / "nbs" / "00_toy.ipynb")
-    return subprocess.run([sys.executable, "-m", "pytest", "nbs", "-p", "no:cacheprovider", "-p", "no:xdist"],
-                          cwd=folder, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "pytest", "nbs", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
 
 
 def test_nbval_compares_the_outputs_of_clean_cells(tmp_path):
     assert "2 passed, 1 skipped" in run_toy_chapter(tmp_path / "sound", TOY)
-    tampered = run_toy_chapter(tmp_path / "tampered", [TOY[0], (TOY[2][0], TOY[2][1], "4\n"), (*TOY[2][:2], None)])
+    source, tags, _ = TOY[2]
+    toy = [TOY[0], (source, tags, "4\n"), (source, tags, None)]
+    tampered = run_toy_chapter(tmp_path / "tampered", toy)
     assert "2 failed, 1 passed" in tampered, tampered
     assert "Cell outputs differ" in tampered

@@ -1,4 +1,4 @@
-"Models that come with the package: they do what their cards say, and a file that is not theirs is refused."
+"Models that come with the package do what their cards say; a file that is not theirs is refused."
 
 import json
 import shutil
@@ -28,8 +28,10 @@ def test_a_card_says_how_the_model_was_made(dataset, name):
     card = read_card(name, dataset)
     assert card["abilities"].keys() >= {"accuracy", "validity", "uniqueness"}
     assert card["prediction"].keys() >= {"rmse", "pearson", "kendall"}
-    assert card["config"]["weights"] == "signal" and len(card["history"]) == card["config"]["epochs"]
-    assert card["provenance"].keys() >= {"commit", "processor", "instructions"} and card["seconds"] > 0
+    assert card["config"]["weights"] == "signal"
+    assert len(card["history"]) == card["config"]["epochs"]
+    assert card["provenance"].keys() >= {"commit", "processor", "instructions"}
+    assert card["seconds"] > 0
     assert (PACKAGED / f"{dataset}-{name}.safetensors").stat().st_size < 1_200_000
 
 
@@ -53,7 +55,8 @@ def test_files_that_are_not_whole_or_not_the_models_are_refused_by_name(tmp_path
     whole = (tmp_path / weights).read_bytes()
     for content in (whole[:-1], whole[:100], b"", (tmp_path / other).read_bytes()):
         (tmp_path / weights).write_bytes(content)
-        with pytest.raises(OpembedError, match=f"{weights}: is not the file that its card describes") as e:
+        refusal = f"{weights}: is not the file that its card describes"
+        with pytest.raises(OpembedError, match=refusal) as e:
             load_pretrained("dvae", "enas-digits", tmp_path)
         assert "\n" not in str(e.value)
     (tmp_path / weights).unlink()
@@ -64,8 +67,9 @@ def test_files_that_are_not_whole_or_not_the_models_are_refused_by_name(tmp_path
         load_pretrained("dvae", "enas-digits", tmp_path)
 
 
-def test_an_unknown_model_is_told_which_there_are():
-    with pytest.raises(OpembedError, match="no model 'gcn' of data set 'enas-digits' .*enas-digits-dvae-emb"):
+def test_the_refusal_of_an_unknown_model_names_those_that_there_are():
+    refusal = "no model 'gcn' of data set 'enas-digits' .*enas-digits-dvae-emb"
+    with pytest.raises(OpembedError, match=refusal):
         load_pretrained("gcn", "enas-digits")
 
 
@@ -105,5 +109,6 @@ model = load_pretrained("dvae-emb", "enas-digits")
 one = from_flat("0 1 1 2 0 0 3 0 0 0 4 0 0 0 0 5 0 0 0 0 0")
 print(tuple(model.sample(model.latents(one)).ops.shape))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "(1, 8)\n", done.stderr

@@ -1,4 +1,4 @@
-"Training: exact resume, snapshots, refusals, nothing half-written; and that no tensor is made on another device."
+"Training: exact resume, snapshots, refusals, nothing half-written, nothing on another device."
 
 import os
 import random
@@ -32,7 +32,10 @@ def weights(run):
     return torch.cat([p.detach().flatten() for p in run.model.parameters()])
 
 
-@pytest.mark.parametrize("name, config", [("dvae", CONFIG), ("dvae-emb", replace(CONFIG, training_rounds=2))])
+RUNS = [("dvae", CONFIG), ("dvae-emb", replace(CONFIG, training_rounds=2))]
+
+
+@pytest.mark.parametrize("name, config", RUNS)
 def test_a_run_stopped_after_each_epoch_ends_like_an_unbroken_one(name, config, graphs, tmp_path):
     whole = fit_rounds(name, graphs, config, **SMALL)
     for _ in whole.history:
@@ -43,14 +46,19 @@ def test_a_run_stopped_after_each_epoch_ends_like_an_unbroken_one(name, config, 
     assert torch.equal(weights(whole), weights(again)) and again.history == parts.history
 
 
+LONG_RUN = """
+import sys, torch
+from opembed_nb.data import random_architectures
+from opembed_nb.training import *
+graphs = random_architectures(64, generator=torch.Generator().manual_seed(0))
+config = TrainConfig(epochs=400, minibatch=16, lr=1e-3)
+small = dict(hidden=12, latent=6, device='cpu', progress=False)
+fit('dvae', graphs, config, folder=sys.argv[1], **small)
+"""
+
+
 def test_a_killed_run_goes_on_and_leaves_no_broken_file(graphs, tmp_path):
-    code = (
-        "import sys, torch; from opembed_nb.data import random_architectures; from opembed_nb.training import *\n"
-        "graphs = random_architectures(64, generator=torch.Generator().manual_seed(0))\n"
-        "config = TrainConfig(epochs=400, minibatch=16, lr=1e-3)\n"
-        "fit('dvae', graphs, config, folder=sys.argv[1], hidden=12, latent=6, device='cpu', progress=False)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    process = subprocess.Popen([sys.executable, "-c", LONG_RUN, str(tmp_path)])
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -83,7 +91,7 @@ def processes():
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    "As workers have it; and on a busy machine threads of tiny steps wait for each other most of the time."
+    "As workers have it; threads of tiny steps would mostly wait for each other."
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -110,14 +118,15 @@ def written(path):
 
 def test_models_and_seeds_are_trained_as_if_alone(dataset, processes, tmp_path, capsys):
     config = replace(CONFIG, training_rounds=2)
-    found = train_models(["dvae", "dvae-emb"], dataset, config, [0, 3], processes, root=tmp_path, **WIDTHS)
+    asked = (["dvae", "dvae-emb"], dataset, config, [0, 3])
+    found = train_models(*asked, processes, root=tmp_path, **WIDTHS)
     assert sorted(found) == [("dvae", 0), ("dvae", 3), ("dvae-emb", 0), ("dvae-emb", 3)]
     for (name, seed), run in found.items():
         alone = fit_rounds(name, dataset.train.batch, replace(config, seed=seed), **SMALL)
         assert torch.equal(weights(run), weights(alone)) and run.folder.name == f"seed-{seed}"
     assert capsys.readouterr().out.count("trained in") == 4
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    again = train_models(["dvae", "dvae-emb"], dataset, config, [0, 3], LocalEngine(), root=tmp_path, **WIDTHS)
+    again = train_models(*asked, LocalEngine(), root=tmp_path, **WIDTHS)
     assert all(torch.equal(weights(again[key]), weights(run)) for key, run in found.items())
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == stamps
     assert capsys.readouterr().out.count("found") == 4
@@ -131,7 +140,8 @@ def test_a_training_worker_killed_at_ten_moments_ends_like_an_undisturbed_one(da
     others, engine, result = workers(), ProcessEngine(1), []
 
     def train():
-        result.append(train_models(["dvae"], dataset, config, [0], engine, root=tmp_path, attempts=20, **WIDTHS))
+        asked = dict(root=tmp_path, attempts=20, **WIDTHS)
+        result.append(train_models(["dvae"], dataset, config, [0], engine, **asked))
 
     training = threading.Thread(target=train)
     training.start()
@@ -148,17 +158,19 @@ def test_a_training_worker_killed_at_ten_moments_ends_like_an_undisturbed_one(da
     run = result[0]["dvae", 0]
     assert torch.equal(weights(run), weights(whole))
     assert [h["loss"] for h in run.history] == [h["loss"] for h in whole.history]
-    assert [file.name for file in path.parent.iterdir()] == [path.name]  # nothing half-written is left
+    assert list(path.parent.iterdir()) == [path]  # nothing half-written is left
 
 
 def test_a_training_that_cannot_go_on_is_named_and_the_others_end(dataset, tmp_path):
-    fit("dvae", dataset.train.batch, replace(CONFIG, lr=0.01), folder=tmp_path / "live/made/dvae/seed-0", stop_after=1, **SMALL)
+    other, folder = replace(CONFIG, lr=0.01), tmp_path / "live/made/dvae/seed-0"
+    fit("dvae", dataset.train.batch, other, folder=folder, stop_after=1, **SMALL)
     with pytest.raises(OpembedError, match="run with lr = 0.01, not 0.001"):
         train_models(["dvae-emb", "dvae"], dataset, CONFIG, root=tmp_path, **WIDTHS)
     with pytest.raises(OpembedError, match="model 'gnn' is unknown"):
         train_models(["gnn"], dataset, CONFIG, root=tmp_path, **WIDTHS)
     wild = replace(CONFIG, lr=1e18, epochs=30)
-    with pytest.raises(OpembedError, match="dvae, seed 1: dvae: the loss is nan .*; the same call goes on") as error:
+    refusal = "dvae, seed 1: dvae: the loss is nan .*; the same call goes on"
+    with pytest.raises(OpembedError, match=refusal) as error:
         train_models(["dvae"], dataset, wild, [1], root=tmp_path, **WIDTHS)
     assert "\n" not in str(error.value)
 
@@ -184,26 +196,29 @@ def test_each_training_has_a_bar(dataset, tmp_path, capsys):
 
 def test_rounds_keep_the_table_and_nothing_else(graphs):
     first = fit("dvae-emb", graphs, CONFIG, **SMALL)
-    second = fit_rounds("dvae-emb", graphs, replace(CONFIG, training_rounds=2), stop_after=3 + 0, **SMALL)
+    rounds = replace(CONFIG, training_rounds=2)
+    second = fit_rounds("dvae-emb", graphs, rounds, stop_after=3, **SMALL)
     assert torch.equal(weights(first), weights(second))
-    trainer = training._Trainer(
-        build_model("dvae-emb", hidden=12, latent=6, seed=1000), CONFIG, 2, graphs, first.model.embedding.table()
-    )
+    other = build_model("dvae-emb", hidden=12, latent=6, seed=1000)
+    trainer = training._Trainer(other, CONFIG, 2, graphs, first.model.embedding.table())
     assert torch.equal(trainer.model.embedding.table(), first.model.embedding.table())
     assert not torch.equal(trainer.model.encoder.mu.weight, first.model.encoder.mu.weight)
 
 
 def test_one_hot_models_have_one_round(graphs):
-    assert len(fit_rounds("dvae", graphs, replace(CONFIG, training_rounds=4), **SMALL).history) == CONFIG.epochs
+    run = fit_rounds("dvae", graphs, replace(CONFIG, training_rounds=4), **SMALL)
+    assert len(run.history) == CONFIG.epochs
 
 
 def test_the_step_size_falls_when_the_loss_does_not(graphs):
     run = fit("dvae", graphs, replace(CONFIG, epochs=4, lr=1e-12), **SMALL)
     assert [h["lr"] for h in run.history][0] == 1e-12 and run.history[-1]["lr"] <= 1e-12
-    still = training._Trainer(build_model("dvae", hidden=12, latent=6, seed=0), replace(CONFIG, lr=1.0), 1, graphs)
+    model = build_model("dvae", hidden=12, latent=6, seed=0)
+    still = training._Trainer(model, replace(CONFIG, lr=1.0), 1, graphs)
     for _ in range(3):
         still.schedule.step(1.0)
-    assert still.adam.param_groups[0]["lr"] == 0.25  # the first call sets the mark, two more are no better
+    # The first call sets the mark, two more are no better.
+    assert still.adam.param_groups[0]["lr"] == 0.25
 
 
 def test_snapshots_are_kept(graphs, tmp_path):
@@ -213,9 +228,8 @@ def test_snapshots_are_kept(graphs, tmp_path):
         "epoch-1.safetensors",
         "epoch-3.safetensors",
     ]
-    last = training.load_weights(
-        build_model("dvae-emb", hidden=12, latent=6), load_tensors(tmp_path / "epoch-3.safetensors")[0]
-    )
+    last = build_model("dvae-emb", hidden=12, latent=6)
+    training.load_weights(last, load_tensors(tmp_path / "epoch-3.safetensors")[0])
     assert torch.equal(last.embedding.table(), run.model.embedding.table())
 
 
@@ -233,7 +247,8 @@ def test_a_truncated_checkpoint_is_named(graphs, tmp_path):
     fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(OpembedError, match=r"checkpoint\.safetensors: is no whole safetensors file"):
+    refusal = r"checkpoint\.safetensors: is no whole safetensors file"
+    with pytest.raises(OpembedError, match=refusal):
         fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
 
 
@@ -298,37 +313,53 @@ def test_a_folder_of_a_run_on_other_data_is_refused(graphs, tmp_path):
         fit("dvae", other, CONFIG, folder=tmp_path, **SMALL)
 
 
-def test_no_tensor_is_made_on_another_device(graphs, tmp_path):
-    """With `meta` as torch's default device a tensor that is made without a device cannot meet the model's: it fails loudly."""
-    code = """
+# A tensor that is made without a device cannot meet the model's where torch's default is `meta`.
+ELSEWHERE = """
 import torch
-from opembed_nb.data import ENAS, random_architectures
-from opembed_nb.training import TrainConfig, abilities, build_model, fit_rounds
-from opembed_nb.data import ArchDataset
-batch = random_architectures(80, generator=torch.Generator().manual_seed(0))
-data = ArchDataset("made", ENAS, batch, torch.rand(80, generator=torch.Generator().manual_seed(0)), torch.arange(80), 60)
-model = build_model("dvae-emb", hidden=12, latent=6, seed=0)
-def oracle(b): return b.adj.sum((1, 2)) / 100
-oracle.name, oracle.version = "edges", "1"
-torch.set_default_device("meta")
-model.train(); model.loss(batch[slice(0, 8)], generator=torch.Generator("cpu").manual_seed(0)).loss.backward()
-model.eval(); model.encode(batch)
-assert model.sample(model.latents(batch), torch.Generator("cpu").manual_seed(0)).ops.device.type == "cpu"
-assert abilities(model, data, 1, 10, 2)["validity"] >= 0
-from opembed_nb.sgp import SparseGP
 from opembed_nb.bo import Ledger, PaperBO, Tuned, make_problem, search
+from opembed_nb.data import ENAS, ArchDataset, random_architectures
+from opembed_nb.graph_properties import average_path_length
+from opembed_nb.sgp import SparseGP
+from opembed_nb.training import TrainConfig, abilities, build_model, fit_rounds
+
+def seeded(device=None):
+    return torch.Generator(device).manual_seed(0)
+
+def oracle(batch):
+    return batch.adj.sum((1, 2)) / 100
+
+oracle.name, oracle.version = "edges", "1"
+batch = random_architectures(80, generator=seeded())
+scores = torch.rand(80, generator=seeded())
+data = ArchDataset("made", ENAS, batch, scores, torch.arange(80), 60)
+model = build_model("dvae-emb", hidden=12, latent=6, seed=0)
+
+torch.set_default_device("meta")
+model.train()
+model.loss(batch[slice(0, 8)], generator=seeded("cpu")).loss.backward()
+model.eval()
+model.encode(batch)
+assert model.sample(model.latents(batch), seeded("cpu")).ops.device.type == "cpu"
+assert abilities(model, data, 1, 10, 2)["validity"] >= 0
+
 x, y = model.latents(data.train.batch), data.train.target
 mean, std = SparseGP(20).fit(x, y).predict(x)
 assert mean.device.type == "cpu" and mean.isfinite().all()
+
 SparseGP.passes, ledger = 3, Ledger(":memory:", oracle=oracle)
-search(make_problem(model, data, oracle, 20), dict(paper=PaperBO(10, 50), tuned=Tuned(200)), ledger, 1, 2, 3, progress=False)
+problem = make_problem(model, data, oracle, 20)
+strategies = dict(paper=PaperBO(10, 50), tuned=Tuned(200))
+search(problem, strategies, ledger, 1, 2, 3, progress=False)
 assert len(ledger.rows()) == 12 and all(r.state == "done" for r in ledger.rows("tuned"))
-from opembed_nb.graph_properties import average_path_length
+
 assert average_path_length(batch).device.type == "cpu"
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+
+
+def test_no_tensor_is_made_on_another_device():
+    command = [sys.executable, "-c", ELSEWHERE]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
