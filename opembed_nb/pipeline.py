@@ -33,8 +33,8 @@ from .bo import (
     make_problem, make_strategies, open_ledger, search, search_record, strategy_table,
     train_finalists)
 from .data import (
-    SOURCES, ArchDataset, OpembedError, about, absolute_dataset, absolute_folders, from_flat,
-    is_file_name, load_dataset, random_architectures, require)
+    SOURCES, ArchDataset, OpembedError, about, absolute_dataset, absolute_folders, dataset_name,
+    from_flat, is_file_name, load_dataset, random_architectures, require)
 from .engines import Engine, LocalEngine, RayEngine, local_engine
 from opembed_nb.oracle import (
     Schedule, WeightSharingOracle, digit_images, load_oracle, load_supernet, make_digits,
@@ -159,23 +159,27 @@ def _check_kind(name, value, kind, chapter):
 def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, parameters), in order
     "What a run does; checked as a whole before anything runs."
     check_parameters(values)
-    parts, models = check_parameters(settled(values)), values.get("models", list(MODELS))
+    values = settled(values)
+    parts, models = check_parameters(values), values.get("models", list(MODELS))
     for m in models:
         require(m in MODELS, f"model {m!r} is unknown; known are {', '.join(MODELS)}")
     todo = []
     for chapter, part in parts.items():
-        if chapter == "07_bo": todo += _searches(chapter, part, models)
+        if chapter == "07_bo": todo += _searches(chapter, part, models, values["dataset"])
         else: todo.append((chapter, chapter, part))
     return todo
 
-def _searches(chapter, part, models): # one for each model; the last has the chapter's name
+def _searches(chapter, part, models, dataset): # one a model; the last has the chapter's name
+    if not about(dataset).network: part = {**part, "full_epochs": 0}  # nothing to train
     names = [f"{chapter}-{m}" for m in models[:-1]] + [chapter]
     return [(name, chapter, {**part, "model": m}) for name, m in zip(names, models)]
 
 def settled(values: dict) -> dict: # the same, fit for a process in another folder
     "A run's parameters with the absolute path of the data set; its names are checked."
     _check_profile(values.get("profile", "live"))
-    return {**values, "dataset": absolute_dataset(values.get("dataset", "enas-digits"))}
+    dataset = absolute_dataset(values.get("dataset", "enas-digits"))
+    dataset_name(dataset)  # or refused by the file and what is wrong with it
+    return {**values, "dataset": dataset}
 
 def _check_profile(name):
     plain = name and Path(name).name == name and name != ".."
@@ -579,6 +583,7 @@ def _demo(args):
 def _search(args):
     chosen = with_changes(load_profile(args.profile), args.changes)
     stages(chosen)  # refuses what is unknown
+    chosen = settled(chosen)
     if args.csv: _check_folder("--csv", args.csv)
     if args.optuna: _check_storage(args.optuna)
     engine = RayEngine(args.address, args.timeout) if args.engine == "ray" else LocalEngine()

@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from opembed_nb import pipeline
-from opembed_nb.data import OpembedError
+from opembed_nb.data import (
+    ArchDataset,
+    OpembedError,
+    SearchSpace,
+    cat_batches,
+    random_architectures,
+)
 from opembed_nb.engines import ProcessEngine
 from opembed_nb.pipeline import (
     check_parameters,
@@ -621,6 +629,94 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())[
         "values"
     ] == {"a": 1}
+
+
+# data of one's own
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    "200 scored DAGs of five to nine nodes, in a file."
+    space = SearchSpace("cells", ("conv", "pool", "norm"), n_layers=7, chain=False)
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for layers in range(3, 8):
+        shape = replace(space, n_layers=layers)
+        batches.append(random_architectures(40, shape, generator, p_skip=0.4))
+    batch = cat_batches(batches)
+    scores = (batch.ops == 2).sum(1) + 0.1 * batch.adj.sum((1, 2))
+    path = tmp_path / "mine.jsonl"
+    ArchDataset.from_scores("my-cells", space, batch, scores, higher_is_better=False).save(path)
+    return path
+
+
+def test_chapters_are_given_the_absolute_path_of_own_data(toy, tmp_path, own_data):
+    toy("from pathlib import Path\nassert Path(dataset).is_absolute() and Path(dataset).exists()")
+    with own_data.open() as file:
+        own_data.with_name("fewer.jsonl").write_text("".join(file.readlines()[:150]))
+    [stage] = stages(dict(dataset="mine.jsonl"))
+    assert stage[2]["dataset"] == str(own_data)
+    assert run_stage(*stage, tmp_path / "runs") > 0 and run_stage(*stage, tmp_path / "runs") == 0
+    own_data.with_name("fewer.jsonl").replace(own_data)  # other data under the same name
+    assert run_stage(*stage, tmp_path / "runs") > 0
+
+
+def test_own_data_that_is_missing_or_broken_is_one_line(toy, tmp_path, capsys):
+    toy("1")
+    (tmp_path / "broken.jsonl").write_text("{\n")
+    chosen = ["run", "toy", "-p", "dataset"]
+    assert "missing.jsonl: cannot be read" in one_line(capsys, [*chosen, "missing.jsonl"])
+    assert "broken.jsonl, line 1: is no JSON" in one_line(capsys, [*chosen, "broken.jsonl"])
+
+
+def test_no_network_is_trained_of_data_that_describes_none(own_data):
+    quick = load_profile("quick")
+    for dataset, epochs in ((str(own_data), 0), ("enas-digits", quick["full_epochs"])):
+        plan = stages({**quick, "dataset": dataset})
+        searches = [parameters for _, chapter, parameters in plan if chapter == "07_bo"]
+        assert [p["full_epochs"] for p in searches] == [epochs, epochs] != [None, None]
+
+
+def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", workers="1", profile="mine")
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+
+    def arguments(command, **changes):
+        words = [command, "quick"]
+        for name, value in dict(dataset=os.path.relpath(own_data), **changes).items():
+            words += ["-p", name, value]
+        return words
+
+    assert main(arguments("train", **small)) == 0
+    folder = tmp_path / "runs" / "mine" / "my-cells" / "dvae" / "seed-0"
+    assert (folder / "checkpoint.safetensors").exists()
+    assert main(arguments("train", **small)) == 0
+    assert capsys.readouterr().out.count("dvae, seed 0: found") == 1
+    save_record(folder, "abilities", values, 1)
+    assert main(arguments("scoreboard", profile="mine")) == 0
+    out = capsys.readouterr().out
+    assert "\nmy-cells\n" in out and "| validity (%) | 2.00 |" in out and "paper" not in out
+    monkeypatch.setattr(pipeline, "project_folder", lambda: tmp_path)
+    assert main(arguments("digest", profile="mine")) == 0
+    assert (tmp_path / "results/mine/my-cells/dvae/seed-0/abilities.json").exists()
+
+
+def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    space = SearchSpace("blocks", ("conv", "pool", "norm"), n_layers=4)
+    batch = random_architectures(60, space, torch.Generator().manual_seed(0))
+    path = tmp_path / "mine.jsonl"
+    ArchDataset.from_scores("my-blocks", space, batch, batch.adj.sum((1, 2))).save(path)
+    values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", minibatch="16")
+    values |= dict(strategies="[evolution]", rounds="1", batch_size="3", inducing="20", n_train="0")
+    arguments = ["search", "quick", "-p", "dataset", os.path.relpath(path)]
+    for name, value in values.items():
+        arguments += ["-p", name, value]
+    assert main(arguments) == 0
+    assert "| evolution |" in capsys.readouterr().out
+    found = {p.name for p in (tmp_path / "runs/quick/my-blocks/dvae/seed-0").glob("*.json")}
+    assert found == {"search.json"}  # these architectures describe no networks to train
 
 
 README_TABLES = {
