@@ -13,12 +13,12 @@ import hashlib
 import json
 import platform
 import re
-import statistics
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -165,9 +165,9 @@ def over_seeds(values: list, # of each seed: a number, or a list with one for ea
               ) -> str:      # "0.371", "0.371 ± 0.003" or "0.371 ± 0.003 (n = 4)"
     "Mean ± standard deviation, over n seeds or over the repeats of a single one."
     repeats = [v if isinstance(v, (list, tuple)) else [v] for v in values]
-    numbers = repeats[0] if len(repeats) == 1 else [statistics.fmean(r) for r in repeats]
-    text = f"{statistics.fmean(numbers):.{digits}f}"
-    if len(numbers) > 1: text += f" ± {statistics.stdev(numbers):.{digits}f}"
+    numbers = repeats[0] if len(repeats) == 1 else [np.mean(r) for r in repeats]
+    text = f"{np.mean(numbers):.{digits}f}"
+    if len(numbers) > 1: text += f" ± {np.std(numbers, ddof=1):.{digits}f}"
     return text + (f" (n = {len(repeats)})" if len(repeats) > 1 else "")
 
 # %% ../nbs/00c_records.ipynb #0c7ec0e1

@@ -96,14 +96,23 @@ def engine(request):
 
 def test_every_job_has_its_result_or_an_error_of_one_line(engine):
     found = outcomes(engine, double, [(x,) for x in range(6)])
-    assert [(i, result) for i, result, _ in found] == [(0, 0), (1, 2), (2, 4), (3, None), (4, 8), (5, 10)]
+    assert [(i, result) for i, result, _ in found] == [
+        (0, 0),
+        (1, 2),
+        (2, 4),
+        (3, None),
+        (4, 8),
+        (5, 10),
+    ]
     assert [error for _, _, error in found] == [None] * 3 + ["ValueError: three"] + [None] * 2
     assert outcomes(engine, double, []) == []
 
 
 def test_what_is_shared_arrives_as_itself(engine):
     numbers = engine.share(torch.arange(1000))
-    assert [int(result) for _, result, _ in outcomes(engine, torch.sum, [(numbers,)] * 3)] == [499500] * 3
+    assert [int(result) for _, result, _ in outcomes(engine, torch.sum, [(numbers,)] * 3)] == [
+        499500
+    ] * 3
 
 
 def test_jobs_that_join_meanwhile_are_run(engine):
@@ -146,7 +155,10 @@ def test_a_worker_has_one_thread(processes):
 
 def test_a_killed_worker_costs_its_own_task_alone(processes, tmp_path):
     found = outcomes(processes, die_at, [(k, 2) for k in range(6)])
-    assert found == [(k, None if k == 2 else k, "its worker died (SIGKILL)" if k == 2 else None) for k in range(6)]
+    assert found == [
+        (k, None if k == 2 else k, "its worker died (SIGKILL)" if k == 2 else None)
+        for k in range(6)
+    ]
     again = sorted(run_again(processes, die_once, [(str(tmp_path / name),) for name in "ab"]))
     assert again == [(0, "alive", None), (1, "alive", None)]
 
@@ -166,9 +178,15 @@ def test_a_task_that_takes_too_long_is_ended(processes):
     list(processes.run(os.getpid, [(), ()]))  # both are up
     start = time.monotonic()
     found = outcomes(processes, time.sleep, [(0,), (600,), (0.1,)], timeout=1.5)
-    assert [error for _, _, error in found] == [None, "it took longer than 1.5 s, and its worker was ended", None]
+    assert [error for _, _, error in found] == [
+        None,
+        "it took longer than 1.5 s, and its worker was ended",
+        None,
+    ]
     assert time.monotonic() - start < 30
-    assert outcomes(ProcessEngine(1, timeout=1), time.sleep, [(600,)])[0][2].startswith("it took longer than 1 s")
+    assert outcomes(ProcessEngine(1, timeout=1), time.sleep, [(600,)])[0][2].startswith(
+        "it took longer than 1 s"
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,7 +206,10 @@ def test_what_cannot_be_sent_is_named(processes, function, job, names):
 
 def test_what_cannot_be_unpacked_or_sent_back_is_one_line(processes):
     [(_, _, error)] = processes.run(double, [(Unreadable(),)])
-    assert error.startswith("a worker cannot read the task (ValueError: invalid literal") and "\n" not in error
+    assert (
+        error.startswith("a worker cannot read the task (ValueError: invalid literal")
+        and "\n" not in error
+    )
     [(_, _, error)] = processes.run(a_lock, [()])
     assert "cannot pickle" in error and "\n" not in error
     [(_, _, error)] = processes.run(Unreadable, [()])
@@ -199,7 +220,10 @@ def test_threads_share_the_workers(processes):
     found = {}
 
     def ask(k):
-        found[k] = [result for _, result, _ in outcomes(processes, double, [(10 * k + x,) for x in range(4, 9)])]
+        found[k] = [
+            result
+            for _, result, _ in outcomes(processes, double, [(10 * k + x,) for x in range(4, 9)])
+        ]
 
     asking = [threading.Thread(target=ask, args=(k,)) for k in range(4)]
     for thread in asking:
@@ -242,12 +266,14 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def parent(tmp_path):
-    "A process with two workers that are at work, in a process group of its own as a terminal makes it."
+    "A process whose two workers are at work, in a process group of its own as in a terminal."
     (tmp_path / "parent.py").write_text(PARENT)
     (tmp_path / "pids").mkdir()
     command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "pids") + "/"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=env)
+    started = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=env
+    )
     started.pids = lambda: [int(path.name) for path in (tmp_path / "pids").iterdir()]
     yield started
     started.kill()
@@ -284,4 +310,8 @@ def test_shared_things_are_packed_once():
             return int, ("7",)
 
     shared = ProcessEngine(1).share(Counted())
-    assert [pickle.loads(pickle.dumps(shared)) for _ in range(3)] == [7, 7, 7] and Counted.packed == 1
+    assert [pickle.loads(pickle.dumps(shared)) for _ in range(3)] == [
+        7,
+        7,
+        7,
+    ] and Counted.packed == 1

@@ -1,6 +1,7 @@
 "The book: every chapter has its page, directives are understood, and the build is strict."
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_every_chapter_has_a_page():
     chapters = {f"nbs/{path.stem}" for path in (ROOT / "nbs").glob("[0-9]*.ipynb")}
     missing = chapters - set(pages(ROOT))
     assert not missing, f"_toc.yml: {sorted(missing)} not listed"
+
+
+def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():
+    text = (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
+    path = text.split("## A first reading")[1].split("\n## ")[0]
+    read = re.findall(r"^\| \d+ \| \[\d+ .*?\]\((.*?)\.ipynb\)", path, re.M)
+    assert read == [page[4:] for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+    minutes = sum(map(int, re.findall(r"^\| (\d+) \|", path, re.M)))
+    assert 100 <= minutes <= 130, f"{minutes} minutes are not about two hours"
 
 
 def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):

@@ -1,4 +1,4 @@
-"The runner: strict parameters, stages that are skipped or named when they fail, the scoreboard, the command line."
+"The runner: strict parameters, stages that are skipped or named, the scoreboard, the command line."
 
 import json
 import os
@@ -7,15 +7,32 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from opembed_nb import pipeline
-from opembed_nb.data import OpembedError
+from opembed_nb.data import (
+    ArchDataset,
+    OpembedError,
+    SearchSpace,
+    cat_batches,
+    random_architectures,
+)
 from opembed_nb.engines import ProcessEngine
-from opembed_nb.pipeline import check_parameters, finalists, load_profile, main, run_stage, scoreboard, stages, with_changes
+from opembed_nb.pipeline import (
+    check_parameters,
+    finalists,
+    load_profile,
+    main,
+    run_stage,
+    scoreboard,
+    stages,
+    with_changes,
+)
 from opembed_nb.records import save_record
 
 ROOT = Path(__file__).parents[1]
@@ -26,22 +43,35 @@ def at_the_top(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+TOY_PARAMETERS = """
+n: int = 1  # how many
+lr: float = 0.0  # any number
+profile: str = "live"  # whose run
+dataset: str = ""  # of what
+"""
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     "A project with one chapter, and a function that says what the chapter does."
     (tmp_path / "nbs").mkdir()
     (tmp_path / "opembed_nb").mkdir()
     (tmp_path / "opembed_nb" / "toy.py").write_text("")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "toy.yaml").write_text("n: 2\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "CHAPTERS", ("00_toy",))
+    monkeypatch.setattr(pipeline, "train_profile", lambda *_: {})
 
     def write(code):
         cells = [
-            nbformat.v4.new_code_cell("n: int = 1  # how many", id="a", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_markdown_cell("# Toy\n\n> What a toy does ± nothing.", id="t"),
+            nbformat.v4.new_code_cell(TOY_PARAMETERS, id="a", metadata={"tags": ["parameters"]}),
             nbformat.v4.new_code_cell(code, id="b"),
         ]
         meta = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=meta), tmp_path / "nbs" / "00_toy.ipynb")
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells, metadata=meta), tmp_path / "nbs" / "00_toy.ipynb"
+        )
 
     return write
 
@@ -51,7 +81,10 @@ def test_profiles_fit_the_chapters(name):
     plan = stages(load_profile(name))
     assert [chapter for _, chapter, _ in plan] == sorted(chapter for _, chapter, _ in plan)
     assert len({name for name, *_ in plan}) == len(plan)
-    assert dict(epochs=load_profile(name)["epochs"]).items() <= next(p for _, c, p in plan if c == "04_training").items()
+    assert (
+        dict(epochs=load_profile(name)["epochs"]).items()
+        <= next(p for _, c, p in plan if c == "04_training").items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +104,10 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(values, message):
 
 @pytest.mark.parametrize(
     "values, message",
-    [({"models": ["dvae", "gnn"]}, "model 'gnn' is unknown"), ({"dataset": "imagenet"}, "dataset 'imagenet' is unknown")],
+    [
+        ({"models": ["dvae", "gnn"]}, "model 'gnn' is unknown"),
+        ({"dataset": "imagenet"}, "dataset 'imagenet' is unknown"),
+    ],
 )
 def test_an_unknown_model_or_dataset(values, message):
     with pytest.raises(OpembedError, match=message):
@@ -79,8 +115,12 @@ def test_an_unknown_model_or_dataset(values, message):
 
 
 def test_the_search_chapter_alone_has_the_papers_sizes():
-    paper, alone = load_profile("paper"), pipeline._defaults("07_bo")
-    shorter = ("trials", "rounds", "batch_size")  # what its live cells cut, and a command line names
+    paper, alone = load_profile("paper"), pipeline.defaults("07_bo")
+    shorter = (
+        "trials",
+        "rounds",
+        "batch_size",
+    )  # what its live cells cut, and a command line names
     search = ("strategies", "decodings", "candidates", "inducing", "n_train", *shorter)
     assert {name for name in search if alone[name] != paper[name]} == set(shorter)
 
@@ -88,13 +128,19 @@ def test_the_search_chapter_alone_has_the_papers_sizes():
 def test_an_unknown_profile_is_one_line_and_status_2(capsys):
     assert main(["run", "slow"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("opembed: profile 'slow' is unknown; known are laptop, paper, quick") and err.count("\n") == 1
+    assert (
+        err.startswith("opembed: profile 'slow' is unknown; known are laptop, paper, quick")
+        and err.count("\n") == 1
+    )
 
 
 def test_a_stage_is_done_once(toy, tmp_path):
     toy("from pathlib import Path; Path('count').open('a').write('x')")
     runs = tmp_path / "runs"
-    assert run_stage("00_toy", "00_toy", {"n": 2}, runs) > 0 and run_stage("00_toy", "00_toy", {"n": 2}, runs) == 0
+    assert (
+        run_stage("00_toy", "00_toy", {"n": 2}, runs) > 0
+        and run_stage("00_toy", "00_toy", {"n": 2}, runs) == 0
+    )
     assert (tmp_path / "nbs" / "count").read_text() == "x"
     assert run_stage("00_toy", "00_toy", {"n": 3}, runs) > 0
     (tmp_path / "opembed_nb" / "toy.py").write_text("changed = True")
@@ -104,7 +150,9 @@ def test_a_stage_is_done_once(toy, tmp_path):
 def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path):
     toy("raise RuntimeError('no luck')")
     with pytest.raises(
-        OpembedError, match=r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\).*00_toy\.ipynb.*00_toy\.log"
+        OpembedError,
+        match=r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\)"
+        r".*00_toy\.ipynb.*00_toy\.log",
     ) as error:
         run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
     assert "\n" not in str(error.value)
@@ -116,10 +164,8 @@ def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path
 
 RUN_TOY = """
 import sys
-from pathlib import Path
 from opembed_nb import pipeline
-pipeline.CHAPTERS = ("00_toy",)
-pipeline.run_profile = lambda name: pipeline.run_stage("00_toy", "00_toy", {}, Path("runs"))
+pipeline.train_profile = lambda *_: {}
 sys.exit(pipeline.main(["run", "toy"]))
 """
 INTERRUPTED = "opembed: interrupted; the same command goes on from here\n"
@@ -143,7 +189,9 @@ def started(arguments, folder, **more):
     "A command that leads a process group, as one in a terminal does."
     env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, *arguments], cwd=folder, env=env, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, env=env, start_new_session=True, **pipes
+    )
 
 
 @pytest.fixture
@@ -174,7 +222,9 @@ def test_a_killed_kernel_is_one_line_and_status_2(stage):
     os.kill(kernel, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert (out, process.returncode, err.count("\n")) == ("", 2, 1)
-    assert err.startswith("opembed: stage 00_toy failed: its kernel died (killed, or short of memory?); see ")
+    assert err.startswith(
+        "opembed: stage 00_toy failed: its kernel died (killed, or short of memory?); see "
+    )
     assert "00_toy.ipynb" in err and "00_toy.log; the same command goes on from here" in err
 
 
@@ -190,6 +240,130 @@ def test_a_kernel_that_never_answers_is_named(toy, tmp_path, monkeypatch, capfd)
     with pytest.raises(OpembedError, match=expected) as error:
         run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
     assert "\n" not in str(error.value) and capfd.readouterr().err == ""
+
+
+def one_line(capsys, arguments):
+    "What a command says that ends with status 2."
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and err.startswith("opembed: ") and out == ""
+    return err
+
+
+@pytest.mark.parametrize("runs, data", [("out", "sub/data"), ("~/out", "~/data")])
+def test_the_environments_folders_are_the_same_for_command_and_chapters(
+    toy, tmp_path, monkeypatch, capsys, runs, data
+):
+    toy(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from opembed_nb.records import runs_root\n"
+        "chosen = runs_root(), Path(os.environ['OPEMBED_RUNS']), os.environ['OPEMBED_DATA']\n"
+        "(runs_root() / 'seen').write_text('\\n'.join(map(str, chosen)))"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OPEMBED_RUNS", runs)
+    monkeypatch.setenv("OPEMBED_DATA", data)
+    assert main(["run", "toy"]) == 0
+    folder = tmp_path / "out"
+    assert str(folder / "toy") in capsys.readouterr().out
+    seen = [str(folder), str(folder), str(tmp_path / data.replace("~/", ""))]
+    assert (folder / "seen").read_text().split("\n") == seen
+    names = {"nbs", "opembed_nb", "profiles", "out"}
+    assert names <= {path.name for path in tmp_path.iterdir()} <= names | {".ipython", ".cache"}
+    assert not (tmp_path / "nbs" / "out").exists() and not (tmp_path / "~").exists()
+
+
+def test_a_folder_of_nobodys_home_is_refused(toy, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", "~nobody-of-this-name/runs")
+    assert "OPEMBED_RUNS=~nobody-of-this-name/runs" in one_line(capsys, ["run", "toy"])
+
+
+def test_a_profile_of_another_name_is_kept_under_that_name(toy, tmp_path, monkeypatch, capsys):
+    toy("print(profile)")
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
+    assert main(["run", "toy", "-p", "profile", "mine"]) == 0
+    log = tmp_path / "out" / "mine" / "logs" / "00_toy.log"
+    assert "mine" in log.read_text() and not (tmp_path / "out" / "toy").exists()
+    capsys.readouterr()
+    for name in ("../mine", "a/b", "..", "''"):
+        err = one_line(capsys, ["run", "toy", "-p", "profile", name])
+        assert "is no plain name; it becomes a folder of runs/" in err
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", ".1e-3", "10e-5", "0.0001", "1.e-4"])
+def test_a_number_is_written_as_in_python(toy, tmp_path, text):
+    assert with_changes({}, [["lr", text], ["a", f"[{text}]"]]) == dict(lr=0.0001, a=[0.0001])
+    toy("1")
+    (tmp_path / "profiles" / "toy.yaml").write_text(f"lr: {text}\n")
+    [(_, _, parameters)] = stages(load_profile("toy"))
+    assert parameters["lr"] == 0.0001
+
+
+def test_words_that_look_like_numbers_stay_words():
+    for text in ("1e-4x", "e4", "1e", ".", "1-4", "v1e5"):
+        assert with_changes({}, [["a", text]]) == {"a": text}
+
+
+CONFLICT = '{\n<<<<<<< HEAD\n "cells": [],\n=======\n "cells": [1],\n>>>>>>> other\n'
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (CONFLICT, "00_toy.ipynb, line 2: a conflict of a merge is left; settle it first"),
+        ('{"cells": [', "00_toy.ipynb: is no notebook (Expecting value"),
+        ("[1, 2]", "00_toy.ipynb: is no notebook (it has no cells)"),
+        ('{"cells": [1], "nbformat": 4}', "00_toy.ipynb: is no notebook ("),
+        (b"\xff\xfe", "00_toy.ipynb: cannot be read"),
+    ],
+)
+def test_a_broken_chapter_is_named_in_one_line(toy, tmp_path, capsys, text, says):
+    toy("1")
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "nbs" / "00_toy.ipynb").write_bytes(content)
+    assert says in one_line(capsys, ["run", "toy"])
+
+
+NO_UTF8 = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="")
+
+
+def test_all_is_utf8_whatever_the_locale(toy, tmp_path):
+    toy("print('σ ±')\nopen('../written', 'w').write('é')\nif n > 2: raise ValueError('τ')")
+    profile = tmp_path / "profiles" / "toy.yaml"
+    profile.write_text("# 10 × 10\nn: 2\n", encoding="utf-8")
+    done = started(["-c", RUN_TOY], tmp_path, **NO_UTF8)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0 and "What a toy does ± nothing." in out and err == ""
+    assert "σ ±" in (tmp_path / "runs/toy/logs/00_toy.log").read_text(encoding="utf-8")
+    assert (tmp_path / "written").read_bytes() == "é".encode()
+    profile.write_text("n: 3\n", encoding="utf-8")
+    done = started(["-c", RUN_TOY], tmp_path, **NO_UTF8)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 2 and err.count("\n") == 1 and "(ValueError: τ)" in err
+
+
+def listing(folder):
+    "Every file and folder with its content and its times."
+    paths = sorted(folder.rglob("*"))
+    return [(p, p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in paths]
+
+
+def test_a_checkout_that_nobody_may_write_runs(toy, tmp_path, monkeypatch):
+    toy("print(n)")
+    project, runs = tmp_path, tmp_path.parent / f"{tmp_path.name}-runs"
+    folders = [project, *(path for path in project.rglob("*") if path.is_dir())]
+    before = listing(project)
+    monkeypatch.setenv("OPEMBED_RUNS", str(runs))
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert main(["run", "toy"]) == 0
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert listing(project) == before  # root may write, and does not
+    assert (runs / "toy" / "notebooks" / "00_toy.ipynb").exists()
 
 
 def test_another_python3_kernel_or_none_at_all_does_not_matter(toy, tmp_path, monkeypatch):
@@ -208,14 +382,9 @@ def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
     before = sorted(path.name for path in (tmp_path / "nbs").iterdir())
     engine = ProcessEngine(2)
     jobs = [("00_toy", "00_toy", {}, tmp_path / f"runs-{k}") for k in range(4)]
-    for _, seconds, error in engine.run(run_toy, jobs):
+    for _, seconds, error in engine.run(run_stage, jobs):
         assert seconds and not error
     assert sorted(path.name for path in (tmp_path / "nbs").iterdir()) == before
-
-
-def run_toy(*job):
-    pipeline.CHAPTERS = ("00_toy",)
-    return run_stage(*job)
 
 
 # training
@@ -235,7 +404,10 @@ def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, mon
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
     code = "import sys; from opembed_nb.pipeline import main; sys.exit(main(sys.argv[1:]))"
     process = started(["-c", code, *train_arguments("--workers", "2", epochs="100000")], ROOT)
-    paths = [tmp_path / f"quick/enas-digits/{m}/seed-0/checkpoint.safetensors" for m in ("dvae", "dvae-emb")]
+    paths = [
+        tmp_path / f"quick/enas-digits/{m}/seed-0/checkpoint.safetensors"
+        for m in ("dvae", "dvae-emb")
+    ]
     wait_for(lambda: all(path.exists() for path in paths))
     os.killpg(process.pid, signal.SIGINT)
     assert (*process.communicate(timeout=60), process.returncode) == ("", INTERRUPTED, 130)
@@ -245,11 +417,14 @@ def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, mon
 
 def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    arguments = train_arguments("--workers", "1", "--seeds", "0", "2", models="[dvae-emb]", epochs="2")
+    arguments = train_arguments(
+        "--workers", "1", "--seeds", "0", "2", models="[dvae-emb]", epochs="2"
+    )
+    arguments += ["-p", "profile", "mine"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.count("trained in") == 2 and "2 epochs, loss " in out and "seed-2" in out
-    assert {p.name for p in tmp_path.glob("quick/enas-digits/dvae-emb/seed-2/*")} == {
+    assert {p.name for p in tmp_path.glob("mine/enas-digits/dvae-emb/seed-2/*")} == {
         "checkpoint.safetensors",
         "epoch-1.safetensors",  # chapter 9 looks at it
     }
@@ -281,30 +456,106 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     )
 
 
+def test_a_scoreboard_of_nothing_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    says = "profile 'no-such-profile' has no records in runs/ or results/, where there are "
+    assert says in one_line(capsys, ["scoreboard", "no-such-profile"])
+    chosen = ["scoreboard", "quick", "-p", "dataset"]
+    assert "dataset 'imagenet' is unknown" in one_line(capsys, [*chosen, "imagenet"])
+    assert "'epochs'" in one_line(capsys, ["scoreboard", "quick", "-p", "epochs", "3"])
+    assert "no plain name" in one_line(capsys, ["digest", "../quick"])
+
+
+def test_the_scoreboard_shows_the_data_sets_that_have_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+    for name in ("my-cells", "enas-digits"):
+        folder = tmp_path / "out" / "mine" / name / "dvae" / "seed-0"
+        save_record(folder, "abilities", values, 1)
+    assert main(["scoreboard", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("\nenas-digits\n") < out.index("\nmy-cells\n") and "enas-cifar10" not in out
+    assert out.count("| validity (%) | 2.00 |") == 2
+    assert main(["scoreboard", "mine", "-p", "dataset", "enas-digits"]) == 0
+    assert "my-cells" not in capsys.readouterr().out
+
+
+def test_several_seeds_are_averaged_in_every_table(tmp_path):
+    for seed in (0, 1):
+        folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
+        values = dict(accuracy=90.0 + seed, validity=100.0, uniqueness=3.0, novelty=4.0)
+        save_record(folder, "abilities", values, 1)
+        values = {key: [0.1 + seed, 0.3 + seed] for key in ("rmse", "pearson", "kendall")}
+        save_record(folder, "prediction", values, 1)
+        save_record(folder, "search", a_search("a", tuned=[0.5 + seed, 0.7 + seed]), 1)
+        rows = [
+            dict(kind="found", architecture=f"a{seed}", shared=0.5, full=0.7 + seed / 10),
+            dict(kind="found", architecture="b", shared=0.4, full=0.6),
+            dict(kind="random", architecture=f"r{seed}", shared=0.2, full=0.3),
+            dict(kind="best of the data", architecture="d", shared=0.4, full=0.5),
+        ]
+        save_record(folder, "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+    table = scoreboard(tmp_path, "quick")
+    assert "| accuracy (%) | 90.50 ± 0.71 (n = 2) |" in table
+    assert "| RMSE | 0.700 ± 0.707 (n = 2) |" in table
+    assert "| best found, tuned (a) | 1.1000 ± 0.7071 (n = 2) |" in table
+    table = finalists(tmp_path, "quick")
+    first = "| one of each seed (2) | 0.5000 ± 0.0000 (n = 2) | 0.7500 ± 0.0707 (n = 2) |"
+    assert f"| D-VAE, 1. {first}" in table and "| D-VAE, 2. | b | " in table
+    assert (
+        table.count("| random | one of each seed (2) |") == table.count("| best of the data |") == 1
+    )
+
+
+def test_a_copied_models_folder_is_no_model(tmp_path):
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+    rows = [dict(kind="found", architecture="a", shared=0.5, full=0.7)]
+    for name in ("dvae", "dvae (1)"):
+        folder = tmp_path / "quick" / "enas-digits" / name / "seed-0"
+        save_record(folder, "abilities", values, 1)
+        save_record(folder, "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+    assert scoreboard(tmp_path, "quick").startswith("|  | D-VAE |\n")
+    assert finalists(tmp_path, "quick").count("\n") == 2
+
+
 def a_search(oracle, **best):
-    return dict(oracle=oracle, strategies={name: dict(best=values) for name, values in best.items()})
+    return dict(
+        oracle=oracle, strategies={name: dict(best=values) for name, values in best.items()}
+    )
 
 
 def test_on_other_data_the_paper_has_no_column_and_oracles_do_not_mix(tmp_path):
     folder = tmp_path / "quick" / "enas-digits"
-    save_record(folder / "dvae" / "seed-0", "search", a_search("a", tuned=[0.5, 0.6], random=[0.4]), 1)
+    save_record(
+        folder / "dvae" / "seed-0", "search", a_search("a", tuned=[0.5, 0.6], random=[0.4]), 1
+    )
     table = scoreboard(tmp_path, "quick")
     assert "paper" not in table and "| best found, tuned (a) | 0.5500 ± 0.0707 |" in table
     assert "| best found, random (a) | 0.4000 |" in table
     assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
     save_record(folder / "dvae-emb" / "seed-0", "search", a_search("b", tuned=[0.5]), 1)
-    with pytest.raises(OpembedError, match="valued by different oracles, a and b"):
+    with pytest.raises(OpembedError, match="scored by different oracles, a and b"):
         scoreboard(tmp_path, "quick")
 
 
 def test_finalists_stand_beside_what_they_are_compared_with(tmp_path):
     assert "No finalists" in finalists(tmp_path, "quick")
     rows = [
-        dict(kind=k, architecture=k[0], shared=0.5, full=0.9) for k in ("found", "found", "random", "best of the data")
+        dict(kind=k, architecture=k[0], shared=0.5, full=0.9)
+        for k in ("found", "found", "random", "best of the data")
     ]
-    save_record(tmp_path / "quick" / "enas-digits" / "dvae" / "seed-0", "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+    save_record(
+        tmp_path / "quick" / "enas-digits" / "dvae" / "seed-0",
+        "finalists",
+        dict(oracle="o", epochs=3, rows=rows),
+        1,
+    )
     table = finalists(tmp_path, "quick")
-    assert "trained alone, 3 epochs" in table and "| D-VAE, 2. | f | 0.5000 | 0.9000 |" in table and "| random | r |" in table
+    assert (
+        "trained alone, 3 epochs" in table
+        and "| D-VAE, 2. | f | 0.5000 | 0.9000 |" in table
+        and "| random | r |" in table
+    )
 
 
 def test_a_profile_can_be_changed_on_the_command_line(capsys):
@@ -321,10 +572,31 @@ def test_a_profile_can_be_changed_on_the_command_line(capsys):
         assert says in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "option, value, says",
+    [
+        ("--csv", "nowhere/l.csv", "--csv nowhere/l.csv: there is no folder "),
+        ("--optuna", "search.db", "--optuna search.db: is no address; write it as sqlite:///"),
+        ("--optuna", "sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
+    ],
+)
+def test_where_a_search_cannot_be_written_is_found_out_before_it(capsys, option, value, says):
+    assert says in one_line(capsys, ["search", "quick", option, value])
+
+
 def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200", n_train="200", inducing="20")
-    small |= dict(strategies="[tuned, evolution]", rounds="2", batch_size="3", full_epochs="1", workers="1")
+    small = dict(
+        models="[dvae]",
+        hidden="8",
+        latent="6",
+        epochs="1",
+        max_graphs="200",
+        n_train="200",
+        inducing="20",
+    )
+    small |= dict(strategies="[tuned, evolution]", rounds="2", batch_size="3")
+    small |= dict(full_epochs="1", workers="1", profile="mine")
     arguments = ["search", "quick", "--csv", str(tmp_path / "l.csv")]
     for name, value in small.items():
         arguments += ["-p", name, value]
@@ -332,12 +604,12 @@ def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
     assert main(arguments + export) == 0
     out = capsys.readouterr().out
     assert "| tuned |" in out and "12 rows in" in out and "D-VAE, 5." in out
-    [ledger] = tmp_path.glob("quick/enas-digits/dvae/seed-0/search-*.sqlite")
+    [ledger] = tmp_path.glob("mine/enas-digits/dvae/seed-0/search-*.sqlite")
     before, trained = (tmp_path / "l-dvae.csv").read_text(), next(tmp_path.rglob("full-1"))
     stamps = {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")}
     assert main(arguments + export) == 0 and (tmp_path / "l-dvae.csv").read_text() == before
     assert {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")} == stamps
-    assert ledger.exists()
+    assert ledger.exists() and not (tmp_path / "quick").exists()
 
 
 def test_digest_copies_records_alone(tmp_path, monkeypatch):
@@ -348,9 +620,103 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "quick" / "d" / "m" / "seed-0"
     save_record(folder, "training", dict(a=1), 1)
     (folder / "checkpoint.safetensors").write_bytes(b"heavy")
+    (folder / "notes.json").write_text("[1]")
+    (folder / "._training.json").write_bytes(b"\x00\xff")
+    shutil.copytree(folder, folder.with_name("seed-0 (1)"))
+    (folder.parent / "training.json").write_text("{}")
     assert pipeline.digest("quick") == 1
     copied = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
-    assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())["values"] == {"a": 1}
+    assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())[
+        "values"
+    ] == {"a": 1}
+
+
+# data of one's own
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    "200 scored DAGs of five to nine nodes, in a file."
+    space = SearchSpace("cells", ("conv", "pool", "norm"), n_layers=7, chain=False)
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for layers in range(3, 8):
+        shape = replace(space, n_layers=layers)
+        batches.append(random_architectures(40, shape, generator, p_skip=0.4))
+    batch = cat_batches(batches)
+    scores = (batch.ops == 2).sum(1) + 0.1 * batch.adj.sum((1, 2))
+    path = tmp_path / "mine.jsonl"
+    ArchDataset.from_scores("my-cells", space, batch, scores, higher_is_better=False).save(path)
+    return path
+
+
+def test_chapters_are_given_the_absolute_path_of_own_data(toy, tmp_path, own_data):
+    toy("from pathlib import Path\nassert Path(dataset).is_absolute() and Path(dataset).exists()")
+    with own_data.open() as file:
+        own_data.with_name("fewer.jsonl").write_text("".join(file.readlines()[:150]))
+    [stage] = stages(dict(dataset="mine.jsonl"))
+    assert stage[2]["dataset"] == str(own_data)
+    assert run_stage(*stage, tmp_path / "runs") > 0 and run_stage(*stage, tmp_path / "runs") == 0
+    own_data.with_name("fewer.jsonl").replace(own_data)  # other data under the same name
+    assert run_stage(*stage, tmp_path / "runs") > 0
+
+
+def test_own_data_that_is_missing_or_broken_is_one_line(toy, tmp_path, capsys):
+    toy("1")
+    (tmp_path / "broken.jsonl").write_text("{\n")
+    chosen = ["run", "toy", "-p", "dataset"]
+    assert "missing.jsonl: cannot be read" in one_line(capsys, [*chosen, "missing.jsonl"])
+    assert "broken.jsonl, line 1: is no JSON" in one_line(capsys, [*chosen, "broken.jsonl"])
+
+
+def test_no_network_is_trained_of_data_that_describes_none(own_data):
+    quick = load_profile("quick")
+    for dataset, epochs in ((str(own_data), 0), ("enas-digits", quick["full_epochs"])):
+        plan = stages({**quick, "dataset": dataset})
+        searches = [parameters for _, chapter, parameters in plan if chapter == "07_bo"]
+        assert [p["full_epochs"] for p in searches] == [epochs, epochs] != [None, None]
+
+
+def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", workers="1", profile="mine")
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+
+    def arguments(command, **changes):
+        words = [command, "quick"]
+        for name, value in dict(dataset=os.path.relpath(own_data), **changes).items():
+            words += ["-p", name, value]
+        return words
+
+    assert main(arguments("train", **small)) == 0
+    folder = tmp_path / "runs" / "mine" / "my-cells" / "dvae" / "seed-0"
+    assert (folder / "checkpoint.safetensors").exists()
+    assert main(arguments("train", **small)) == 0
+    assert capsys.readouterr().out.count("dvae, seed 0: found") == 1
+    save_record(folder, "abilities", values, 1)
+    assert main(arguments("scoreboard", profile="mine")) == 0
+    out = capsys.readouterr().out
+    assert "\nmy-cells\n" in out and "| validity (%) | 2.00 |" in out and "paper" not in out
+    monkeypatch.setattr(pipeline, "project_folder", lambda: tmp_path)
+    assert main(arguments("digest", profile="mine")) == 0
+    assert (tmp_path / "results/mine/my-cells/dvae/seed-0/abilities.json").exists()
+
+
+def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    space = SearchSpace("blocks", ("conv", "pool", "norm"), n_layers=4)
+    batch = random_architectures(60, space, torch.Generator().manual_seed(0))
+    path = tmp_path / "mine.jsonl"
+    ArchDataset.from_scores("my-blocks", space, batch, batch.adj.sum((1, 2))).save(path)
+    values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", minibatch="16")
+    values |= dict(strategies="[evolution]", rounds="1", batch_size="3", inducing="20", n_train="0")
+    arguments = ["search", "quick", "-p", "dataset", os.path.relpath(path)]
+    for name, value in values.items():
+        arguments += ["-p", name, value]
+    assert main(arguments) == 0
+    assert "| evolution |" in capsys.readouterr().out
+    found = {p.name for p in (tmp_path / "runs/quick/my-blocks/dvae/seed-0").glob("*.json")}
+    assert found == {"search.json"}  # these architectures describe no networks to train
 
 
 README_TABLES = {
