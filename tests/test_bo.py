@@ -60,7 +60,7 @@ from opembed_nb.data import (
     validity,
 )
 from opembed_nb.engines import LocalEngine, ProcessEngine
-from opembed_nb.ledger import Evaluation, Ledger, check_csv, check_storage
+from opembed_nb.ledger import Evaluation, Ledger
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
@@ -779,16 +779,3 @@ def test_an_oracle_that_cannot_be_sent_is_named_in_one_line(kind, request, tmp_p
         ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
         search(small_problem(oracle), {"random": SMALL["random"]}, ledger, 1, 1, 2, engine=engine)
     assert "\n" not in str(e.value) and "open connection" in str(e.value)
-
-
-def test_places_of_exports_are_checked_before_a_search(tmp_path):
-    check_csv(tmp_path / "search.csv")
-    check_storage(f"sqlite:///{tmp_path / 'search.db'}")
-    for path in (tmp_path / "missing" / "search.csv", tmp_path):
-        with pytest.raises(OpembedError, match="folder") as e:
-            check_csv(path)
-        assert str(path) in str(e.value)
-    for storage in ("search.db", "nosql://x", f"sqlite:///{tmp_path}/missing/search.db"):
-        with pytest.raises(OpembedError, match="the form is sqlite:///search.db") as e:
-            check_storage(storage)
-        assert storage in str(e.value) and "\n" not in str(e.value)

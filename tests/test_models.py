@@ -9,9 +9,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 from opembed_nb.data import ENAS, DAGBatch, OpembedError, SearchSpace, cat_batches, check_batch, random_architectures
 from opembed_nb.decoder import DAGDecoder, SequenceDecoder
-from opembed_nb.encoders import DVAEEncoder, GCNEncoder
+from opembed_nb.encoders import DVAEEncoder, GCNEncoder, GINEncoder
 from opembed_nb.sweeps import product
-from opembed_nb.training import MODELS, build_model, from_public, to_public
+from opembed_nb.training import MODELS, PUBLIC, build_model, from_public, to_public
 
 each_model = pytest.mark.parametrize("name", MODELS)
 quick = settings(deadline=None, max_examples=12)
@@ -79,6 +79,12 @@ def plain_encode(model, ops, adj):
                         x = x + heard[u] / (outs[u] * ins[v]).to(table.dtype).sqrt()
                 states[v] = level(x).relu()
         state = sum(states[1:-1])
+    elif isinstance(encoder, GINEncoder):
+        states = [table[k] for k in ops]
+        for first, second in zip(encoder.before, encoder.after, strict=True):
+            sums = [states[v] + sum(states[u] for u in range(v) if adj[u, v]) for v in range(n)]
+            states = [second(first(x).relu()).relu() for x in sums]
+        state = sum(states[1:-1])[None]
     else:
         state = torch.zeros(1, encoder.cell.hidden_size, dtype=table.dtype)
         for row in rows(table, ops, adj, model.space.max_nodes):
@@ -271,7 +277,7 @@ def test_every_weight_learns(name):
         assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, weight
 
 
-@each_model
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].encoder in PUBLIC])
 @pytest.mark.parametrize("space", [ENAS, DEEP, SearchSpace("pairs", ("a", "b"), 4)], ids=lambda space: space.name)
 def test_public_checkpoints_of_any_width(name, space):
     model = build_model(name, space, 11, 5, dim=4, seed=0).eval()
@@ -399,3 +405,12 @@ def test_results_that_are_too_large_are_told_apart_from_weights_that_are_no_numb
 def test_no_graphs_at_all(name):
     model, none = build_model(name, hidden=7, latent=4, seed=0).eval(), random_architectures(1)[[]]
     assert model.encode(none)[0].shape == (0, 4) and model.loss(none).loss == 0
+
+
+def test_a_model_without_a_public_counterpart_says_so():
+    assert [name for name in MODELS if MODELS[name].encoder not in PUBLIC] == ["gin", "gin-emb"]
+    model = build_model("gin-emb", hidden=7, latent=4)
+    for refuse in (lambda: to_public(model), lambda: from_public("gin-emb", {})):
+        with pytest.raises(OpembedError, match="model 'gin-emb' is not in the public code") as e:
+            refuse()
+        assert "\n" not in str(e.value)

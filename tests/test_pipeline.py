@@ -114,15 +114,15 @@ def test_an_unknown_model_or_dataset(values, message):
         stages(values)
 
 
-def test_the_search_chapter_alone_has_the_papers_sizes():
+def test_the_full_search_is_one_command_of_readme_and_of_the_chapter():
     paper, alone = load_profile("paper"), pipeline.defaults("07_bo")
-    shorter = (
-        "trials",
-        "rounds",
-        "batch_size",
-    )  # what its live cells cut, and a command line names
-    search = ("strategies", "decodings", "candidates", "inducing", "n_train", *shorter)
-    assert {name for name in search if alone[name] != paper[name]} == set(shorter)
+    command = "-p trials 10 -p rounds 10 -p batch_size 50 -p inducing 500 -p n_train 0"
+    for file in ("README.md", "nbs/07_bo.ipynb"):
+        assert command in (project_folder() / file).read_text(encoding="utf-8")
+    words = command.split()
+    named = {name: int(value) for name, value in zip(words[1::3], words[2::3], strict=True)}
+    search = ("strategies", "decodings", "candidates", *named)
+    assert {name: {**alone, **named}[name] for name in search} == {n: paper[n] for n in search}
 
 
 def test_an_unknown_profile_is_one_line_and_status_2(capsys):
