@@ -50,11 +50,19 @@ class Oracle(Protocol):
     def __call__(self, batch: DAGBatch) -> Tensor: ... # (B,) accuracies in 0 … 1, on the batch's device
 
 # %% ../nbs/06_oracle.ipynb #fe1a6bf6
-def check_architectures(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same batch
-    "Raise an `OpembedError` that names the first graph that is no valid architecture of full depth."
+def check_architectures(batch: DAGBatch,
+                        space: SearchSpace,
+                        least: int | None = None, # nodes they must have; None: full depth
+                       ) -> DAGBatch:             # the same batch
+    "Raise an `OpembedError` that names the first graph that is no valid architecture."
     check_batch(batch, space)
-    for wrong, why in ((batch.n_nodes != space.max_nodes, f"has not the {space.max_nodes} nodes of full depth"), (~validity(batch, space), "is not valid")):
-        if wrong.any(): raise OpembedError(f"architecture {int(wrong.nonzero()[0])} of {len(batch)} {why} in space {space}; an oracle values valid architectures of full depth only")
+    least, depth = least or space.max_nodes, "of full depth"
+    if least < space.max_nodes: depth = "of the smallest that is known"
+    for wrong, why in ((batch.n_nodes < least, f"has not the {least} nodes {depth}"),
+                       (~validity(batch, space), "is not valid")):
+        if not wrong.any(): continue
+        raise OpembedError(f"architecture {int(wrong.nonzero()[0])} of {len(batch)} {why} in space "
+                           f"{space}; an oracle evaluates valid architectures {depth} only")
     return batch
 
 # %% ../nbs/06_oracle.ipynb #32505ba7
@@ -79,12 +87,13 @@ def disturb(images: Tensor,             # (n, C, H, W)
             noise: float = 0.1,         # standard deviation of what is added to each pixel
            ) -> Tensor:                 # (n, C, H, W)
     "Turn, scale, shift every image by amounts of its own, and add noise."
-    def spread(most): return most * (2 * torch.rand(len(images), generator=generator, device=images.device) - 1)
+    like = dict(generator=generator, device=images.device, dtype=images.dtype)
+    def spread(most): return most * (2 * torch.rand(len(images), **like) - 1)
     angle, size, (height, width) = spread(math.radians(turn)), 1 + spread(scale), images.shape[2:]
     rows = [[size * angle.cos(), -size * angle.sin(), spread(2 * shift / width)], [size * angle.sin(), size * angle.cos(), spread(2 * shift / height)]]
     grid = torch.nn.functional.affine_grid(torch.stack([torch.stack(r, 1) for r in rows], 1), list(images.shape), align_corners=False)
     moved = torch.nn.functional.grid_sample(images, grid, align_corners=False)
-    return moved + noise * torch.randn(moved.shape, generator=generator, device=images.device)
+    return moved + noise * torch.randn(moved.shape, **like)
 
 # %% ../nbs/06_oracle.ipynb #bfd4c94f
 def digit_images(seed: int = 0,  # of the split and of the views
@@ -224,7 +233,7 @@ def _fit_images(make: Callable[[], nn.Module], images: Images, sizes: NetSizes, 
     if len(x) < schedule.minibatch: raise OpembedError(f"images {images.name!r}: {len(x)} train images are fewer than a minibatch of {schedule.minibatch}")
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.device(device):
         torch.manual_seed(schedule.seed)
-        net = make().to(memory_format=torch.channels_last)  # four times as fast on a processor
+        net = make().float().to(memory_format=torch.channels_last)  # four times as fast on a processor
     sgd = torch.optim.SGD(net.parameters(), schedule.lr, momentum=0.9, nesterov=True, weight_decay=schedule.weight_decay)
     path, history = Path(folder, "network.safetensors") if folder else None, []
     identity = json.loads(json.dumps(dict(**identity, images=images.name, sizes=asdict(sizes), schedule=asdict(schedule))))
@@ -327,15 +336,18 @@ def load_supernet(path: Path, sizes: NetSizes | None = None) -> Supernet: # in e
     try: (name, operations, n_layers), kept = meta["space"], NetSizes(**{**meta["sizes"], "pools": tuple(meta["sizes"]["pools"])})
     except (KeyError, TypeError, ValueError): raise OpembedError(f"{path}: says no space or sizes; it was not written by save_supernet") from None
     if sizes and kept != sizes: raise OpembedError(f"{path}: holds a supernet of {kept}, not of {sizes}")
-    with torch.device("cpu"): net = Supernet(SearchSpace(name, tuple(operations), n_layers), kept)
+    with torch.device("cpu"): net = Supernet(SearchSpace(name, tuple(operations), n_layers), kept).float()
     return load_state(net, tensors, str(path)).eval()
 
 # %% ../nbs/06_oracle.ipynb #faf70063
-def load_oracle(data: ArchDataset) -> Oracle: # the embedded supernet's for enas-digits, a surrogate for any other data
+def load_oracle(data: ArchDataset,
+                device: str | None = None, # where it evaluates; None: CUDA where there is one
+               ) -> Oracle:                # the embedded supernet's, or a surrogate
     "The oracle that goes with a data set."
-    if data.about.oracle == "surrogate": return load_surrogate(data)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if data.about.oracle == "surrogate": return load_surrogate(data).to(device)
     weights = ASSETS / "enas-digits-supernet.safetensors"
-    return WeightSharingOracle(load_supernet(weights), digit_images())
+    return WeightSharingOracle(load_supernet(weights), digit_images().to(device))
 
 # %% ../nbs/06_oracle.ipynb #0efa9160
 def reliability(hits: BoolTensor, # (B, views · digits): what B architectures read right, view after view
@@ -395,7 +407,7 @@ def to_module(architecture: DAGBatch,        # one graph
     if len(architecture) != 1: raise OpembedError(f"{len(architecture)} architectures, a module is made of one")
     [layers] = layers_of(check_architectures(architecture, space))
     with next(net.parameters()).device if net else architecture.device:
-        module = Network(layers, space, replace(sizes, auxiliary=False) if net else sizes, running=net is None)
+        module = Network(layers, space, replace(sizes, auxiliary=False) if net else sizes, running=net is None).float()
     if net:
         def shared(name): # its name in the supernet
             part, *rest = name.split(".")
@@ -651,6 +663,7 @@ class SurrogateOracle:
     std: float
     error: float           # out-of-fold RMSE, in standard deviations
     known: Tensor          # (m, F) bytes: the different features it learned from
+    least: int             # nodes of its smallest train architecture
     reach: int             # the most bits in which a test architecture differs from the nearest of these
     held_out: Card
 
@@ -660,7 +673,8 @@ class SurrogateOracle:
 
     def predict(self, batch: DAGBatch) -> tuple[Tensor, Tensor]: # (B,) accuracies and (B,) their standard deviations
         "Estimates with their uncertainty; `OpembedError` for what is no architecture of the space."
-        x = raw_features(check_architectures(batch, self.space).to(self.columns.device), self.space)[:, self.columns]
+        batch_there = check_architectures(batch, self.space, self.least).to(self.columns.device)
+        x = raw_features(batch_there, self.space)[:, self.columns]
         if (_distance(x, self.known) > self.reach).any(): warnings.warn(f"{self.name}: architectures that differ in more than {self.reach} bits from all it learned from are extrapolations", stacklevel=2)
         value, bar = _value_and_bar(self.forest(x), self.error)
         return tuple(v.to(batch.device, torch.float32) for v in (self.mean + self.std * value, self.std * bar))
@@ -698,7 +712,7 @@ def fit_surrogate(data: ArchDataset, members: int = 5, seed: int = 0, **boosting
     whole = metrics(value, bar, test.target)
     unseen = metrics(value[new], bar[new], test.target[new]) if int(new.sum()) > 1 else dict(pearson=float("nan"), rmse=float("nan"))
     card = Card(whole["pearson"], whole["rmse"], whole["coverage"], int(new.sum()), unseen["pearson"], unseen["rmse"])
-    return SurrogateOracle(f"surrogate of {data.name}", _digest(*forest[:-1], columns), data.space, forest, columns, mean, std, error, known, int(distance.amax()), card)
+    return SurrogateOracle(f"surrogate of {data.name}", _digest(*forest[:-1], columns), data.space, forest, columns, mean, std, error, known, int(train.batch.n_nodes.min()), int(distance.amax()), card)
 
 # %% ../nbs/06_oracle.ipynb #56848bba
 def load_surrogate(data: ArchDataset,
@@ -720,7 +734,7 @@ def load_surrogate(data: ArchDataset,
 
 def _write_surrogate(path, oracle):
     save_tensors(path, {**oracle.forest._asdict(), "columns": oracle.columns, "known": oracle.known, "depth": torch.tensor(oracle.forest.depth, device="cpu")},
-                 name=oracle.name, version=oracle.version, mean=oracle.mean, std=oracle.std, error=oracle.error, reach=oracle.reach, held_out=list(oracle.held_out))
+                 name=oracle.name, version=oracle.version, mean=oracle.mean, std=oracle.std, error=oracle.error, least=oracle.least, reach=oracle.reach, held_out=list(oracle.held_out))
 
 def _read_surrogate(path, data):
     tensors, meta = load_tensors(path)

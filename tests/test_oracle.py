@@ -1,13 +1,17 @@
 "The surrogate oracle: its trees are scikit-learn's, its cache is whole or absent, and it values nothing it does not know."
 import os
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+import opembed_nb.oracle as oracle_module
 from opembed_nb.data import (
     ENAS,
     ArchDataset,
@@ -15,6 +19,7 @@ from opembed_nb.data import (
     OpembedError,
     SearchSpace,
     cat_batches,
+    load_dataset,
     random_architectures,
     raw_features,
 )
@@ -24,6 +29,7 @@ from opembed_nb.oracle import (
     fit_forest,
     fit_surrogate,
     forest_from_sklearn,
+    load_oracle,
     load_surrogate,
     operations_matter,
 )
@@ -217,3 +223,64 @@ def test_surrogate_of_the_papers_data_meets_its_promise(tmp_path):
         warnings.simplefilter("error")
         held_out = load_surrogate(load_dataset("enas-cifar10"), tmp_path).held_out
     assert held_out.pearson >= 0.98 and held_out.rmse <= 0.19 and held_out.new_pearson >= 0.98 and held_out.coverage >= 0.9
+
+
+# data of one's own, and whatever torch makes by default
+
+FREE = SearchSpace("free", ("sum", "product", "max"), 7, chain=False)
+
+
+def free_data(n=300):
+    "Graphs of 5 to 9 nodes, whose scores of any scale count edges and one operation."
+    generator, parts = torch.Generator().manual_seed(0), []
+    for nodes in range(5, 10):
+        small = SearchSpace("free", FREE.operations, nodes - 2, chain=False)
+        parts.append(random_architectures(n // 5, small, generator))
+    batch = cat_batches(parts)
+    scores = 1000 * batch.adj.sum((1, 2)) + 300 * (batch.ops == 3).sum(1) - 7
+    return ArchDataset.from_scores("mine", FREE, batch, scores.float(), higher_is_better=False)
+
+
+def test_a_surrogate_of_free_graphs_of_any_depth(tmp_path):
+    data = free_data()
+    oracle = load_surrogate(data, tmp_path, max_iter=40)
+    again = load_surrogate(data, tmp_path, max_iter=40)  # from the cache
+    found = oracle(data.test.batch)
+    assert torch.equal(found, again(data.test.batch)) and oracle.least == again.least == 5
+    assert torch.corrcoef(torch.stack([found, data.test.accuracy]))[0, 1] > 0.8
+    tiny = random_architectures(2, SearchSpace("free", FREE.operations, 1, chain=False))
+    with pytest.raises(OpembedError, match="architecture 0 of 2 has not the 5 nodes of the smallest"):
+        oracle(tiny)
+
+
+def test_an_oracle_evaluates_where_it_was_asked_to(monkeypatch, tmp_path):
+    data, asked = free_data(), []
+    monkeypatch.setattr(oracle_module, "load_surrogate", partial(load_surrogate, cache=tmp_path, max_iter=5))
+    assert load_oracle(data, "meta").forest.value.device.type == "meta"
+    images = oracle_module.digit_images()
+    monkeypatch.setattr(oracle_module.Images, "to", lambda self, device: asked.append(device) or images)
+    for device in ("cuda", None):
+        load_oracle(load_dataset("enas-digits"), device)
+    assert asked == ["cuda", "cuda" if torch.cuda.is_available() else "cpu"]
+
+
+DOUBLE = """
+import torch
+torch.set_default_dtype(torch.double)
+from opembed_nb.data import ENAS, load_dataset, random_architectures
+from opembed_nb.oracle import NetSizes, Schedule, digit_images, load_oracle, to_module, train_fully, train_supernet
+data = load_dataset("enas-digits")
+oracle, batch = load_oracle(data), data.batch[:3]
+assert torch.allclose(oracle(batch).double(), data.accuracy[:3].double(), atol=0.002)
+assert to_module(batch[0], oracle.net)(torch.zeros(1, 1, 8, 8, dtype=torch.float)).dtype == torch.float
+brief, sizes = Schedule(1, cycle=1), NetSizes(4)
+train_supernet(digit_images(), ENAS, sizes, brief)
+print(train_fully(batch[0], digit_images(), sizes=sizes, schedule=brief).accuracy)
+"""
+
+
+@pytest.mark.slow
+def test_another_default_dtype_changes_nothing():
+    done = subprocess.run([sys.executable, "-c", DOUBLE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert 0 <= float(done.stdout) <= 1

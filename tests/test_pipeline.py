@@ -118,7 +118,7 @@ def test_the_full_search_is_one_command_of_readme_and_of_the_chapter():
     paper, alone = load_profile("paper"), pipeline.defaults("07_bo")
     command = "-p trials 10 -p rounds 10 -p batch_size 50 -p inducing 500 -p n_train 0"
     for file in ("README.md", "nbs/07_bo.ipynb"):
-        assert command in (project_folder() / file).read_text(encoding="utf-8")
+        assert command in (pipeline.project_folder() / file).read_text(encoding="utf-8")
     words = command.split()
     named = {name: int(value) for name, value in zip(words[1::3], words[2::3], strict=True)}
     search = ("strategies", "decodings", "candidates", *named)
