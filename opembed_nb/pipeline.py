@@ -726,6 +726,10 @@ def main(argv: list[str] | None = None) -> int: # exit status
     try:
         os.environ.update(absolute_folders())  # for all that is started in other folders
         args.act(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it, as `head` does, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OpembedError as e:
         print(f"opembed: {e}", file=sys.stderr)
         return 2

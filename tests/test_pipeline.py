@@ -748,3 +748,10 @@ def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(OpembedError, match=r"pip install 'opembed_nb\[run\]'"):
         load_profile("quick")
+
+
+def test_a_reader_that_leaves_early_is_no_fault():
+    code = "import sys; from opembed_nb.pipeline import main; sys.exit(main())"
+    command = f'set -o pipefail; {sys.executable} -c "{code}" scoreboard quick | head -c 1'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode in (0, 141) and done.stderr == ""
