@@ -171,6 +171,8 @@ def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, param
 
 def _searches(chapter, part, models, dataset): # one a model; the last has the chapter's name
     if not about(dataset).network: part = {**part, "full_epochs": 0}  # nothing to train
+    share = max(1, part.get("workers", 1) // len(models))  # they run at the same time
+    part = {**part, "workers": share}
     names = [f"{chapter}-{m}" for m in models[:-1]] + [chapter]
     return [(name, chapter, {**part, "model": m}) for name, m in zip(names, models)]
 

@@ -750,6 +750,12 @@ def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
         load_profile("quick")
 
 
+@pytest.mark.parametrize("models, workers, share", [(["dvae"], 2, 2), (["dvae", "gcn"], 2, 1), (["dvae", "gcn"], 8, 4)])
+def test_searches_that_run_together_share_the_processes(models, workers, share):
+    plan = stages({"models": models, "workers": workers})
+    assert [p["workers"] for _, chapter, p in plan if chapter == "07_bo"] == [share] * len(models)
+
+
 def test_a_reader_that_leaves_early_is_no_fault():
     code = "import sys; from opembed_nb.pipeline import main; sys.exit(main())"
     command = f'set -o pipefail; {sys.executable} -c "{code}" scoreboard quick | head -c 1'
