@@ -444,17 +444,24 @@ def _side_by_side(seeds, kind): # the first of each seed, the second of each see
         yield names.pop() if len(names) == 1 else f"one of each seed ({len(rows)})", *numbers
 
 # %% ../nbs/10_pipeline.ipynb #a23f23e1
-def packaged_table(dataset: str) -> Table: # Markdown: a row per ability, measured now
+def packaged_table(dataset: str,
+                   engine: Engine | None = None, # measures the models; default: this process
+                  ) -> Table:                    # Markdown: a row per ability, measured now
     "What the models that come with the package can do."
-    data, found = load_dataset(dataset), {}
-    for name in ("dvae", "dvae-emb"):
-        model = load_pretrained(name, dataset)
-        predicted = predict_test(model, data, repeats=1, inducing=200, rows=2000)
-        found[name] = {**abilities(model, data, decodings=10), "r": predicted["pearson"][0]}
-    rows = [(f"{key} (%)", *[f"{v[key]:.2f}" for v in found.values()])
+    names, found = ("dvae", "dvae-emb"), {}
+    for i, able, error in (engine or LocalEngine()).run(_measured, [(n, dataset) for n in names]):
+        if error: raise OpembedError(error.removeprefix("OpembedError: "))
+        found[names[i]] = able
+    models = [found[name] for name in names]
+    rows = [(f"{key} (%)", *[f"{able[key]:.2f}" for able in models])
             for key in ("accuracy", "validity", "uniqueness", "novelty")]
-    rows.append(("Pearson r of predicted accuracies", *[f"{v['r']:.3f}" for v in found.values()]))
-    return Table(_lines(["", *[MODELS[name].title for name in found]], rows))
+    rows.append(("Pearson r of predicted accuracies", *[f"{able['r']:.3f}" for able in models]))
+    return Table(_lines(["", *[MODELS[name].title for name in names]], rows))
+
+def _measured(name, dataset): # a task
+    model, data = load_pretrained(name, dataset), load_dataset(dataset)
+    predicted = predict_test(model, data, repeats=1, inducing=200, rows=2000)
+    return {**abilities(model, data, decodings=10), "r": predicted["pearson"][0]}
 
 # %% ../nbs/10_pipeline.ipynb #a23f23e2
 def cards_table(folder: Path = PACKAGED) -> Table: # Markdown: a row per model
@@ -563,7 +570,7 @@ def _digest(args):
 def _demo(args):
     start = time.perf_counter()
     print("Two models that come with the package, on 2,000 test architectures of enas-digits:\n")
-    print(f"{packaged_table('enas-digits')}\n\n"
+    print(f"{packaged_table('enas-digits', local_engine(min(2, os.cpu_count() or 1)))}\n\n"
           "accuracy: the share of architectures that come back whole, node by node and edge by\n"
           "edge, after they were encoded into 56 numbers and decoded from them.\n\n"
           "Now the same two are trained from new weights, and every chapter runs with them:\n")
