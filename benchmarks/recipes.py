@@ -51,8 +51,8 @@ SCREEN = dict(epochs=4)
 TRIALS = {
     "pytorch": (dict(SCREEN, weights="pytorch"), TWINS, DATA, [0]),
     **{name: (dict(SCREEN, weights=name), TWINS, DATA[:1], [0]) for name in WEIGHTS},
-    "step x 1/2": (dict(SCREEN, lr=0.03 * 128**-0.5), TWINS, DATA[:1], [0]),
-    "step x 2": (dict(SCREEN, lr=0.12 * 128**-0.5), TWINS, DATA[:1], [0]),
+    "half the step": (dict(SCREEN, lr=0.03 * 128**-0.5), TWINS, DATA[:1], [0]),
+    "twice the step": (dict(SCREEN, lr=0.12 * 128**-0.5), TWINS, DATA[:1], [0]),
     "batch 32": (dict(SCREEN, minibatch=32), TWINS, DATA[:1], [0]),
     "batch 128": (dict(SCREEN, minibatch=128), TWINS, DATA[:1], [0]),
     "beta2 0.999": (dict(SCREEN, beta2=0.999), TWINS, DATA[:1], [0]),
