@@ -35,7 +35,8 @@ from .data import (
     random_architectures, raw_features, require, to_keys, validity)
 from .engines import Engine, LocalEngine
 from .ledger import Evaluation, Ledger
-from .oracle import NETWORKS, Oracle, cifar10_images, digit_images, train_each
+from .networks import NETWORKS, cifar10_images, digit_images, train_each
+from .oracle import Oracle
 from .records import stream
 from .sgp import SparseGP, mean_std
 from .training import GraphVAE

@@ -35,7 +35,9 @@ from .decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
 from .embeddings import OneHot, OperationEmbedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
 from .engines import Engine, LocalEngine, run_again
-from .records import load_tensors, provenance, run_folder, save_tensors
+from opembed_nb.records import (
+    load_checkpoint, load_tensors, optimizer_tensors, provenance, restore_optimizer, run_folder,
+    save_tensors)
 from .sweeps import Linear
 
 # %% ../nbs/04_training.ipynb #de77718d
@@ -489,8 +491,7 @@ def _epoch(trainer, batch): # one pass in a new order, and its row of the histor
 # %% ../nbs/04_training.ipynb #4b6fc32b
 def _keep(trainer, path, identity):
     tensors = {f"model.{k}": v for k, v in trainer.model.named_parameters()}
-    for k, state in trainer.adam.state_dict()["state"].items():
-        tensors |= {f"adam.{k}.{n}": v for n, v in state.items()}
+    tensors |= optimizer_tensors(trainer.adam, "adam")
     tensors |= {"order": trainer.order.get_state(), "noise": trainer.noise.get_state()}
     schedule = trainer.schedule.state_dict()
     save_tensors(path, tensors, identity=identity, round=trainer.round, history=trainer.history,
@@ -500,12 +501,7 @@ def _restore(trainer, tensors, meta):
     trainer.history = meta["history"]
     own = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
     load_weights(trainer.model, own)
-    state = trainer.adam.state_dict()
-    for k, v in tensors.items():
-        if not k.startswith("adam."): continue
-        _, i, name = k.split(".")
-        state["state"].setdefault(int(i), {})[name] = v
-    trainer.adam.load_state_dict(state)
+    restore_optimizer(trainer.adam, "adam", tensors)
     trainer.adam.param_groups[0]["lr"] = meta["lr"]
     trainer.schedule.load_state_dict(meta["schedule"])
     trainer.order.set_state(tensors["order"])
@@ -558,8 +554,7 @@ def _start(name, batch, config, space, device, sizes, round=1, table=None): # of
 
 def _begin(name, batch, config, space, device, sizes, path, identity): # or go on
     if not path or not path.exists(): return _start(name, batch, config, space, device, sizes)
-    tensors, meta = load_tensors(path)
-    if meta["identity"] != identity: raise _other_run(path, meta["identity"], identity)
+    tensors, meta = load_checkpoint(path, identity)
     trainer = _start(name, batch, config, space, device, sizes, meta["round"])
     _restore(trainer, tensors, meta)
     return trainer
@@ -588,17 +583,8 @@ def _identity(name, batch, config, space, sizes): # what a checkpoint belongs to
     whole = hashlib.sha256()
     for tensor in (batch.ops, batch.adj, batch.n_nodes):
         whole.update(tensor.cpu().contiguous().numpy().tobytes())
-    identity = dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
-                    data=whole.hexdigest()[:16], space=asdict(space))
-    return json.loads(json.dumps(identity))
-
-def _other_run(path, kept, wanted): # the error that names the first parameter in which they differ
-    flat = [{**d, **d["config"], **d["sizes"]} for d in (kept, wanted)]
-    for key in sorted(flat[0].keys() | flat[1].keys()):
-        before, now = (d.get(key) for d in flat)
-        if key not in ("config", "sizes") and before != now: break
-    return OpembedError(f"{path}: belongs to a run with {key} = {before}, not {now}; "
-                        "choose another profile (-p profile NAME) or delete the folder")
+    return dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
+                data=whole.hexdigest()[:16], space=asdict(space))
 
 # %% ../nbs/04_training.ipynb #7a11c0d1
 PACKAGED = Path(opembed_nb.__file__).parent / "assets" # where `make weights` puts models

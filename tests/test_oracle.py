@@ -23,9 +23,9 @@ from opembed_nb.data import (
     random_architectures,
     raw_features,
 )
+from opembed_nb.networks import check_architectures
 from opembed_nb.oracle import (
     Oracle,
-    check_architectures,
     fit_forest,
     fit_surrogate,
     forest_from_sklearn,
@@ -268,7 +268,8 @@ DOUBLE = """
 import torch
 torch.set_default_dtype(torch.double)
 from opembed_nb.data import ENAS, load_dataset, random_architectures
-from opembed_nb.oracle import NetSizes, Schedule, digit_images, load_oracle, to_module, train_fully, train_supernet
+from opembed_nb.networks import NetSizes, Schedule, digit_images, to_module, train_fully, train_supernet
+from opembed_nb.oracle import load_oracle
 data = load_dataset("enas-digits")
 oracle, batch = load_oracle(data), data.batch[:3]
 assert torch.allclose(oracle(batch).double(), data.accuracy[:3].double(), atol=0.002)
