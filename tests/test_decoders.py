@@ -56,20 +56,20 @@ def dag_tree(decoder, z, table, decide):
             if kind == space.OUTPUT:
                 found[ended(types, edges, space)] += p * q
             elif p * q:
-                heard = torch.zeros_like(states[0])
-                state = decoder.cell(table[kind][None], heard)
-                new_edge((*types, kind), edges, states, state, heard, len(types) - 1, p * q)
+                received = torch.zeros_like(states[0])
+                state = decoder.cell(table[kind][None], received)
+                new_edge((*types, kind), edges, states, state, received, len(types) - 1, p * q)
 
-    def new_edge(types, edges, states, state, heard, u, p):
+    def new_edge(types, edges, states, state, received, u, p):
         if u < 0:
             return new_node(types, edges, [*states, state], p)
         q = decide(two(decoder.edge_head(torch.cat([states[u], state], 1))))[1]
         if q < 1:
-            new_edge(types, edges, states, state, heard, u - 1, p * (1 - q))
+            new_edge(types, edges, states, state, received, u - 1, p * (1 - q))
         if q > 0:
-            heard = heard + decoder.message(states[u], u)
-            state = decoder.cell(table[types[-1]][None], heard)
-            new_edge(types, edges | {(u, len(types) - 1)}, states, state, heard, u - 1, p * q)
+            received = received + decoder.message(states[u], u)
+            state = decoder.cell(table[types[-1]][None], received)
+            new_edge(types, edges | {(u, len(types) - 1)}, states, state, received, u - 1, p * q)
 
     first = decoder.cell(table[space.INPUT][None], torch.tanh(decoder.start(z)))
     new_node((space.INPUT,), frozenset(), [first], 1.0)
@@ -95,7 +95,7 @@ def row_tree(decoder, z, table, decide):
 
     def new_bit(types, edges, state, along, bits, p):
         if len(bits) == N - 1:
-            row = hears
+            row = from_z
             if graphrnn:
                 row = torch.cat([table[types[-1]], torch.tensor(bits, dtype=table.dtype)])[None]
             edges = edges | {(u, len(types) - 1) for u in range(len(types) - 1) if bits[u]}
@@ -105,17 +105,17 @@ def row_tree(decoder, z, table, decide):
             logit = decoder.edge_head(along)
         else:
             logit = decoder.edge_head(along)[:, len(bits) : len(bits) + 1]
-            if len(bits) >= len(types) - 1:  # heard by nobody and part of no graph
+            if len(bits) >= len(types) - 1:  # read by nobody and part of no graph
                 return new_bit(types, edges, state, along, (*bits, 0.0), p)
         for bit, q in enumerate(decide(two(logit))):
             if q:
                 new_bit(types, edges, state, along, (*bits, float(bit)), p * q)
 
-    hears = torch.relu(decoder.start(z))
+    from_z = torch.relu(decoder.start(z))
     if graphrnn:
-        new_node((space.INPUT,), frozenset(), hears, torch.zeros(1, table.shape[1] + N - 1), 1.0)
+        new_node((space.INPUT,), frozenset(), from_z, torch.zeros(1, table.shape[1] + N - 1), 1.0)
     else:
-        new_node((space.INPUT,), frozenset(), torch.zeros_like(hears), hears, 1.0)
+        new_node((space.INPUT,), frozenset(), torch.zeros_like(from_z), from_z, 1.0)
     return found
 
 

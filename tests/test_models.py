@@ -60,11 +60,11 @@ def propagate(cell, part, table, ops, adj, order, first=None):
     states = {}
     for v in order:
         senders = (u for u in states if adj[u, v] or adj[v, u])
-        heard = sum(
+        received = sum(
             (message(part, states[u], u) for u in senders),
             torch.zeros(1, cell.hidden_size, dtype=table.dtype),
         )
-        states[v] = cell(table[ops[v]][None], heard if first is None or states else first)
+        states[v] = cell(table[ops[v]][None], received if first is None or states else first)
     return states
 
 
@@ -89,12 +89,12 @@ def plain_encode(model, ops, adj):
     elif isinstance(encoder, GCNEncoder):
         ins, outs, states = adj.sum(0) + 1, adj.sum(1) + 1, [table[k][None] for k in ops]
         for number, level in enumerate(encoder.levels):
-            heard = list(states) if number == 0 else states
+            received = list(states) if number == 0 else states
             for v in range(n):
                 x = states[v] / ins[v]
                 for u in range(v):
                     if adj[u, v]:
-                        x = x + heard[u] / (outs[u] * ins[v]).to(table.dtype).sqrt()
+                        x = x + received[u] / (outs[u] * ins[v]).to(table.dtype).sqrt()
                 states[v] = level(x).relu()
         state = sum(states[1:-1])
     elif isinstance(encoder, GINEncoder):
@@ -128,19 +128,19 @@ def plain_log_prob(model, z, ops, adj, padding):
             before = [states[u] for u in range(min(v, n))]
             types = decoder.type_head(sum(before) if decoder.sums else before[-1])
             total = total + types.log_softmax(1)[0, ops[v] if v < n else 0]
-            heard = nothing
+            received = nothing
             for u in reversed(range(v)):
-                now = decoder.cell(table[ops[v]][None], heard) if v < n else nothing
+                now = decoder.cell(table[ops[v]][None], received) if v < n else nothing
                 logit = decoder.edge_head(torch.cat([states.get(u, nothing), now], 1))
                 total = total + bit(logit, edge(u, v))
                 if edge(u, v):
-                    heard = heard + message(decoder.message, states[u], u)
+                    received = received + message(decoder.message, states[u], u)
         return total
-    hears = torch.relu(decoder.start(z))
-    state = torch.zeros_like(hears) if isinstance(decoder, SequenceDecoder) else hears
+    from_z = torch.relu(decoder.start(z))
+    state = torch.zeros_like(from_z) if isinstance(decoder, SequenceDecoder) else from_z
     row = torch.zeros(1, table.shape[1] + N - 1, dtype=table.dtype)
     for v, next_row in enumerate(rows(table, ops, adj, N), 1):
-        state = decoder.cell(hears if isinstance(decoder, SequenceDecoder) else row, state)
+        state = decoder.cell(from_z if isinstance(decoder, SequenceDecoder) else row, state)
         if padding or v < n:
             total = total + decoder.type_head(state).log_softmax(1)[0, ops[v] if v < n else 0]
         along, before = state, 0.0
