@@ -683,7 +683,7 @@ def test_killed_hung_and_failing_workers_cost_an_attempt(ray_engine, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["processes", "ray"])
 def test_full_trainings_run_elsewhere(kind, request, tmp_path):
-    from opembed_nb.oracle import NetSizes, Schedule, digit_images, train_each
+    from opembed_nb.networks import NetSizes, Schedule, digit_images, train_each
 
     batch = random_architectures(2, generator=torch.Generator().manual_seed(0))
     whom = dict(workers=2)
