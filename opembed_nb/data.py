@@ -60,6 +60,7 @@ def chosen_folder(variable: str, # name of an environment variable
     except RuntimeError as e:
         raise OpembedError(f"{variable}={value}: {e}; give an absolute path") from None
 
+# %% ../nbs/00_data.ipynb #cf6d42bf
 def absolute_folders() -> dict[str, str]: # variable → absolute path, of those that are set
     "OPEMBED_DATA and OPEMBED_RUNS for processes that start in another folder."
     chosen = {name: chosen_folder(name) for name in ("OPEMBED_DATA", "OPEMBED_RUNS")}
@@ -131,6 +132,7 @@ def codes(batch: DAGBatch, # B graphs
         rows.append(torch.nn.functional.pad(row, (0, width - n), value=-1))
     return torch.cat(rows, 1)  # past 48 nodes: so many integers again for each 48 more
 
+# %% ../nbs/00_data.ipynb #0163ddc1
 def same_graphs(a: DAGBatch, b: DAGBatch) -> BoolTensor: # (B,)
     "Which graphs of two equally long batches are equal, node by node and edge by edge."
     width = max(a.ops.shape[1], b.ops.shape[1])
@@ -155,6 +157,7 @@ def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same bat
     except OpembedError as e: raise OpembedError(f"batch is not of space {space}: {e}") from None
     return batch
 
+# %% ../nbs/00_data.ipynb #0862233b
 def _check_form(batch, space): # shapes and types
     ops, adj, n = batch.ops, batch.adj, batch.n_nodes
     require(ops.dim() == 2, f"ops has shape {tuple(ops.shape)}, (B, N) is needed")
@@ -166,6 +169,7 @@ def _check_form(batch, space): # shapes and types
         require(dtype == kind, f"{name} is {dtype}, {kind} is needed")
     require(N <= space.max_nodes, f"ops has {N} nodes, the space at most {space.max_nodes}")
 
+# %% ../nbs/00_data.ipynb #78835c17
 def _check_content(batch, space):
     ops, adj, mask = batch.ops, batch.adj, batch.mask
     least, most = int(batch.n_nodes.min()), int(batch.n_nodes.max())
@@ -232,6 +236,7 @@ def _flat_tensor(rows, space): # (B, L(L+1)/2), checked
         at += i + 1
     return flat.long()
 
+# %% ../nbs/00_data.ipynb #06552e68
 def _check_layer(i, operation, skips, space):
     last = len(space.operations) - 1
     wrong = operation[(operation < 0) | (operation > last)]
@@ -251,6 +256,7 @@ def to_flat(batch: DAGBatch) -> list[str]: # one string a graph, whatever its nu
     graphs = zip(batch.ops.tolist(), batch.adj.long().tolist(), batch.n_nodes.tolist())
     return [_flat_text(ops, adj, n) for ops, adj, n in graphs]
 
+# %% ../nbs/00_data.ipynb #b84ba66d
 def _flat_text(ops, adj, n):
     numbers = []
     for v in range(1, n - 1):
@@ -268,6 +274,7 @@ def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, ski
         require(not why, f"architecture {row}: {why}")
     return from_flat([[i for layer in row for i in layer] for row in rows], space)
 
+# %% ../nbs/00_data.ipynb #e446c9a3
 def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
     "The architectures as ENAS nested lists."
     out = []
@@ -303,6 +310,7 @@ def to_igraph(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # igraph.Grap
         graphs.append(igraph.Graph(n, adj.nonzero().tolist(), directed=True, vertex_attrs=names))
     return graphs
 
+# %% ../nbs/00_data.ipynb #d4fc807a
 def to_networkx(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # networkx.DiGraph
     "One networkx graph per architecture, with the node attributes `type` and `operation`."
     import networkx
@@ -314,6 +322,7 @@ def to_networkx(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # networkx.
         graphs.append(graph)
     return graphs
 
+# %% ../nbs/00_data.ipynb #74f99226
 def to_pyg(batch: DAGBatch) -> list: # torch_geometric.data.Data
     "One PyTorch Geometric graph each: `x` (n,) node types, `edge_index` (2, edges)."
     from torch_geometric.data import Data  # is not installed with this package
@@ -329,6 +338,7 @@ def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
         return graph.vs["type"] if known else [None] * graph.vcount()
     return _from_objects(graphs, space, igraph.Graph, types, lambda graph: graph.get_edgelist())
 
+# %% ../nbs/00_data.ipynb #d8f8dbc5
 def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     "Tensors of networkx graphs with nodes 0 … n-1 in a topological order that carry `type`."
     import networkx
@@ -340,6 +350,7 @@ def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     def edges(graph): return [edge[:2] for edge in graph.edges]  # a multigraph's have a key
     return _from_objects(graphs, space, networkx.Graph, types, edges)
 
+# %% ../nbs/00_data.ipynb #a53ed032
 def _from_objects(graphs, space, kind, types, edges): # types(graph), edges(graph): lists
     require(not isinstance(graphs, kind), "one graph was given; a list of graphs is needed")
     rows = []
@@ -362,6 +373,7 @@ def _checked(types, edges, space): # a graph's types as integers, and its edges
     require(len(set(edges)) == len(edges), "it has an edge twice")
     return types, edges
 
+# %% ../nbs/00_data.ipynb #241a96ce
 def _checked_type(value, where, space):
     require(value is not None, f"{where} has no attribute 'type'")
     number = isinstance(value, (int, float, np.integer)) and not isinstance(value, bool)
@@ -371,6 +383,7 @@ def _checked_type(value, where, space):
             f"{where}: type {int(value)} is not one of 0 … {space.n_types - 1} of space {space}")
     return int(value)
 
+# %% ../nbs/00_data.ipynb #12b3b97d
 def _from_rows(rows, space): # [(types, edges), …], checked
     n = max((len(types) for types, _ in rows), default=0)
     ops, adj = np.zeros((len(rows), n), dtype=np.int64), np.zeros((len(rows), n, n), dtype=bool)
@@ -390,6 +403,7 @@ def to_keys(batch: DAGBatch,     # architectures of any depth, and any other gra
     return [_flat_text(o, a, n) if flat else _node_text(o, a, n)
             for flat, o, a, n in zip(full.tolist(), ops, adj, sizes)]
 
+# %% ../nbs/00_data.ipynb #6cac8007
 def _node_text(ops, adj, n): # 0: 3:0 1:0,1
     nodes = []
     for v in range(n):
@@ -413,6 +427,7 @@ def from_keys(keys: list[str],     # what `to_keys` wrote
             raise OpembedError(f"key {str(key)[:200]!r}: {e}") from None
     return _from_rows(rows, space)
 
+# %% ../nbs/00_data.ipynb #804ea06d
 def _read_key(key, space): # types and edges
     require(isinstance(key, str), f"it is a {type(key).__name__}, no text")
     if ":" not in key:
@@ -435,6 +450,7 @@ class SVG(str):
     def _repr_svg_(self): return str(self)
     def __repr__(self): return f"SVG({len(self):,} characters)"
 
+# %% ../nbs/00_data.ipynb #34b34194
 _SVG_FRAME = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img"
  style="background:#fff;max-width:100%;height:auto"
@@ -462,6 +478,7 @@ def draw(batch: DAGBatch,              # the architectures, drawn side by side
     height = 30 + step * int(batch.n_nodes.max()) if len(batch) else 30
     return SVG(_SVG_FRAME.format(w=width * len(batch), h=height, body="".join(parts)))
 
+# %% ../nbs/00_data.ipynb #6f0a433c
 def _edge_path(x, y0, y1, length, right): # down the chain, or around it
     if length == 1: return f'<path d="M{x} {y0 + 12} V{y1 - 14}" marker-end="url(#arrow)"/>'
     side = 1 if right else -1
@@ -493,6 +510,7 @@ def random_architectures(n: int,                # how many
     else: _tie(adj, torch.rand(n, N, generator=generator, device=device))
     return DAGBatch(ops, adj, torch.full((n,), N, device=device))
 
+# %% ../nbs/00_data.ipynb #5e67ffa1
 def _tie(adj, chance): # nodes without a predecessor or a successor, to an earlier one or the output
     N = adj.shape[1]
     parent = (chance * torch.arange(N, device=adj.device)).long()  # one of 0 … v-1
@@ -511,6 +529,7 @@ def skip_pairs(space: SearchSpace = ENAS,
     nodes = space.max_nodes - 1 if space.chain else space.max_nodes
     return torch.triu_indices(nodes, nodes, 2 if space.chain else 1, device=device)
 
+# %% ../nbs/00_data.ipynb #cf6ecf88
 def raw_features(batch: DAGBatch,           # architectures of the space, of any depth
                  space: SearchSpace = ENAS,
                 ) -> Tensor:                # (B, layers · operations + pairs) 0.0 or 1.0
@@ -537,6 +556,7 @@ def read_structures(path: Path,  # text file, perhaps .gz: "[[op], [op, skip], �
     return (from_flat(torch.from_numpy(np.array(flat)), space),
             torch.tensor(accuracy, dtype=torch.float32, device="cpu"))
 
+# %% ../nbs/00_data.ipynb #8250ac57
 def _read_text(path):
     try:
         raw = Path(path).read_bytes()
@@ -545,6 +565,7 @@ def _read_text(path):
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
         raise OpembedError(f"{path}: cannot be read: {e}") from None
 
+# %% ../nbs/00_data.ipynb #e26a883b
 def _parse_row(line, space, flat, accuracy): # appends the row, or says why not
     try: row = json.loads(f"[{line}]")
     except (ValueError, RecursionError) as e:
@@ -573,6 +594,7 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         if path.parent.is_dir(): part.unlink(missing_ok=True)
 
+# %% ../nbs/00_data.ipynb #007c864e
 def _remove_parts(path): # what processes left behind that were killed while they wrote it
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         writer = part.name.split(".")[-2]
@@ -593,6 +615,7 @@ class About(NamedTuple):
     oracle: str = "surrogate" # evaluates other architectures: "supernet" (packaged) or "surrogate"
     network: str = ""         # that its architectures describe, if any: digits | cifar10
 
+# %% ../nbs/00_data.ipynb #aaad6d62
 class Source(NamedTuple):
     "Where a data set comes from."
     file: str              # its file name
@@ -602,6 +625,7 @@ class Source(NamedTuple):
     dropped: int = 0       # rows at the beginning that are not used
     about: About = About()
 
+# %% ../nbs/00_data.ipynb #0faf389b
 SOURCES = {
     "enas-digits": Source(
         "enas-digits.txt.gz", "",
@@ -614,6 +638,8 @@ SOURCES = {
         "fea9a7dde1545e7d3bd58fd4b9c3db08a89c18e0351f770cde2fe530c4791725", dropped=1000,
         about=About("accuracy on CIFAR-10 with shared weights", paper=True, network="cifar10")),
 }
+
+# %% ../nbs/00_data.ipynb #d04e6674
 ASSETS = Path(str(files("opembed_nb") / "assets"))  # what lies in the package
 
 # %% ../nbs/00_data.ipynb #6b5401b4
@@ -627,6 +653,7 @@ def find_file(source: Source,
         return _verified(folder / source.file, source, "replace the file or unset OPEMBED_DATA")
     return _downloaded(source, cache)
 
+# %% ../nbs/00_data.ipynb #40c6c42f
 def _verified(path, source, remedy): # the path
     try: found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:
@@ -662,6 +689,7 @@ def _part(data, rows):
     accuracy = data.accuracy[rows]
     return Split(data.batch[rows], accuracy, data.standardise(accuracy))
 
+# %% ../nbs/00_data.ipynb #a51f43a3
 def split_rows(n: int,                     # how many rows
                seed: int = 0,              # of the shuffle
                groups: list | None = None, # (n,) rows of one group stay in one part
@@ -750,6 +778,7 @@ def _from_scores(name: str,         # a plain name; it becomes a folder in runs/
     _check_spread(data, scores)
     return data
 
+# %% ../nbs/00_data.ipynb #01b22bfa
 def _invalid(space):
     edges = "every other node has a predecessor and a successor"
     if space.chain: edges = "node i feeds node i + 1, and the output reads the last layer alone"
@@ -764,6 +793,7 @@ def _check_name(name):
     require(bool(plain), f"name {name!r} is no plain folder name; use letters, digits, - _ and .")
     require(name not in SOURCES, f"name {name!r} is taken by a data set of this package")
 
+# %% ../nbs/00_data.ipynb #fa2a321f
 def _check_space(space):
     names = list(space.operations)
     require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
@@ -772,6 +802,7 @@ def _check_space(space):
     require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
 
+# %% ../nbs/00_data.ipynb #7365cedc
 def _checked_scores(scores, n): # (n,) double
     try: scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
     except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
@@ -780,12 +811,14 @@ def _checked_scores(scores, n): # (n,) double
     require(not wrong, f"score {wrong[:1]} is not finite; leave its architecture out")
     return scores
 
+# %% ../nbs/00_data.ipynb #ebb80127
 def _checked_groups(groups, n):
     groups = tuple(groups.tolist() if isinstance(groups, (Tensor, np.ndarray)) else groups)
     require(len(groups) == n, f"{len(groups)} groups, {n} are needed: one for each architecture")
     require(all(type(g) in (int, str) for g in groups), "groups are integers or names")
     return groups
 
+# %% ../nbs/00_data.ipynb #49a2b7de
 def _check_spread(data, scores):
     spread = float(scores[data.order[:data.n_train]].std(unbiased=False))
     require(spread > 0, f"all scores of the train part are {float(scores[data.order[0]]):g}: "
@@ -811,6 +844,7 @@ def _save_dataset(data, path): # a line that says what it is, then a line for ea
     rows = [json.dumps(head, ensure_ascii=False), *_written_rows(data)]
     write_whole(path, ("\n".join(rows) + "\n").encode())
 
+# %% ../nbs/00_data.ipynb #b776e5e5
 def _written_rows(data):
     scores = data.scores(data.accuracy).numpy()
     for i, (ops, adj, n) in enumerate(zip(data.batch.ops.tolist(), data.batch.adj,
@@ -820,6 +854,7 @@ def _written_rows(data):
         if data.groups: row["group"] = data.groups[i]
         yield json.dumps(row, ensure_ascii=False)
 
+# %% ../nbs/00_data.ipynb #89ff81d7
 def _digest(data): # 16 hexadecimal digits that tell space, rows and split from any other
     whole = hashlib.sha256(repr((data.space, data.n_train, data.higher_is_better)).encode())
     batch = data.batch.to("cpu")
@@ -846,6 +881,7 @@ def _fields(found, kinds, where): # the object, checked
         raise OpembedError(f"{where}: field {name!r} is {_short(found[name])}, not of type {names}")
     return found
 
+# %% ../nbs/00_data.ipynb #aa761614
 def _short(value): # a field's value, for a message
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < 80 else text[:80] + "…"
@@ -868,6 +904,7 @@ def _read_head(path): # the first line as an object, the space, and the other li
     except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
     return head, space, lines
 
+# %% ../nbs/00_data.ipynb #5523c5b2
 def _read_dataset(path):
     head, space, lines = _read_head(path)
     numbers = {name: k for k, name in enumerate(space.types)}
@@ -914,6 +951,7 @@ def load_dataset(name: str = "enas-digits", # one of `SOURCES`, or a .jsonl file
     return ArchDataset(name, source.space, batch, accuracy, torch.tensor(order, device="cpu"),
                        n_train, source.about)
 
+# %% ../nbs/00_data.ipynb #f84931fd
 def is_file_name(dataset: str) -> bool:
     "Whether a data set is named by its file; `OpembedError` if it is neither file nor known."
     if dataset in SOURCES: return False
@@ -927,6 +965,7 @@ def absolute_dataset(dataset: str) -> str:
     path = Path(dataset).expanduser()
     return str((path if path.exists() else project_folder() / path).absolute())
 
+# %% ../nbs/00_data.ipynb #3a7eaf09
 def dataset_name(dataset: str) -> str: # a folder in runs/
     "The name of a data set; of a file, what its first line says."
     if not is_file_name(dataset): return dataset

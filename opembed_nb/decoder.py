@@ -67,6 +67,7 @@ def _hidden(old_half, new_half, row, u): # the hidden layer for the pairs (u, v)
     hidden = new_half.index_select(0, pairs.flatten()).unflatten(0, pairs.shape)
     return hidden.add_(old_half[u]).relu_().flatten(0, 1)  # (v · B, 4H)
 
+# %% ../nbs/03_decoder.ipynb #40981aa5
 class _EdgeLogits(torch.autograd.Function):
     # old (N, B, H) states, new (R, H) scoring states, W (4H, 2H), w_out (1, 4H), row (N, N, B) into
     # new → logits (N(N - 1)/2 · B) of u → v for u < v, in the order of u, v, graph
@@ -161,6 +162,7 @@ class Decoder(nn.Module):
         "The weights that multiply operation vectors."
         return []
 
+# %% ../nbs/03_decoder.ipynb #1d71ed8b
 def _mlp(inputs, hidden, outputs):
     return nn.Sequential(Linear(inputs, hidden), nn.ReLU(), Linear(hidden, outputs))
 
@@ -213,11 +215,13 @@ def _dag_log_prob(decoder, z, batch, table, padding):
         edges = edges * batch.mask.T[v]
     return typed.sum(0) + edges.sum(0)
 
+# %% ../nbs/03_decoder.ipynb #d5faf81c
 def _states(decoder, z, batch, table): # states, 0 past a graph's end, and messages
     first = torch.tanh(decoder.start(z))
     states, messages = sweep(decoder.cell, decoder.message, table, batch, first)
     return states * batch.mask.T[:, :, None], messages
 
+# %% ../nbs/03_decoder.ipynb #ffc980ac
 def _score_types(decoder, states, batch): # (N - 1, B) of v's type, from the graph before v
     N, B, H = states.shape
     if decoder.sums: before = states[:-1].cumsum(0)
@@ -228,6 +232,7 @@ def _score_types(decoder, states, batch): # (N - 1, B) of v's type, from the gra
     logits = decoder.type_head(before.flatten(0, 1))
     return -cross_entropy(logits, batch.ops.T[1:].flatten(), reduction="none").view(N - 1, B)
 
+# %% ../nbs/03_decoder.ipynb #1cba9fdf
 def _edge_logits(decoder, states, messages, table, batch): # as in `_EdgeLogits`
     plan, cell = EdgePlan(batch, decoder.space.n_types), decoder.cell
     first, _, last = decoder.edge_head
@@ -339,6 +344,7 @@ def _write(decoder, z, table, generator, stochastic, repeats): # `DAGDecoder.sam
         if not len(tree.sample): break
     return DAGBatch(ops, _joined(adj, n_nodes[:, None] - 1), n_nodes)
 
+# %% ../nbs/03_decoder.ipynb #ec72abf6
 def _joined(adj, last): # nodes without a successor, to the output; last (B, 1) the output's place
     place = torch.arange(adj.shape[1], device=adj.device)
     loose = ~adj.any(2) & (place < last)
@@ -486,6 +492,7 @@ def _write_rows(decoder, z, table, generator, stochastic, repeats): # `GraphRNND
         if not space.chain: which, state, received = which[going], state[going], received[going]
     return graphs_of_rows(types, edges, space)
 
+# %% ../nbs/03_decoder.ipynb #a4c02c8c
 def _write_bits(decoder, along, N, generator, stochastic): # (R, N - 1) booleans
     cell = decoder.edge_cell
     kinds = along.new_tensor([[0], [1]])  # what the bit before can be; 0 before the first

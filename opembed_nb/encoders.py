@@ -86,6 +86,7 @@ class DVAEEncoder(nn.Module):
         state = self.unify(torch.cat([forth, back], 1))
         return self.mu(state), self.logvar(state)
 
+# %% ../nbs/02_encoders.ipynb #d7ee41c5
 def _ends(states, batch): # the last node's forward state and the first node's backward state
     rows = (batch.n_nodes - 1) * len(batch) + torch.arange(len(batch), device=batch.device)
     return states[0].flatten(0, 1).index_select(0, rows), states[1, -1]
@@ -163,6 +164,7 @@ def widen(batch: DAGBatch, n: int) -> DAGBatch: # at least n nodes wide
     if more <= 0: return batch
     return DAGBatch(pad(batch.ops, (0, more)), pad(batch.adj, (0, more, 0, more)), batch.n_nodes)
 
+# %% ../nbs/02_encoders.ipynb #dc2c52b0
 def sequence_rows(batch: DAGBatch,    # B graphs
                   space: SearchSpace, # N = max_nodes
                   dtype: torch.dtype = torch.float32,

@@ -40,6 +40,7 @@ class Engine(Protocol):
            ) -> Iterator[tuple[int, Any, str | None]]: # number of the job, result, error
         "Run `function(*job)` for every job, and give what comes of it in the order of the ends."
 
+# %% ../nbs/00d_engines.ipynb #5badf08d
 def _named(error, cause=None): # in one line
     error = cause or error
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
@@ -72,6 +73,7 @@ def _end_with_parent():
     parent_process().join()
     os._exit(1)  # at once, in the middle of a task
 
+# %% ../nbs/00d_engines.ipynb #03112383
 def _answer(message): # (result, error), packed
     try: function, job = pickle.loads(message)
     except Exception as e:
@@ -82,6 +84,7 @@ def _answer(message): # (result, error), packed
 
 _starting = threading.Lock()
 
+# %% ../nbs/00d_engines.ipynb #551940df
 @contextmanager
 def _child_settings(): # what a process that is started inside has from its first instruction on
     resource_tracker.ensure_running()  # its own start would let Ctrl-C through again
@@ -227,6 +230,7 @@ def _connected(address, cpus): # the module ray, connected
                            "and set RAY_AUTH_MODE=token here if it asks for a token") from None
     return ray
 
+# %% ../nbs/00d_engines.ipynb #3800755b
 def _alone(timeout, function, *job): # on a worker of Ray: one thread, and an end
     torch.set_num_threads(1)
     with open(os.devnull, "w") as nowhere:

@@ -53,6 +53,7 @@ CREATE TABLE studies (
     settings TEXT NOT NULL
 )"""
 
+# %% ../nbs/06b_ledger.ipynb #4ae0d99b
 ROUNDS = """
 CREATE TABLE rounds (
     study TEXT, strategy TEXT, seed INTEGER, round INTEGER,
@@ -61,6 +62,7 @@ CREATE TABLE rounds (
     PRIMARY KEY (study, strategy, seed, round)
 )"""
 
+# %% ../nbs/06b_ledger.ipynb #c52a767f
 PROPOSALS = """
 CREATE TABLE proposals (
     study TEXT, strategy TEXT, seed INTEGER, round INTEGER, position INTEGER,
@@ -82,6 +84,7 @@ CREATE TABLE evaluations (
     PRIMARY KEY (study, architecture)
 )"""
 
+# %% ../nbs/06b_ledger.ipynb #eaee10fd
 VIEW = """
 CREATE VIEW ledger AS
 SELECT study, oracle, version AS oracle_version,
@@ -168,6 +171,7 @@ def _refuse_oracle(study, oracle): # unless it is the study's own
         f"{study.version}; those of {oracle.name!r}, version {oracle.version}, cannot join them; "
         "use another file")
 
+# %% ../nbs/06b_ledger.ipynb #cec673cf
 def _refuse_settings(study, kept, settings): # unless they are those it was begun with
     for name in sorted({*kept, *settings}):
         was, now = kept.get(name), settings.get(name)
@@ -188,6 +192,7 @@ _SURROGATE = """
 SELECT surrogate FROM rounds
 WHERE study = ? AND strategy = ? AND seed = ? AND round = ?"""
 
+# %% ../nbs/06b_ledger.ipynb #0b9a45c3
 _ADD_ROUND = "INSERT OR IGNORE INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ADD_PROPOSAL = "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_EVALUATION = "INSERT OR IGNORE INTO evaluations (study, architecture) VALUES (?, ?)"
@@ -244,6 +249,7 @@ def _birth(pid): # when a process began, in seconds; None if it has ended
         return round(process.create_time())
     except psutil.NoSuchProcess: return None
 
+# %% ../nbs/06b_ledger.ipynb #b000bfb8
 def _dead(owner, claimed, lease): # whether the process that holds a claim is gone
     host, pid, birth = owner.split()
     if host != socket.gethostname(): return time.time() - claimed > lease
@@ -405,6 +411,7 @@ def _to_optuna(ledger, storage, space, name):
             many += 1
     return many
 
+# %% ../nbs/06b_ledger.ipynb #ad6b2dfb
 def _fresh_study(optuna, storage, title): # in place of an earlier export
     for old in optuna.get_all_study_summaries(storage):
         if old.study_name != title: continue

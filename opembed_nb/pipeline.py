@@ -77,6 +77,7 @@ def load_profile(name: str) -> dict: # parameter → value
     require(flat, f"{path}: holds no parameters; write one `name: value` a line")
     return {**values, "profile": name}
 
+# %% ../nbs/10_pipeline.ipynb #fb31111e
 def with_changes(values: dict,
                  changes: list[list[str]], # name and YAML value, as on a command line
                 ) -> dict:
@@ -93,6 +94,7 @@ def chapters() -> list[str]: # names of notebooks, in the order of a run
     require(bool(found), f"{folder}: holds no chapters; run from the project's folder")
     return [name for name in found if name <= "10_pipeline"]
 
+# %% ../nbs/10_pipeline.ipynb #11ddc919
 def read_chapter(chapter: str) -> dict: # the notebook
     "A chapter's notebook; `OpembedError` names it if it cannot be read."
     path = project_folder() / "nbs" / f"{chapter}.ipynb"
@@ -127,6 +129,7 @@ def _parameters(chapter): # name → its type and default, as text, of the param
     except Exception as e:  # nbformat raises what it likes
         raise OpembedError(f"{path}: is no notebook ({' '.join(str(e).split())[:120]})") from None
 
+# %% ../nbs/10_pipeline.ipynb #d4599def
 def declared(chapter: str) -> dict[str, str]: # name → type, of the chapter's parameters cell
     "The parameters a chapter takes."
     return {name: p["inferred_type_name"] for name, p in _parameters(chapter).items()}
@@ -150,6 +153,7 @@ def check_parameters(values: dict,
     return {chapter: {name: values[name] for name in kinds if name in values}
             for chapter, kinds in wanted.items()}
 
+# %% ../nbs/10_pipeline.ipynb #1a938d79
 def _check_kind(name, value, kind, chapter):
     fits = isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
     require(fits, f"parameter {name!r} is {value!r}, {chapter} needs a value of type {kind}")
@@ -168,6 +172,7 @@ def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, param
         else: todo.append((chapter, chapter, part))
     return todo
 
+# %% ../nbs/10_pipeline.ipynb #0be4a045
 def _searches(chapter, part, models, dataset): # one a model; the last has the chapter's name
     if not about(dataset).network: part = {**part, "full_epochs": 0}  # nothing to train
     share = max(1, part.get("workers", 1) // len(models))  # they run at the same time
@@ -175,6 +180,7 @@ def _searches(chapter, part, models, dataset): # one a model; the last has the c
     names = [f"{chapter}-{m}" for m in models[:-1]] + [chapter]
     return [(name, chapter, {**part, "model": m}) for name, m in zip(names, models)]
 
+# %% ../nbs/10_pipeline.ipynb #c6f658f8
 def settled(values: dict) -> dict: # the same, fit for a process in another folder
     "A run's parameters with the absolute path of the data set; its names are checked."
     _check_profile(values.get("profile", "live"))
@@ -204,6 +210,7 @@ KERNEL_STARTS = 120  # seconds in which a notebook's kernel must have answered o
 def _environment(): # of a kernel, which runs in nbs/ and writes UTF-8 whatever the locale
     return {**absolute_folders(), "PYTHONUTF8": "1"}
 
+# %% ../nbs/10_pipeline.ipynb #dbdaa563
 async def _abandon_cell(): # whether there was one that still ran
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     if not tasks: return False
@@ -213,6 +220,7 @@ async def _abandon_cell(): # whether there was one that still ran
         if not task.cancelled(): task.exception()
     return True
 
+# %% ../nbs/10_pipeline.ipynb #a4b10f45
 def _kernel(stream): # the class of a kernel that runs in this Python; its process writes to stream
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
@@ -296,6 +304,7 @@ def how_to_train(values: dict) -> tuple[TrainConfig, dict]: # and hidden, latent
     sizes = {name: values[name] for name in ("hidden", "latent", "dim")}
     return train_config(values["recipe"], values["hidden"], **changes), sizes
 
+# %% ../nbs/10_pipeline.ipynb #04558486
 def train_profile(values: dict,         # see `load_profile`
                   engine: Engine,       # who trains (chapter 0d)
                   seeds: list[int] = (), # default: the profile's
@@ -327,6 +336,7 @@ def make_weights(folder: Path,     # where weights and cards go
             cards.append(Path(folder, f"{dataset}-{name}.json"))
     return cards
 
+# %% ../nbs/10_pipeline.ipynb #4e179004
 def predict_test(model: GraphVAE, data: ArchDataset,
                  repeats: int = 3,    # fits
                  inducing: int = 500, # inducing points
@@ -353,6 +363,7 @@ def run_profile(name: str,           # a profile
         for part in (first, [last]): _run_stages(part, folder, engine, bar)
     return folder
 
+# %% ../nbs/10_pipeline.ipynb #b208926e
 def _run_stages(todo, folder, engine, bar): # several at a time, if the engine has room for them
     for i, seconds, error in engine.run(run_stage, [(*stage, folder) for stage in todo]):
         if error: raise OpembedError(error.removeprefix("OpembedError: "))
@@ -383,6 +394,7 @@ def _prediction_rows(found):
         theirs = {m: f"{mean:.3f} ± {std:.3f}" for m, (mean, std) in known.items()}
         yield label, theirs, {m: over_seeds([v[key] for v in seeds]) for m, seeds in found.items()}
 
+# %% ../nbs/10_pipeline.ipynb #bd23d312
 def _search_rows(found, where):
     searches = [v for seeds in found.values() for v in seeds]
     oracles = sorted({v["oracle"] for v in searches})
@@ -416,6 +428,7 @@ def scoreboard(root: Path,    # runs/ or results/
             lines[-1] += [theirs.get(m, "–"), ours.get(m, "–")] if paper else [ours.get(m, "–")]
     return Table(_lines(head, lines))
 
+# %% ../nbs/10_pipeline.ipynb #cc1b4b67
 def _nothing(what, root, profile, dataset):
     return (f"No {what} of profile {profile} and data set {dataset} in {Path(root).name}/ yet; "
             "`opembed run` makes them.")
@@ -436,6 +449,7 @@ def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: 
     oracle, epochs = most[0]["oracle"], most[0]["epochs"]
     return Table(_lines(["", "architecture", oracle, f"trained alone, {epochs} epochs"], lines))
 
+# %% ../nbs/10_pipeline.ipynb #fa67e444
 def _side_by_side(seeds, kind): # the first of each seed, the second of each seed, …
     same = [[row for row in v["rows"] if row["kind"] == kind] for v in seeds]
     for rows in zip(*same):
@@ -458,6 +472,7 @@ def packaged_table(dataset: str,
     rows.append(("Pearson r of predicted accuracies", *[f"{able['r']:.3f}" for able in models]))
     return Table(_lines(["", *[MODELS[name].title for name in names]], rows))
 
+# %% ../nbs/10_pipeline.ipynb #ccca6f2e
 def _measured(name, dataset): # a task
     model, data = load_pretrained(name, dataset), load_dataset(dataset)
     predicted = predict_test(model, data, repeats=1, inducing=200, rows=2000)
@@ -488,6 +503,7 @@ def records_root(profile: str, dataset: str = "*") -> Path: # runs/ or results/
     here = any(record_files(runs, section, profile, dataset) for section in SECTIONS)
     return runs if here else project_folder() / "results"
 
+# %% ../nbs/10_pipeline.ipynb #b813e131
 def recorded(profile: str, dataset: str = "*") -> list[str]: # names, those of `SOURCES` first
     "The data sets that have records of a profile; `OpembedError` if there are none."
     roots = (runs_root(), project_folder() / "results")
@@ -515,6 +531,7 @@ def digest(profile: str,
         shutil.copyfile(path, to)
     return len(found)
 
+# %% ../nbs/10_pipeline.ipynb #be16314f
 def _is_record(path):
     try: return bool(read_record(path))
     except OpembedError: return False
@@ -548,6 +565,7 @@ def _train(args):
     for run in train_profile(values, engine, args.seeds or ()).values():
         print(f"{len(run.history)} epochs, loss {run.history[-1]['loss']:.3f}: {run.folder}")
 
+# %% ../nbs/10_pipeline.ipynb #25a6f1e3
 def _kept(args): # profile and data set whose records are meant
     values = with_changes({"profile": args.profile, "dataset": "*"}, args.changes)
     unknown = sorted(values.keys() - {"profile", "dataset"})
@@ -557,6 +575,7 @@ def _kept(args): # profile and data set whose records are meant
     if values["dataset"] != "*": is_file_name(values["dataset"])  # or refused by name
     return values["profile"], values["dataset"]
 
+# %% ../nbs/10_pipeline.ipynb #088174aa
 def _scoreboard(args):
     profile, dataset = _kept(args)
     for name in recorded(profile, dataset):
@@ -600,6 +619,7 @@ def _search(args):
         p = argparse.Namespace(**{**defaults("07_bo"), **chosen, "model": name})
         _search_model(p, args, engine)
 
+# %% ../nbs/10_pipeline.ipynb #82d02dd0
 def _check_folder(option, path):
     folder = path.expanduser().absolute().parent
     require(folder.is_dir(), f"{option} {path}: there is no folder {folder}; make it first")
@@ -634,6 +654,7 @@ def _search_model(p, args, engine): # p: the parameters of chapter 7
         print(f"{trials} trials in {args.optuna}")
     if p.full_epochs and data.about.network: _train_best(p, run, problem, record, engine)
 
+# %% ../nbs/10_pipeline.ipynb #b7d7a16b
 def _train_best(p, run, problem, record, engine):
     start, data = time.perf_counter(), problem.data
     winners = from_flat([row["architecture"] for row in record["top"]], data.space)
@@ -647,6 +668,7 @@ def _train_best(p, run, problem, record, engine):
 def _weights(args):
     for card in make_weights(Path(args.folder), local_engine(args.workers)): print(card)
 
+# %% ../nbs/10_pipeline.ipynb #2d1c93e9
 def _digits(args):
     folder = Path(args.folder)
     try: folder.mkdir(parents=True, exist_ok=True)
@@ -675,6 +697,7 @@ COMMANDS = {  # of one profile: what it does, and what help says
     "digest": (_digest, "copy a run's records to results/"),
 }
 
+# %% ../nbs/10_pipeline.ipynb #4f64302d
 def _parser():
     about_it = "Operation embeddings for neural architecture search: run chapters, show results."
     parser = argparse.ArgumentParser("opembed", description=about_it)
@@ -706,6 +729,7 @@ def _add_train(command):
     command.add_argument("--seeds", type=int, nargs="+", metavar="K",
                          help="train each model with these seeds (default: the profile's)")
 
+# %% ../nbs/10_pipeline.ipynb #2eb4f636
 def _add_search(command):
     command.add_argument("--timeout", type=float, default=3600.0,
                          help="seconds after which a task on Ray counts as hung (default 3600)")
@@ -714,6 +738,7 @@ def _add_search(command):
     command.add_argument("--optuna", metavar="STORAGE",
                          help="write it for optuna's dashboard, too: sqlite:///search.db")
 
+# %% ../nbs/10_pipeline.ipynb #14b1b1b1
 def _add_makers(commands): # of what comes with the package
     text = "train the models that come with the package, and write their cards"
     weights = commands.add_parser("weights", help=text)

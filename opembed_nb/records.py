@@ -39,6 +39,7 @@ def run_folder(dataset: str, # its name, or the file of one's own
     "Where a run is kept."
     return Path(root or runs_root(), profile, _dataset_folder(dataset), model, f"seed-{seed}")
 
+# %% ../nbs/00c_records.ipynb #6d8eb7f0
 def _dataset_folder(dataset): # a file's name is in the file
     return dataset_name(dataset) if dataset.endswith(".jsonl") else dataset
 
@@ -51,6 +52,7 @@ def save_tensors(path: Path,
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_whole(path, save(own, {name: json.dumps(value) for name, value in meta.items()}))
 
+# %% ../nbs/00c_records.ipynb #4b40ddab
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]: # tensors on the CPU, meta
     "Read what `save_tensors` wrote; `OpembedError` if the file is broken."
     try:
@@ -75,6 +77,7 @@ def load_checkpoint(path: Path,     # written by `save_tensors` with its identit
                                "choose another profile (-p profile NAME) or delete the folder")
     return tensors, meta
 
+# %% ../nbs/00c_records.ipynb #aafd7f27
 def _fields(identity): # ("lr",) or ("config", "lr") → value
     found = {}
     for key, value in identity.items():
@@ -91,6 +94,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer,
     return {f"{name}.{i}.{quantity}": value
             for i, found in state.items() for quantity, value in found.items()}
 
+# %% ../nbs/00c_records.ipynb #b549204c
 def restore_optimizer(optimizer: torch.optim.Optimizer,
                       name: str, tensors: dict[str, Tensor], # see `optimizer_tensors`
                      ) -> None:
@@ -110,6 +114,7 @@ def processor() -> str:
             if line.startswith("model name"): return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
+# %% ../nbs/00c_records.ipynb #7b411fb9
 def _git(*arguments): # its answer; None outside a repository
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8",
@@ -117,6 +122,7 @@ def _git(*arguments): # its answer; None outside a repository
     except (OSError, subprocess.SubprocessError): return None
     return done.stdout.strip()
 
+# %% ../nbs/00c_records.ipynb #8f4e93af
 def provenance() -> dict: # commit ("unknown" outside a repository), versions, processor, time
     "Where a number comes from; a + after the commit says that the code differs from it."
     commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
@@ -154,6 +160,7 @@ def record_files(root: Path,     # runs/ or results/
 
 def _seed(path): return int(path.parent.name.removeprefix("seed-"))
 
+# %% ../nbs/00c_records.ipynb #3ca051f9
 def _is_record_file(path): # by its name
     named = re.fullmatch(r"seed-(0|[1-9][0-9]*)/[a-z][a-z0-9_-]*\.json", "/".join(path.parts[-2:]))
     return bool(named) and path.is_file()
@@ -171,6 +178,7 @@ def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, se
 def _no_record(path, why):
     return OpembedError(f"{path}: is no record ({why}); delete it and run its chapter again")
 
+# %% ../nbs/00c_records.ipynb #abaff3e8
 def read_records(root: Path,    # runs/ or results/
                  section: str,  # which section
                  profile: str = "*", dataset: str = "*", model: str = "*", # all of them, or one
@@ -188,6 +196,7 @@ def best_profile(section: str, dataset: str = "*",
     root = root or project_folder() / "results"
     return next((p for p in PROFILES if record_files(root, section, p, dataset)), "none")
 
+# %% ../nbs/00c_records.ipynb #b1c3c353
 def committed(section: str, dataset: str) -> list[dict]: # see `read_records`
     "What results/ holds of a section: the records of the largest profile."
     profile = best_profile(section, dataset)
@@ -201,6 +210,7 @@ def by_model(records: list[dict],
     for record in records: found.setdefault(record["model"], []).append(record["values"])
     return found
 
+# %% ../nbs/00c_records.ipynb #18243abc
 def over_seeds(values: list, # of each seed: a number, or a list with one for each repeat
                digits: int = 3,
               ) -> str:      # "0.371", "0.371 ± 0.003" or "0.371 ± 0.003 (n = 4)"

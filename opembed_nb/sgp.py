@@ -54,6 +54,7 @@ def metrics(mean: Tensor,   # (n,) predictions
                 nlpd=float(surprise.mean()) + 0.5 * math.log(2 * math.pi),
                 coverage=float((error.abs() <= 1.96 * std).double().mean()))
 
+# %% ../nbs/05_sgp.ipynb #d71a2d9e
 def _correlation(a, b): return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
 
 def _ranks(values): return torch.from_numpy(rankdata(values.numpy()))
@@ -98,6 +99,7 @@ def _lower(prior, points, jitter): # L
     covariance = prior.covariance(points, points)
     return torch.linalg.cholesky(covariance + jitter * _eye(len(points), points))
 
+# %% ../nbs/05_sgp.ipynb #7207a85c
 def _factors(prior, x, target, inducing): # L, A, Cholesky factor of B, LB⁻¹ A (target - c) / σ
     lower = _lower(prior, inducing, 1e-6 * prior.kernel.outputscale)
     across = prior.covariance(inducing, x)
@@ -107,6 +109,7 @@ def _factors(prior, x, target, inducing): # L, A, Cholesky factor of B, LB⁻¹ 
     c = torch.linalg.solve_triangular(lower_b, right, upper=False)[:, 0] / prior.noise.sqrt()
     return lower, a, lower_b, c
 
+# %% ../nbs/05_sgp.ipynb #1999b72b
 def collapsed_bound(prior: Prior,
                     x: Tensor,        # (n, d) inputs, double
                     target: Tensor,   # (n,)
@@ -162,6 +165,7 @@ def fit_prior(prior: Prior,      # changed in place
     prior.zero_grad()
     return best[0]
 
+# %% ../nbs/05_sgp.ipynb #e52a44e0
 def _unfit(x, error):
     why = str(error).splitlines()[0]
     return f"the Gaussian process cannot be fitted to these {len(x)} rows ({why})"
@@ -196,6 +200,7 @@ class VariationalGP(ApproximateGP):
 
     def forward(self, x): return MultivariateNormal(self.prior.mean(x), self.prior.kernel(x))
 
+# %% ../nbs/05_sgp.ipynb #73cd197c
 JITTER = 1e-4 # added to the diagonal of K_uu so that single precision can factorise it
 
 @contextmanager
@@ -238,6 +243,7 @@ def _finite(name, x):
     place = ", ".join(map(str, at))
     raise OpembedError(f"{name}[{place}] is {x[at].item()}; predictors need finite numbers")
 
+# %% ../nbs/05_sgp.ipynb #f4a2348c
 def _values(name, target, rows):
     shape = tuple(target.shape)
     require(shape == (rows,), f"{name} has shape {shape}, {rows} rows of x need ({rows},)")
@@ -246,6 +252,7 @@ def _values(name, target, rows):
 def _like(x, values): # in x's precision; whole numbers and bits stand for single precision
     return values.to(x.dtype if x.is_floating_point() else torch.float32)
 
+# %% ../nbs/05_sgp.ipynb #415ed67a
 def _fitted(gp, name): # a fit's own attribute
     found = getattr(gp, name, None)
     require(found is not None,
@@ -302,6 +309,7 @@ def _explained(gp, a, b): # of it, by pending points
                    for s in (a, b))
     return left.T @ right
 
+# %% ../nbs/05_sgp.ipynb #3ff0d781
 @torch.no_grad()
 def _conditioned(gp, x, target):
     new, at = copy.copy(gp), gp.cross(x)
@@ -316,6 +324,7 @@ def _conditioned(gp, x, target):
     new.pending, new._gap = (at, lower, weights), gap
     return new
 
+# %% ../nbs/05_sgp.ipynb #22610e54
 @torch.no_grad()
 def _believe(gp, lower, mean, covariance): # w and G of the posterior
     eye = _eye(len(lower), lower)
@@ -338,6 +347,7 @@ def _prior(like, state, noise=0.1): # a prior with the parameters in a state, if
 
 def _triangle(m, device): return tuple(torch.tril_indices(m, m, device=device))
 
+# %% ../nbs/05_sgp.ipynb #191462f8
 def _unpacked(entries, m): # (m (m + 1) / 2,) → (m, m) lower triangle
     square = entries.new_zeros(m, m)
     square[_triangle(m, entries.device)] = entries
@@ -404,6 +414,7 @@ def _fit(gp, x, target, start):
     fit = _fit_tuned if gp.setting == "tuned" else _fit_paper
     return fit(gp, x, target, generator, begin)
 
+# %% ../nbs/05_sgp.ipynb #c1682c64
 def _fit_tuned(gp, x, target, generator, begin):
     x = _standardised(gp, x, {})
     order = torch.randperm(len(x), generator=generator, device=x.device)
@@ -436,6 +447,7 @@ def _fit_paper(gp, x, target, generator, begin):
     fit_variational(model, x.float(), target.float(), passes, gp.minibatch, gp.step, generator)
     return _adopt(gp, x, model)
 
+# %% ../nbs/05_sgp.ipynb #8eade83a
 def _adopt(gp, x, model): # what a variational fit has found, in double precision
     root = model.belief.chol_variational_covar.detach().tril()
     gp._state = dict(**_parameters(model.prior), shift=gp.shift, scale=gp.scale,
@@ -464,6 +476,7 @@ def evaluate_latents(train_x: Tensor,      # (n, d) latents of the train part
         rows.append(metrics(*gp.predict(test_x, noise=True), test_target))
     return _by_metric(rows)
 
+# %% ../nbs/05_sgp.ipynb #a461b2cd
 def _by_metric(rows): return {metric: [row[metric] for row in rows] for metric in rows[0]}
 
 def mean_std(values: list[float], digits: int = 3) -> str: # "0.371 ± 0.003", one alone has no ±
@@ -516,6 +529,7 @@ def _regressor(name, seed): # of scikit-learn
     else: model = MLPRegressor(hidden_layer_sizes=(100, 100), **stopping)
     return make_pipeline(StandardScaler(), model)
 
+# %% ../nbs/05_sgp.ipynb #a5b6c50b
 YARDSTICKS = ("ridge", "trees", "MLP", "exact GP")
 
 def yardsticks(train_x: Tensor,      # (n, d) features of the train part

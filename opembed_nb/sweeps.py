@@ -27,6 +27,7 @@ def filling(rows: int) -> int:
     "How many rows to add: oneDNN prepares itself for each number of rows, so few should occur."
     return -rows % 32 if _ONEDNN else 0
 
+# %% ../nbs/01b_sweeps.ipynb #17a9197e
 def _without_gaps(x): return x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous()
 
 # %% ../nbs/01b_sweeps.ipynb #1b000007
@@ -42,6 +43,7 @@ def product(rows: Tensor,               # (R, I)
     bias = None if bias is None else bias.contiguous()
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")[:n]
 
+# %% ../nbs/01b_sweeps.ipynb #c366ebbc
 def add_product(out: Tensor,    # (R, O), changed in place
                 rows: Tensor,   # (R, I)
                 weight: Tensor, # (O, I)
@@ -70,6 +72,7 @@ class _Linear(torch.autograd.Function):
         d_rows = product(flat, weight.T).view_as(rows)
         return d_rows, weight_gradient(flat, inputs), flat.sum(0)
 
+# %% ../nbs/01b_sweeps.ipynb #fc5e3fd4
 class Linear(nn.Linear):
     "torch's linear layer, its products by `product`."
     def forward(self, rows: Tensor) -> Tensor: # (…, inputs) → (…, outputs)
@@ -85,6 +88,7 @@ def gru_start(inputs: Tensor, # (…, 3H) W_ih x + b_ih
     last = bias[two:].expand(*inputs.shape[:-1], -1)
     return torch.cat([inputs[..., :two] + bias[:two], last, inputs[..., two:]], -1)
 
+# %% ../nbs/01b_sweeps.ipynb #681fe351
 def gru_gates(cell: Tensor,  # (…, 4H) with the product of the state in it; is overwritten
               state: Tensor, # (…, H)
               out: Tensor | None = None,
@@ -96,6 +100,7 @@ def gru_gates(cell: Tensor,  # (…, 4H) with the product of the state in it; is
     candidate.addcmul_(r, received).tanh_()
     return torch.lerp(candidate, state, z, out=out)
 
+# %% ../nbs/01b_sweeps.ipynb #9054ef44
 def gru(cell: Tensor,         # (R, 4H) of `gru_start`; is overwritten
         state: Tensor | None, # (R, H), or None for zeros
         weight: Tensor,       # (3H, H) W_hh
@@ -123,6 +128,7 @@ def gru_slopes(cell: Tensor, state: Tensor) -> Tensor: # as `gru_gates` leaves t
     of_state.copy_(z)
     return slopes
 
+# %% ../nbs/01b_sweeps.ipynb #0f2c78c9
 def gru_back(slopes: Tensor, # (R, 5H), is overwritten with gradients
              grad: Tensor,   # (R, H) of the new state
              weight: Tensor, # (3H, H)
@@ -132,6 +138,7 @@ def gru_back(slopes: Tensor, # (R, 5H), is overwritten with gradients
     slopes.unflatten(1, (5, H)).mul_(grad[:, None])
     return add_product(slopes[:, 4 * H:], slopes[:, :3 * H], weight.T)
 
+# %% ../nbs/01b_sweeps.ipynb #945d2218
 def of_types(types: LongTensor, # (…, R)
              grads: Tensor,     # (…, R, 5H) of a cell
              n: int,            # types
@@ -159,6 +166,7 @@ class _Fused(torch.autograd.Function):
         d_bias = to_gate.sum(0)
         return torch.cat([d_gate, to_gate.T], 1), d_bias, torch.cat([d_mapped, to_mapped.T], 1)
 
+# %% ../nbs/01b_sweeps.ipynb #dee965bc
 def fuse(gate: Tensor,   # (H, H + N) weight of g
          bias: Tensor,   # (H,) bias of g
          mapped: Tensor, # (H, H + N) weight of m
@@ -234,6 +242,7 @@ def _sweep_back(adj, grads, d_gates, d_states, d_messages, W, W_m, started): # a
         if v: d_messages[:, :v].addcmul_(adj[:, :v, v, :, None], d_incoming[:, v, None])
     return d_incoming
 
+# %% ../nbs/01b_sweeps.ipynb #5da4678f
 def _sweep_weights(ops, grads, d_gates, states, incoming, types): # one large product for each
     D, H = len(ops), states.shape[3]
     grads, received = grads.flatten(1, 2), incoming.flatten(1, 2)
@@ -261,6 +270,7 @@ def sweep(cell: nn.GRUCell,       # the update, widths (d_op, hidden)
     states, messages = _Sweep.apply(ops[None], adj[None], initial, *weights)
     return states[0], messages[0]
 
+# %% ../nbs/01b_sweeps.ipynb #78392791
 def both_ways(forth: tuple,    # cell and message along the order
               back: tuple,     # cell and message against it
               table: Tensor, batch: DAGBatch, # as for `sweep`
@@ -271,6 +281,7 @@ def both_ways(forth: tuple,    # cell and message along the order
     ops, adj = torch.stack([ops, back_ops]), torch.stack([adj, back_adj])
     return _Sweep.apply(ops, adj, None, *there, *here)[0]
 
+# %% ../nbs/01b_sweeps.ipynb #334ca90e
 def _sweep_parts(cell, message, table, batch, reverse): # what all ways to run a sweep start from
     weight, place = message.fused()
     ops, adj, place = batch.ops.T, batch.adj.permute(1, 2, 0), place[:batch.ops.shape[1]]
@@ -303,6 +314,7 @@ def last_state(cell: nn.GRUCell, message: nn.Module, table: Tensor, batch: DAGBa
         return states[last, torch.arange(len(batch), device=batch.device)]
     return _distinct_sweep(*_sweep_parts(cell, message, table, batch, reverse), last)
 
+# %% ../nbs/01b_sweeps.ipynb #913aaef8
 def all_states() -> bool:
     "Whether to compute a state of every node of every graph."
     return torch.is_grad_enabled() or torch.compiler.is_compiling()
@@ -326,6 +338,7 @@ def _distinct_sweep(inputs, W, b, W_m, place, ops, adj, end): # (B, H) states wh
         torch.mul(gate.sigmoid_(), mapped, out=messages[first[v]:first[v + 1]])
     return result
 
+# %% ../nbs/01b_sweeps.ipynb #91aed20d
 def _received(edges, row, messages, v): # (U, H) sums of messages; the first node receives none
     if not v: return None
     many = edges.sum(1)
@@ -355,6 +368,7 @@ class _Level(torch.autograd.Function):
         d_W = weight_gradient(flat, reached.flatten(0, 1))
         return d_reached * own[:, :, None], None, None, d_W, flat.sum(0)
 
+# %% ../nbs/01b_sweeps.ipynb #27fe03d0
 def gcn_level(before: Tensor, # (N, B, H) states of the level before
               own: Tensor,    # (N, B) a node's share of its own state
               share: Tensor,  # (N, N, B) of u's state in v
@@ -389,6 +403,7 @@ class _Scan(torch.autograd.Function):
         d_W = weight_gradient(d_hidden, before.flatten(0, 1))
         return d_inputs, d_W, d_hidden.sum(0), None if initial is None else back
 
+# %% ../nbs/01b_sweeps.ipynb #9cd0dae0
 def scan(cell: nn.GRUCell,              # widths (·, hidden)
          inputs: Tensor,                # (T, R, 3·hidden) what the rows bring, W_ih x + b_ih
          initial: Tensor | None = None, # (R, hidden) state before the first step; zeros if None

@@ -116,6 +116,7 @@ def _fit_batch(model, batch): # the batch, or an error that names the tensor
         return check_batch(batch, model.space)
     except OpembedError as e: raise OpembedError(f"model {model.name!r}: {e}") from None
 
+# %% ../nbs/04_training.ipynb #69af2f88
 def _fit_latents(model, z): # an error that names what is wrong with z or with the weights
     weight, name = model.encoder.mu.weight, f"model {model.name!r}"
     require(z.dim() == 2 and z.shape[1] == model.latent,
@@ -144,6 +145,7 @@ class Parts(NamedTuple):
     title: str        # its name in the paper, or ours
     rounds: int = 1   # T, rounds in the paper
 
+# %% ../nbs/04_training.ipynb #1e1ba7a9
 MODELS = {
     "dvae":         Parts(OneHot, DVAEEncoder, DAGDecoder, "D-VAE"),
     "dvae-emb":     Parts(OperationEmbedding, DVAEEncoder, DAGDecoder, "DVAE-EMB", rounds=4),
@@ -158,6 +160,7 @@ MODELS = {
                           "GraphRNN-EMB (ours)"),
 }
 
+# %% ../nbs/04_training.ipynb #df3359a4
 def parts_of(name: str) -> Parts:
     "The row of a model; `OpembedError` if the name is unknown."
     known = ", ".join(MODELS)
@@ -229,6 +232,7 @@ def _public_names(name): # public pattern → our pattern, and the prefixes of w
     for part in (parts.decoder, parts.encoder, parts.embedding): names |= PUBLIC.get(part, {})
     return names, UNUSED.get(parts.encoder, ()) + UNUSED.get(parts.decoder, ())
 
+# %% ../nbs/04_training.ipynb #579f9dc3
 def _renamed(tensor, names): # by the pattern that fits, or None
     for theirs, ours in names.items():
         head, tail = theirs.split("*")
@@ -270,6 +274,7 @@ def from_public(name: str,                   # one of `MODELS`
     model = build_model(name, space or read_space, hidden, latent, dim)
     return load_weights(model, own, source).eval()
 
+# %% ../nbs/04_training.ipynb #73ec2b49
 def to_public(model: GraphVAE,
               grad: bool = False,       # the gradients in place of the weights
              ) -> dict[str, Tensor]:    # by public name
@@ -376,6 +381,7 @@ def signal_weights(model: nn.Module,
     if operations: scale_operations(model, operations)
     if latents: whiten_latents(model, batch[:2048], latents)
 
+# %% ../nbs/04_training.ipynb #b63acd3d
 INITIAL_WEIGHTS = {"pytorch": lambda model, batch, seed: None, "signal": signal_weights}
 
 # %% ../nbs/04_training.ipynb #5d1c90ac
@@ -497,6 +503,7 @@ def _keep(trainer, path, identity):
     save_tensors(path, tensors, identity=identity, round=trainer.round, history=trainer.history,
                  schedule=schedule, lr=trainer.lr)
 
+# %% ../nbs/04_training.ipynb #fe3a51a0
 def _restore(trainer, tensors, meta):
     trainer.history = meta["history"]
     own = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
@@ -514,6 +521,7 @@ class Trained(NamedTuple):
     history: list[dict]    # a row per epoch: round, epoch, loss, reconstruction, kl, lr, seconds
     folder: Path | None    # where it is kept
 
+# %% ../nbs/04_training.ipynb #cfa28ad0
 def fit_rounds(name: str,                    # one of `MODELS`
                batch: DAGBatch,              # the architectures to train on
                config: TrainConfig,
@@ -552,6 +560,7 @@ def _start(name, batch, config, space, device, sizes, round=1, table=None): # of
     trainer.again = partial(_start, name, batch, config, space, device, sizes)
     return trainer
 
+# %% ../nbs/04_training.ipynb #3863daa5
 def _begin(name, batch, config, space, device, sizes, path, identity): # or go on
     if not path or not path.exists(): return _start(name, batch, config, space, device, sizes)
     tensors, meta = load_checkpoint(path, identity)
@@ -559,6 +568,7 @@ def _begin(name, batch, config, space, device, sizes, path, identity): # or go o
     _restore(trainer, tensors, meta)
     return trainer
 
+# %% ../nbs/04_training.ipynb #b9fc4ba6
 def _next_epoch(trainer, batch): # the trainer; another one at the start of a round
     config, history = trainer.config, trainer.history
     if len(history) == trainer.round * config.epochs:
@@ -567,6 +577,7 @@ def _next_epoch(trainer, batch): # the trainer; another one at the start of a ro
     _epoch(trainer, batch[:config.max_graphs or len(batch)])
     return trainer
 
+# %% ../nbs/04_training.ipynb #51d74734
 def _keep_epoch(trainer, path, identity, snapshots):
     epoch = trainer.history[-1]["epoch"]
     if epoch in snapshots:
@@ -601,6 +612,7 @@ def read_card(name: str,                # one of `MODELS`
         raise OpembedError(f"{path}: is no card of a model ({e}); "
                            "install the package again") from None
 
+# %% ../nbs/04_training.ipynb #37ed7b94
 def load_pretrained(name: str,            # one of `MODELS`
                     dataset: str,
                     folder: Path = PACKAGED,
@@ -642,6 +654,7 @@ def save_pretrained(run: Trained,
     write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return load_pretrained(model.name, dataset, folder)
 
+# %% ../nbs/04_training.ipynb #f3b54abd
 def add_to_card(name: str, dataset: str, folder: Path, **facts) -> None:
     "Write down what a packaged model can do."
     card = {**read_card(name, dataset, folder), **facts}
@@ -697,6 +710,7 @@ class _Training: # one model and seed on its way
                 return json.loads(f.metadata()["history"])
         except (OSError, SafetensorError): return []
 
+# %% ../nbs/04_training.ipynb #f8d52b82
 def _fit_into(name, batch, config, folder, space, kwargs, **more):
     return fit_rounds(name, batch, config, folder, space, progress=False, **kwargs, **more)
 
@@ -756,6 +770,7 @@ def train_models(names: list[str],             # of `MODELS`
                                "all workers must write to the file system of this machine")
     return found
 
+# %% ../nbs/04_training.ipynb #5148a964
 def _train_all(todo, data, engine, progress, attempts):
     batch, errors = engine.share(data.train.batch), []
     jobs = [training.job(batch) for training in todo]
