@@ -1,6 +1,7 @@
 "The built book, read in a real browser on a wide and on a narrow screen."
 
 import os
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from book.build import ROOT, BookError, build, pages
 
 pytestmark = pytest.mark.browser
 WIDTHS = {"wide": 1280, "narrow": 400}
+# The chapters whose number has no letter: the preface leaves out what is under the hood.
+FIRST_READING = [page for page in pages(ROOT) if re.match(r"nbs/\d\d_", page)]
 FLAGS = [
     "headless",
     "no-sandbox",
@@ -52,6 +55,9 @@ Promise.all(ready).then(() => {
     blank: images
       .filter(image => !image.naturalWidth)
       .map(image => image.alt || image.src.slice(-60)),
+    cut: [...document.querySelectorAll("article .cell_input pre")]
+      .filter(e => e.scrollWidth > e.clientWidth + 1)
+      .map(e => e.textContent.trim().slice(0, 60)),
     unset: [...document.querySelectorAll("article .math")]
       .filter(e => !e.querySelector("mjx-container")
         || e.querySelector("[data-mjx-error], mjx-merror"))
@@ -129,6 +135,11 @@ def test_page_is_whole(page, width, visit):
     assert not found["overflow"], f"wider than {WIDTHS[width]} pixels"
     assert not found["blank"], "figures that did not load"
     assert not found["unset"], "equations that were not set"
+
+
+@pytest.mark.parametrize("page", FIRST_READING)
+def test_no_code_of_the_first_reading_is_wider_than_the_page(page, visit):
+    assert not visit(page, "wide")["cut"], "these code blocks scroll sideways"
 
 
 def test_links_between_pages_arrive(visit, html):

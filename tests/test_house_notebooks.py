@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,30 @@ def test_keeps_to_the_form(path):
             assert name in EXPORTS or (name, value) in TAGS, (
                 f"{path.name}: unknown directive `#| {name}: {value}`"
             )
+
+
+LONGEST, MEDIAN = 40, 12  # lines of an exported cell, directives not counted
+
+
+def exported(path):
+    "The exported cells of the notebook at `path`, as (id, number of lines)."
+    found = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        directives, code = split("".join(cell["source"]))
+        if cell["cell_type"] == "code" and ("export", "") in directives:
+            found.append((cell["id"], len(code.strip().splitlines())))
+    return found
+
+
+@each_chapter
+def test_no_exported_cell_is_too_long_to_read_at_once(path):
+    for cell, lines in exported(path):
+        assert lines <= LONGEST, f"{path.name}, cell {cell}: {lines} lines; the limit is {LONGEST}"
+
+
+def test_exported_cells_are_short_in_the_median():
+    lines = [lines for path in NOTEBOOKS for _, lines in exported(path)]
+    assert statistics.median(lines) <= MEDIAN
 
 
 def test_every_directive_has_its_meaning_in_the_book():

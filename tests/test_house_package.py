@@ -1,5 +1,6 @@
 "The package: what it needs, and what must not be in the tree."
 
+import ast
 import configparser
 import re
 import subprocess
@@ -40,6 +41,59 @@ def test_imports_without_the_notebook_tools():
     command = [sys.executable, "-c", IMPORT_ALL.format(tools=set(NOTEBOOK_TOOLS))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
+
+
+def modules():
+    "Path and syntax tree of every exported module."
+    for path in sorted((ROOT / "opembed_nb").glob("[a-z]*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def names_made(tree):
+    "All names and attributes that a module defines or assigns."
+    made = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            made.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            made.add(node.id)
+    return made
+
+
+def test_no_private_name_crosses_a_module():
+    trees = dict(modules())
+    made = {path: names_made(tree) for path, tree in trees.items()}
+    for path, tree in trees.items():
+        others = set().union(*(names for other, names in made.items() if other != path))
+        foreign = {name for name in others - made[path] if is_private(name)}
+        for node in ast.walk(tree):
+            used = [node.attr] if isinstance(node, ast.Attribute) else []
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("opembed_nb"):
+                used = [alias.name for alias in node.names if is_private(alias.name)]
+            for name in used:
+                where = f"{path.name}, line {node.lineno}"
+                assert name not in foreign, f"{where}: {name} is private to another module"
+
+
+COLUMNS = 100
+
+
+def test_only_what_nbdev_generates_is_wider_than_the_page():
+    # ruff measures the notebooks; nbdev adds `__all__` above their code, and `_modidx.py`.
+    for path, tree in modules():
+        generated = range(0)
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                generated = range(node.lineno, node.end_lineno + 1)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if number not in generated:
+                assert len(line) <= COLUMNS, f"{path.name}, line {number}: {len(line)} columns"
 
 
 def test_every_requirement_has_a_pin_inside_its_range():
