@@ -341,12 +341,13 @@ def predict_test(model: GraphVAE, data: ArchDataset,
 
 # %% ../nbs/10_pipeline.ipynb #03996912
 def run_profile(name: str,           # a profile
+                engine: Engine | None = None, # who does it; default: processes of this machine
                 **changes,           # parameters to change
                ) -> Path:            # runs/<profile>
     "Send the data through all chapters with a profile's parameters; what is done is skipped."
     values = {**load_profile(name), **changes}
     *first, last = stages(values)  # the last one reads what the others keep
-    engine = local_engine(values.get("workers", 1))
+    engine = engine or local_engine(values.get("workers", 1))
     train_profile(values, engine)
     folder = runs_root() / values["profile"]
     with tqdm(total=len(first) + 1, desc=name, unit="stage", disable=None) as bar:
@@ -568,13 +569,13 @@ def _digest(args):
 
 # %% ../nbs/10_pipeline.ipynb #d83863f5
 def _demo(args):
-    start = time.perf_counter()
+    start, engine = time.perf_counter(), local_engine(min(2, os.cpu_count() or 1))
     print("Two models that come with the package, on 2,000 test architectures of enas-digits:\n")
-    print(f"{packaged_table('enas-digits', local_engine(min(2, os.cpu_count() or 1)))}\n\n"
+    print(f"{packaged_table('enas-digits', engine)}\n\n"
           "accuracy: the share of architectures that come back whole, node by node and edge by\n"
           "edge, after they were encoded into 56 numbers and decoded from them.\n\n"
           "Now the same two are trained from new weights, and every chapter runs with them:\n")
-    folder = run_profile("quick")
+    folder = run_profile("quick", engine)
     page = build_book(folder)
     print(f"\nThe models of this run:\n\n{scoreboard(folder.parent, 'quick')}\n\n"
           "The best architectures that `tuned` found, each trained alone, with five random ones\n"

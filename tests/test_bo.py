@@ -1,4 +1,4 @@
-"Search: what a point stands for, how strategies propose, and that no evaluation is lost, doubled or mixed."
+"Search: what a point means, how strategies propose; no evaluation is lost, doubled or mixed."
 
 import csv
 import json
@@ -112,24 +112,32 @@ def brief(monkeypatch):
     monkeypatch.setattr(bo, "SparseGP", Brief)
 
 
-SMALL = {"paper": PaperBO(10, 200), "tuned": Tuned(pool=400), "random": RandomLatent(10), "evolution": Evolution(20, 5)}
-SMALL |= {"hybrid": Hybrid(pool=400), "mutation": Mutation(pool=400)}
-SMALL |= {"local search": LocalSearch(), "random architectures": RandomArchitectures()}
+SMALL = {
+    "paper": PaperBO(10, 200),
+    "tuned": Tuned(pool=400),
+    "random": RandomLatent(10),
+    "evolution": Evolution(20, 5),
+    "hybrid": Hybrid(pool=400),
+    "mutation": Mutation(pool=400),
+    "local search": LocalSearch(),
+    "random architectures": RandomArchitectures(),
+}
 MODELLED = ("paper", "tuned", "hybrid", "mutation")
+
+
+KEPT = {
+    "proposals": "SELECT * FROM proposals ORDER BY study, strategy, seed, round, position",
+    "evaluations": "SELECT study, architecture, state, attempts, value, error, software"
+    " FROM evaluations ORDER BY architecture",
+    "rounds": "SELECT study, strategy, seed, round, surrogate"
+    " FROM rounds ORDER BY study, strategy, seed, round",
+}
 
 
 def everything(ledger):
     "All that must be equal in two runs of one study: no times, no owners."
     with sqlite3.connect(ledger.path) as db:
-        return {
-            "proposals": db.execute("SELECT * FROM proposals ORDER BY study, strategy, seed, round, position").fetchall(),
-            "evaluations": db.execute(
-                "SELECT study, architecture, state, attempts, value, error, software FROM evaluations ORDER BY architecture"
-            ).fetchall(),
-            "rounds": db.execute(
-                "SELECT study, strategy, seed, round, surrogate FROM rounds ORDER BY study, strategy, seed, round"
-            ).fetchall(),
-        }
+        return {table: db.execute(query).fetchall() for table, query in KEPT.items()}
 
 
 # points and batches
@@ -149,14 +157,16 @@ def test_unusable_decodings_do_not_vote(problem):
     graphs, found = decode_points(model, points, 40, torch.Generator().manual_seed(0))
     assert len(graphs) == 60 and found.any() and not found.all()
     assert validity(graphs[found]).all() and (graphs[found].n_nodes == ENAS.max_nodes).all()
-    votes, usable = cat_batches([from_flat(OFTEN), from_flat(OFTEN), from_flat(FIRST)]), torch.tensor([False, False, True])
+    votes = cat_batches([from_flat(OFTEN), from_flat(OFTEN), from_flat(FIRST)])
+    usable = torch.tensor([False, False, True])
     assert to_flat(votes[most_frequent(votes, 3, usable)[0]]) == [FIRST]
     nobody = torch.zeros(6 * 40, dtype=torch.bool)
     assert not most_frequent(model.sample(torch.randn(240, 6)), 40, nobody)[1].any()
 
 
 def test_expected_improvement_has_the_gradient_it_claims():
-    mean, std = (torch.tensor(x, dtype=torch.double, requires_grad=True) for x in ([0.2, -3.0, 4.0], [0.5, 1.0, 2.0]))
+    mean = torch.tensor([0.2, -3.0, 4.0], dtype=torch.double, requires_grad=True)
+    std = torch.tensor([0.5, 1.0, 2.0], dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda m, s: expected_improvement(m, s, 1.0), (mean, std))
 
 
@@ -164,7 +174,8 @@ def test_log_expected_improvement_is_botorchs():
     from botorch.acquisition.analytic import _log_ei_helper
 
     u = torch.tensor([5.0, 1.0, -0.9, -1.1, -7.0, -60.0, -2e3, -1e6]).double()
-    assert torch.allclose(log_expected_improvement(u, torch.ones_like(u), 0.0), _log_ei_helper(u), rtol=1e-6)
+    ours = log_expected_improvement(u, torch.ones_like(u), 0.0)
+    assert torch.allclose(ours, _log_ei_helper(u), rtol=1e-6)
 
 
 def test_points_lie_in_the_box_and_are_the_greedy_ones():
@@ -172,13 +183,17 @@ def test_points_lie_in_the_box_and_are_the_greedy_ones():
     gp = SparseGP(40).fit(x, -((x - 0.5) ** 2).sum(1))
     box, best = torch.stack([x.amin(0), x.amax(0)]), -0.05
     points = propose_points(gp, box, best, 5, torch.Generator().manual_seed(0), 300)
-    assert (points >= box[0]).all() and (points <= box[1]).all() and torch.pdist(points).min() > 1e-6
-    assert torch.equal(points, propose_points(gp, box, best, 5, torch.Generator().manual_seed(0), 300))
-    # the slow way: predict everything anew for every point
+    assert (points >= box[0]).all()
+    assert (points <= box[1]).all()
+    assert torch.pdist(points).min() > 1e-6
+    again = propose_points(gp, box, best, 5, torch.Generator().manual_seed(0), 300)
+    assert torch.equal(points, again)
+    # the slow way: predict everything again for every point
     pool = bo._uniform(box, 300, torch.Generator().manual_seed(0)).double()
     for point in points:
         scores = log_expected_improvement(*gp.predict(pool), best)
-        assert log_expected_improvement(*gp.predict(point[None].double()), best) >= scores.max() - 1e-3
+        chosen = log_expected_improvement(*gp.predict(point[None].double()), best)
+        assert chosen >= scores.max() - 1e-3
         best = max(best, float(gp.predict(point[None].double())[0]))
         gp = gp.condition(point[None])
 
@@ -201,10 +216,12 @@ def a_surrogate(problem, gp=None):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_strategy_proposes_q_architectures(problem, name):
     rows, state, *_ = propose(problem, name, SMALL[name], 0, 1, [], None, 7)
-    assert [r.position for r in rows] == list(range(7)) and (state is not None) == (name in MODELLED)
+    assert [r.position for r in rows] == list(range(7))
+    assert (state is not None) == (name in MODELLED)
     for r in rows:
         assert (r.state == "empty") == (r.architecture is None)
-        assert (r.mean is not None) == (name in MODELLED) and (r.z is not None) == (name in (*MODELLED, "random"))
+        assert (r.mean is not None) == (name in MODELLED)
+        assert (r.z is not None) == (name in (*MODELLED, "random"))
     real = from_flat([r.architecture for r in rows if r.architecture])
     assert validity(real).all()
     assert rows == propose(problem, name, SMALL[name], 0, 1, [], None, 7)[0]
@@ -222,21 +239,26 @@ def test_what_is_known_is_not_proposed_again(problem, name):
         assert len(set(texts)) == 10 and not known & set(texts)
         known |= set(texts)
         values = Edges()(from_flat(texts)).tolist()
-        ledger += [Evaluation(**{**r.__dict__, "state": "done", "value": v}) for r, v in zip(rows, values)]
+        for row, value in zip(rows, values):
+            ledger.append(Evaluation(**{**row.__dict__, "state": "done", "value": value}))
 
 
 def test_local_search_climbs_and_evolution_forgets(problem):
     train = problem.data.train
     tops = [train.batch[i] for i in (train.accuracy == train.accuracy.max()).nonzero()[:, 0]]
     proposed = set(to_flat(LocalSearch().propose(None, a_surrogate(problem), [], 30).batch))
-    assert any(proposed <= set(to_flat(neighbours(top))) for top in tops)  # all unseen neighbours of a best one come first
-    old = [Evaluation("evolution", 0, 1, i, OFTEN if i else FIRST, "done", 0.1 if i else 0.99) for i in range(21)]
+    # all unseen neighbours of a best one come first
+    assert any(proposed <= set(to_flat(neighbours(top))) for top in tops)
+    old = [Evaluation("evolution", 0, 1, 0, FIRST, "done", 0.99)]
+    old += [Evaluation("evolution", 0, 1, i, OFTEN, "done", 0.1) for i in range(1, 21)]
     evolve = Evolution(population=20, tournament=20)
-    children = evolve.propose(None, a_surrogate(problem), old, 5).batch  # the old best at position 0 has died
+    # the old best at position 0 has died
+    children = evolve.propose(None, a_surrogate(problem), old, 5).batch
     assert set(to_flat(children)) <= set(to_flat(neighbours(from_flat(OFTEN))))
     younger = evolve.propose(None, a_surrogate(problem), old[:20], 5).batch
     assert set(to_flat(younger)) <= set(to_flat(neighbours(from_flat(FIRST))))
-    assert len(evolve.propose(None, a_surrogate(problem), old, 60).batch) == 60  # more than there are neighbours
+    # more than there are neighbours
+    assert len(evolve.propose(None, a_surrogate(problem), old, 60).batch) == 60
 
 
 def test_mutants_are_one_and_two_steps_from_the_best(problem):
@@ -252,7 +274,8 @@ def test_the_trust_region_follows_success(problem):
     t = Tuned(radius=0.6)
     won = [Evaluation("tuned", 0, 1, 0, OFTEN, "done", top + 0.01)]
     lost = [Evaluation("tuned", 0, 1, 0, OFTEN, "done", top - 0.01)]
-    assert t._radius(surrogate, []) == 0.6 and t._radius(surrogate, won) > 0.6 > t._radius(surrogate, lost)
+    assert t._radius(surrogate, []) == 0.6
+    assert t._radius(surrogate, won) > 0.6 > t._radius(surrogate, lost)
 
 
 def test_failed_and_missing_values_never_reach_the_process(problem, monkeypatch):
@@ -266,8 +289,11 @@ def test_failed_and_missing_values_never_reach_the_process(problem, monkeypatch)
     monkeypatch.setattr(bo, "SparseGP", Spy)
     z = torch.zeros(6)
     states = [("done", 0.95), ("nan", None), ("failed", None), ("empty", None)]
-    told = [Evaluation("paper", 0, 1, i, None if s == "empty" else OFTEN, s, v, z=z + i) for i, (s, v) in enumerate(states)]
-    propose(problem, "paper", SMALL["paper"], 0, 2, told, None, 2)
+    known = []
+    for i, (state, value) in enumerate(states):
+        architecture = None if state == "empty" else OFTEN
+        known.append(Evaluation("paper", 0, 1, i, architecture, state, value, z=z + i))
+    propose(problem, "paper", SMALL["paper"], 0, 2, known, None, 2)
     assert len(seen["x"]) == len(problem.x) + 2 and seen["y"].isfinite().all()
     assert torch.equal(seen["x"][-2:], torch.stack([z, z + 3])) and seen["y"][-1] == problem.y.min()
 
@@ -275,7 +301,8 @@ def test_failed_and_missing_values_never_reach_the_process(problem, monkeypatch)
 def test_a_model_in_training_mode_and_an_unknown_strategy_are_refused(problem):
     with pytest.raises(OpembedError, match=r"training mode; call model\.eval"):
         make_problem(build_model("dvae", hidden=8, latent=4), problem.data, Edges())
-    with pytest.raises(OpembedError, match="strategy 'annealing' is unknown; known are paper, tuned"):
+    unknown = "strategy 'annealing' is unknown; known are paper, tuned"
+    with pytest.raises(OpembedError, match=unknown):
         make_strategies(["tuned", "annealing"])
 
 
@@ -292,18 +319,25 @@ def test_a_pool_is_judged_by_the_oracle(problem):
 
 
 def some_rows(texts=(FIRST, OFTEN), strategy="tuned", seed=0, round=1):
-    return [Evaluation(strategy, seed, round, i, t, "waiting" if t else "empty", None) for i, t in enumerate(texts)]
+    return [
+        Evaluation(strategy, seed, round, i, t, "waiting" if t else "empty", None)
+        for i, t in enumerate(texts)
+    ]
 
 
 def test_a_round_is_written_once_and_whole(tmp_path):
     ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
     z = torch.randn(6)
-    ledger.add_round([Evaluation("tuned", 0, 1, 0, FIRST, "waiting", None, 0.5, 0.1, z)], {"a": torch.arange(3.0)})
+    rows = [Evaluation("tuned", 0, 1, 0, FIRST, "waiting", None, 0.5, 0.1, z)]
+    ledger.add_round(rows, {"a": torch.arange(3.0)})
     ledger.add_round(some_rows(), None)  # another process was quicker
     [row] = ledger.rows()
-    assert torch.equal(row.z, z) and (row.architecture, row.mean, row.state) == (FIRST, 0.5, "waiting")
-    assert torch.equal(ledger.surrogate("tuned", 0, 1)["a"], torch.arange(3.0)) and ledger.surrogate("tuned", 0, 2) is None
-    broken = [*some_rows(round=2), Evaluation("tuned", 0, 2, 1, FIRST, "waiting", None)]  # one position twice
+    assert torch.equal(row.z, z)
+    assert (row.architecture, row.mean, row.state) == (FIRST, 0.5, "waiting")
+    assert torch.equal(ledger.surrogate("tuned", 0, 1)["a"], torch.arange(3.0))
+    assert ledger.surrogate("tuned", 0, 2) is None
+    # one position twice
+    broken = [*some_rows(round=2), Evaluation("tuned", 0, 2, 1, FIRST, "waiting", None)]
     with pytest.raises(OpembedError, match="cannot be used as a ledger"):
         ledger.add_round(broken, None)
     assert len(ledger.rows()) == 1
@@ -318,7 +352,8 @@ def test_states_attempts_and_values(tmp_path):
     for _ in range(3):
         assert ledger.claim([OFTEN]) == ([OFTEN], [OFTEN])
         ledger.fail(OFTEN, "broken")
-    assert [(r.state, r.value) for r in ledger.rows()] == [("done", 0.75), ("failed", None), ("empty", None)]
+    expected = [("done", 0.75), ("failed", None), ("empty", None)]
+    assert [(r.state, r.value) for r in ledger.rows()] == expected
     assert ledger.claim([FIRST, OFTEN]) == ([], [])
     ledger.finish(FIRST, 0.1)  # what is acknowledged stays
     assert ledger.rows()[0].value == 0.75 and ledger.tally() == (3, 0.75, "tuned")
@@ -335,13 +370,18 @@ def test_claims_of_the_dead_are_void(tmp_path):
     gone.start()
     gone.join()
     parent = os.getppid()
-    owners = {f"{host} {number} 1000": True for number in (gone.pid, pid, parent)}  # numbers are used again
-    owners |= {f"{host} {parent} {ledger_module._birth(parent)}": False, f"elsewhere {gone.pid} 1000": False}
+    # numbers are used again
+    owners = {f"{host} {number} 1000": True for number in (gone.pid, pid, parent)}
+    owners |= {
+        f"{host} {parent} {ledger_module._birth(parent)}": False,
+        f"elsewhere {gone.pid} 1000": False,
+    }
+    claim = "UPDATE evaluations SET owner = ?, state = 'running', claimed = ?"
     for owner, dead in owners.items():
-        ledger.db.execute("UPDATE evaluations SET owner = ?, state = 'running', claimed = ?", (owner, time.time()))
+        ledger.db.execute(claim, (owner, time.time()))
         assert (ledger.claim([FIRST])[0] == [FIRST]) == dead
     long_ago = time.time() - 2 * ledger.lease
-    ledger.db.execute("UPDATE evaluations SET owner = 'elsewhere 1 1000', state = 'running', claimed = ?", (long_ago,))
+    ledger.db.execute(claim, ("elsewhere 1 1000", long_ago))
     assert ledger.claim([FIRST])[0] == [FIRST]
 
 
@@ -349,7 +389,8 @@ def test_oracles_versions_and_settings_do_not_mix(tmp_path):
     path, other = tmp_path / "l.sqlite", Edges()
     Ledger(path, oracle=Edges(), settings=dict(batch_size=4)).close()
     other.version = "2"
-    with pytest.raises(OpembedError, match="holds values of 'edges', version 1; those of 'edges', version 2, cannot join"):
+    says = "holds values of 'edges', version 1; those of 'edges', version 2, cannot join"
+    with pytest.raises(OpembedError, match=says):
         Ledger(path, oracle=other)
     with pytest.raises(OpembedError, match="made with batch_size = 4, not 5"):
         Ledger(path, oracle=Edges(), settings=dict(batch_size=5))
@@ -398,8 +439,11 @@ def test_the_table_can_be_exported(tmp_path):
     ledger.finish(FIRST, 0.123456789012345)
     assert ledger.to_csv(tmp_path / "l.csv") == 3
     rows = list(csv.DictReader((tmp_path / "l.csv").open()))
-    assert float(rows[0]["value"]) == 0.123456789012345 and rows[0]["oracle_version"] == "1" and rows[2]["state"] == "empty"
-    assert {"study", "architecture", "oracle", "seed", "state", "attempts", "finished", "software"} <= set(rows[0])
+    assert float(rows[0]["value"]) == 0.123456789012345
+    assert rows[0]["oracle_version"] == "1"
+    assert rows[2]["state"] == "empty"
+    columns = "study", "architecture", "oracle", "seed", "state", "attempts", "finished", "software"
+    assert set(columns) <= set(rows[0])
     with pytest.raises(OpembedError, match="cannot be written"):
         ledger.to_csv(tmp_path / "l.csv" / "l.csv")
 
@@ -430,17 +474,21 @@ def test_a_study_is_determined_by_its_seed_and_goes_on(problem, tmp_path):
         search(problem, chosen, parts, trials, rounds, 4)
     assert everything(whole) == everything(parts) and len(whole.rows()) == 2 * 3 * 3 * 4
     for row in whole.rows():
-        assert row.architecture is None or row.value == pytest.approx(float(Edges()(from_flat(row.architecture))[0]))
+        if row.architecture is not None:
+            expected = float(Edges()(from_flat(row.architecture))[0])
+            assert row.value == pytest.approx(expected)
 
 
-def test_an_architecture_is_valued_once_in_a_study(tmp_path):
+def test_an_architecture_is_evaluated_once_in_a_study(tmp_path):
     oracle = Edges(note=tmp_path / "asked")
     problem = small_problem(oracle)
     ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
-    search(problem, {"random": SMALL["random"], "local search": SMALL["local search"]}, ledger, 2, 2, 6)
+    chosen = {name: SMALL[name] for name in ("random", "local search")}
+    search(problem, chosen, ledger, 2, 2, 6)
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert len(asked) == len(set(asked)) == len({r.architecture for r in ledger.rows() if r.architecture})
-    assert len([r for r in ledger.rows() if r.architecture]) > len(asked)  # both trials of the local search begin alike
+    proposed = [r.architecture for r in ledger.rows() if r.architecture]
+    assert len(asked) == len(set(asked)) == len(set(proposed))
+    assert len(proposed) > len(asked)  # both trials of the local search begin alike
 
 
 def test_failures_are_tried_three_times_and_the_study_goes_on(tmp_path):
@@ -453,11 +501,14 @@ def test_failures_are_tried_three_times_and_the_study_goes_on(tmp_path):
 
     oracle = Edges(bad=bad)
     ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
-    search(small_problem(oracle), {"random architectures": SMALL["random architectures"]}, ledger, 1, 3, 10)
+    name = "random architectures"
+    search(small_problem(oracle), {name: SMALL[name]}, ledger, 1, 3, 10)
     failed = [r for r in ledger.rows() if r.state == "failed"]
-    assert failed and all(asked.count(r.architecture) == 3 and r.architecture.startswith("1") for r in failed)
+    assert failed
+    assert all(asked.count(r.architecture) == 3 and r.architecture.startswith("1") for r in failed)
     assert all(r.state == "done" for r in ledger.rows() if r not in failed)
-    [(error, attempts)] = {tuple(x) for x in ledger.db.execute("SELECT error, attempts FROM evaluations WHERE state = 'failed'")}
+    query = "SELECT error, attempts FROM evaluations WHERE state = 'failed'"
+    [(error, attempts)] = {tuple(row) for row in ledger.db.execute(query)}
     assert error == "ValueError: no luck" and attempts == 3
 
 
@@ -494,7 +545,8 @@ def run_study(path, sleep, note):
     bo.SparseGP = Brief
     oracle = Edges(sleep, note)
     ledger = Ledger(path, oracle=oracle)
-    search(small_problem(oracle), {n: SMALL[n] for n in ("tuned", "paper", "evolution")}, ledger, progress=False, **STUDY)
+    chosen = {n: SMALL[n] for n in ("tuned", "paper", "evolution")}
+    search(small_problem(oracle), chosen, ledger, progress=False, **STUDY)
 
 
 @pytest.fixture(scope="module")
@@ -525,10 +577,13 @@ def uninterrupted(begin, tmp_path_factory):
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(begin, uninterrupted, tmp_path):
     expected, seconds = uninterrupted
-    path, note, rng, kills, stages = tmp_path / "l.sqlite", tmp_path / "asked", random.Random(0), 0, set()
-    while kills < 20 or (len(stages) < 5 and kills < 100):  # at least 20, and at different moments on a slow machine, too
+    path, note = tmp_path / "l.sqlite", tmp_path / "asked"
+    rng, kills, stages = random.Random(0), 0, set()
+    # at least 20, and at different moments on a slow machine, too
+    while kills < 20 or (len(stages) < 5 and kills < 100):
         process = begin(path, 0.01, note)
-        process.join(rng.uniform(0.2, 0.5) * seconds if kills % 2 else rng.uniform(0.02, 0.2) * seconds)
+        share = rng.uniform(0.2, 0.5) if kills % 2 else rng.uniform(0.02, 0.2)
+        process.join(share * seconds)
         if process.exitcode is not None:  # it was done: from the beginning again
             assert process.exitcode == 0 and everything(Ledger(path)) == expected
             for part in tmp_path.glob("l.sqlite*"):
@@ -540,7 +595,8 @@ def test_twenty_kills_change_nothing(begin, uninterrupted, tmp_path):
         if path.exists():
             with sqlite3.connect(path) as db:
                 if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'proposals'").fetchone():
-                    stages.add(db.execute("SELECT count(*) FROM evaluations WHERE state = 'done'").fetchone()[0])
+                    done = "SELECT count(*) FROM evaluations WHERE state = 'done'"
+                    stages.add(db.execute(done).fetchone()[0])
     process = begin(path, 0.01, note)
     process.join()
     assert process.exitcode == 0 and everything(Ledger(path)) == expected
@@ -604,18 +660,22 @@ def test_killed_hung_and_failing_workers_cost_an_attempt(ray_engine, tmp_path):
     batch = random_architectures(60, generator=torch.Generator().manual_seed(0))
     kinds = {text: int(text.replace(" ", ""), 8) % 5 for text in to_flat(batch)}
     some = ((0, 2), (1, 1), (2, 1), (3, 3))  # killed, hung, failing, quiet
-    texts = [text for kind, many in some for text in [t for t, k in kinds.items() if k == kind][:many]]
+    texts = []
+    for kind, many in some:
+        texts += [text for text, its_kind in kinds.items() if its_kind == kind][:many]
     ledger.add_round(some_rows(texts), None)
     ray_engine.timeout = 8
     evaluate(ledger, texts, ray_engine.share(oracle), ray_engine)
     ray_engine.timeout = 600
-    rows = ledger.db.execute("SELECT architecture, state, attempts, error FROM evaluations").fetchall()
-    found = {architecture: rest for architecture, *rest in rows}
+    query = "SELECT architecture, state, attempts, error FROM evaluations"
+    found = {architecture: rest for architecture, *rest in ledger.db.execute(query).fetchall()}
+    expected = {0: ("done", 2), 1: ("done", 2), 2: ("failed", 3), 3: ("done", 1)}
     for text in texts:
         (state, attempts, error), kind = found[text], kinds[text]
-        assert (state, attempts) == {0: ("done", 2), 1: ("done", 2), 2: ("failed", 3)}.get(kind, ("done", 1)), (kind, error)
+        assert (state, attempts) == expected[kind], (kind, error)
         assert kind != 2 or "never" in error  # the last error is kept
-    values = dict(ledger.db.execute("SELECT architecture, value FROM evaluations WHERE state = 'done'"))
+    query = "SELECT architecture, value FROM evaluations WHERE state = 'done'"
+    values = dict(ledger.db.execute(query))
     for text, value in values.items():
         assert value == pytest.approx(float(Edges()(from_flat(text))[0]))
 
@@ -626,21 +686,36 @@ def test_full_trainings_run_elsewhere(kind, request, tmp_path):
     from opembed_nb.oracle import NetSizes, Schedule, digit_images, train_each
 
     batch = random_architectures(2, generator=torch.Generator().manual_seed(0))
-    whom = dict(workers=2) if kind == "processes" else dict(engine=request.getfixturevalue("ray_engine"))
-    found = train_each(batch, digit_images(), ENAS, NetSizes(4), Schedule(1, cycle=1), folder=tmp_path, **whom)
-    assert found.shape == (2, 1) and ((found > 0) & (found < 1)).all() and len(list(tmp_path.iterdir())) == 2
+    whom = dict(workers=2)
+    if kind == "ray":
+        whom = dict(engine=request.getfixturevalue("ray_engine"))
+    sizes, schedule = NetSizes(4), Schedule(1, cycle=1)
+    found = train_each(batch, digit_images(), ENAS, sizes, schedule, folder=tmp_path, **whom)
+    assert found.shape == (2, 1)
+    assert ((found > 0) & (found < 1)).all()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 # what came of it
 
 
 def test_summaries_by_hand():
-    rounds = [(1, None, None), (2, "x", 0.6), (3, "x", 0.55)]
-    rows = [Evaluation("a", 0, r, 0, t, "done" if t else "empty", v, 0.5, 0.1) for r, t, v in rounds]
-    rows += [Evaluation("a", 1, r, 0, t, "done" if t else "empty", v and 1 + v, 0.5, 0.1) for r, t, v in rounds]
+    rows = [
+        Evaluation("a", 0, 1, 0, None, "empty", None, 0.5, 0.1),
+        Evaluation("a", 0, 2, 0, "x", "done", 0.6, 0.5, 0.1),
+        Evaluation("a", 0, 3, 0, "x", "done", 0.55, 0.5, 0.1),
+        Evaluation("a", 1, 1, 0, None, "empty", None, 0.5, 0.1),
+        Evaluation("a", 1, 2, 0, "x", "done", 1.6, 0.5, 0.1),
+        Evaluation("a", 1, 3, 0, "x", "done", 1.55, 0.5, 0.1),
+    ]
     s = summarise(rows)
-    assert s["best"] == [0.6, 1.6] and s["auc"] == pytest.approx([0.4, 3.2 / 3]) and s["found"] == 2 / 3 and s["distinct"] == 0.5
-    assert s["covered"] == 0.5 and s["std"] == pytest.approx(np.sqrt(0.5)) and [r["found"] for r in s["rounds"]] == [0, 1, 1]
+    assert s["best"] == [0.6, 1.6]
+    assert s["auc"] == pytest.approx([0.4, 3.2 / 3])
+    assert s["found"] == 2 / 3
+    assert s["distinct"] == 0.5
+    assert s["covered"] == 0.5
+    assert s["std"] == pytest.approx(np.sqrt(0.5))
+    assert [r["found"] for r in s["rounds"]] == [0, 1, 1]
     assert np.isnan(curve(rows[:1])[0]) and json.dumps(s)
 
 
@@ -651,7 +726,11 @@ def test_the_paired_interval_is_students():
     mean, low, high = paired(a, b)
     expected = ttest_rel(a, b).confidence_interval(0.95)
     assert (mean, low, high) == pytest.approx((np.mean(a - b), expected.low, expected.high))
-    one = {name: summarise([Evaluation(name, 0, 1, 0, "x", "done", value)]) for name, value in (("tuned", 0.7), ("b", 0.6))}
+
+    def summary(name, value):
+        return summarise([Evaluation(name, 0, 1, 0, "x", "done", value)])
+
+    one = {"tuned": summary("tuned", 0.7), "b": summary("b", 0.6)}
     table = strategy_table(one, "edges")
     assert "evaluated by edges" in table and "+0.1000" in table
 
@@ -721,7 +800,8 @@ def test_a_search_ends_when_nothing_new_is_left(name, tmp_path, capsys):
     oracle.space = TINY
     data = ArchDataset("tiny", TINY, every, oracle(every), torch.arange(8), 5)
     model = build_model("dvae-emb", TINY, hidden=16, latent=4, seed=0).eval()
-    problem, ledger = make_problem(model, data, oracle, inducing=4), Ledger(":memory:", oracle=oracle)
+    problem = make_problem(model, data, oracle, inducing=4)
+    ledger = Ledger(":memory:", oracle=oracle)
     search(problem, {name: SMALL[name]}, ledger, 1, 4, 2)
     new = {r.architecture for r in ledger.rows() if r.architecture} - set(to_flat(data.train.batch))
     assert len(new) == 3  # all that is not in the train part
@@ -729,7 +809,8 @@ def test_a_search_ends_when_nothing_new_is_left(name, tmp_path, capsys):
     assert json.dumps(record) and record["strategies"][name]["best"]
     if name != "evolution":  # which goes on with what is known
         assert len(ledger.rows()) == 3
-        assert f"{name}, seed 0 ends before round 3: no architecture is left" in capsys.readouterr().out
+        says = f"{name}, seed 0 ends before round 3: no architecture is left"
+        assert says in capsys.readouterr().out
 
 
 def test_an_acquisition_is_an_argument(problem):
@@ -744,7 +825,8 @@ def test_an_acquisition_is_an_argument(problem):
         rows, *_ = propose(problem, "mine", strategy, 0, 1, [], None, 5)
         plain = replace(strategy, acquisition=log_expected_improvement)
         assert len(rows) == 5 and asked
-        assert any((a.z != b.z).any() for a, b in zip(rows, propose(problem, "mine", plain, 0, 1, [], None, 5)[0]))
+        others, *_ = propose(problem, "mine", plain, 0, 1, [], None, 5)
+        assert any((a.z != b.z).any() for a, b in zip(rows, others))
 
 
 class Stubborn:

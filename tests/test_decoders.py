@@ -1,4 +1,5 @@
-"Decoders: sampling is right in distribution, scoring is a probability, and every sampled graph is one."
+"Decoders: sampling is right in distribution, scores are probabilities, samples are valid graphs."
+
 from collections import Counter
 
 import pytest
@@ -7,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from opembed_nb.data import DAGBatch, SearchSpace, cat_batches, check_batch, random_architectures, same_graphs
+from opembed_nb.data import (
+    DAGBatch,
+    SearchSpace,
+    cat_batches,
+    check_batch,
+    random_architectures,
+    same_graphs,
+)
 from opembed_nb.decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
 from opembed_nb.training import MODELS, build_model
 
@@ -25,7 +33,8 @@ def build(name, space=SPACE, seed=0, scale=2.0, hidden=6, latent=3):
     return model, torch.randn(1, latent, generator=torch.Generator().manual_seed(seed))
 
 
-# What a decoder can write, from its own step distributions: one decision after the other, as a tree.
+# What a decoder can write, from its own step distributions:
+# one decision after the other, as a tree.
 
 
 def ended(types, edges, space):
@@ -42,24 +51,25 @@ def dag_tree(decoder, z, table, decide):
         if len(types) == space.max_nodes - 1:
             found[ended(types, edges, space)] += p
             return
-        for kind, q in enumerate(decide(decoder.type_head(sum(states) if decoder.sums else states[-1]).softmax(1)[0])):
+        logits = decoder.type_head(sum(states) if decoder.sums else states[-1])
+        for kind, q in enumerate(decide(logits.softmax(1)[0])):
             if kind == space.OUTPUT:
                 found[ended(types, edges, space)] += p * q
             elif p * q:
-                heard = torch.zeros_like(states[0])
-                state = decoder.cell(table[kind][None], heard)
-                new_edge((*types, kind), edges, states, state, heard, len(types) - 1, p * q)
+                received = torch.zeros_like(states[0])
+                state = decoder.cell(table[kind][None], received)
+                new_edge((*types, kind), edges, states, state, received, len(types) - 1, p * q)
 
-    def new_edge(types, edges, states, state, heard, u, p):
+    def new_edge(types, edges, states, state, received, u, p):
         if u < 0:
             return new_node(types, edges, [*states, state], p)
         q = decide(two(decoder.edge_head(torch.cat([states[u], state], 1))))[1]
         if q < 1:
-            new_edge(types, edges, states, state, heard, u - 1, p * (1 - q))
+            new_edge(types, edges, states, state, received, u - 1, p * (1 - q))
         if q > 0:
-            heard = heard + decoder.message(states[u], u)
-            state = decoder.cell(table[types[-1]][None], heard)
-            new_edge(types, edges | {(u, len(types) - 1)}, states, state, heard, u - 1, p * q)
+            received = received + decoder.message(states[u], u)
+            state = decoder.cell(table[types[-1]][None], received)
+            new_edge(types, edges | {(u, len(types) - 1)}, states, state, received, u - 1, p * q)
 
     first = decoder.cell(table[space.INPUT][None], torch.tanh(decoder.start(z)))
     new_node((space.INPUT,), frozenset(), [first], 1.0)
@@ -85,7 +95,9 @@ def row_tree(decoder, z, table, decide):
 
     def new_bit(types, edges, state, along, bits, p):
         if len(bits) == N - 1:
-            row = torch.cat([table[types[-1]], torch.tensor(bits, dtype=table.dtype)])[None] if graphrnn else hears
+            row = from_z
+            if graphrnn:
+                row = torch.cat([table[types[-1]], torch.tensor(bits, dtype=table.dtype)])[None]
             edges = edges | {(u, len(types) - 1) for u in range(len(types) - 1) if bits[u]}
             return new_node(types, edges, state, row, p)
         if graphrnn:
@@ -93,17 +105,17 @@ def row_tree(decoder, z, table, decide):
             logit = decoder.edge_head(along)
         else:
             logit = decoder.edge_head(along)[:, len(bits) : len(bits) + 1]
-            if len(bits) >= len(types) - 1:  # heard by nobody and part of no graph
+            if len(bits) >= len(types) - 1:  # read by nobody and part of no graph
                 return new_bit(types, edges, state, along, (*bits, 0.0), p)
         for bit, q in enumerate(decide(two(logit))):
             if q:
                 new_bit(types, edges, state, along, (*bits, float(bit)), p * q)
 
-    hears = torch.relu(decoder.start(z))
+    from_z = torch.relu(decoder.start(z))
     if graphrnn:
-        new_node((space.INPUT,), frozenset(), hears, torch.zeros(1, table.shape[1] + N - 1), 1.0)
+        new_node((space.INPUT,), frozenset(), from_z, torch.zeros(1, table.shape[1] + N - 1), 1.0)
     else:
-        new_node((space.INPUT,), frozenset(), torch.zeros_like(hears), hears, 1.0)
+        new_node((space.INPUT,), frozenset(), torch.zeros_like(from_z), from_z, 1.0)
     return found
 
 
@@ -128,8 +140,10 @@ def tree(model, z, decide=as_drawn):
 
 
 def keys(batch):
-    return [(tuple(ops[:n]), frozenset((u, v) for u in range(n) for v in range(n) if adj[u][v]))
-            for ops, adj, n in zip(batch.ops.tolist(), batch.adj.tolist(), batch.n_nodes.tolist())]
+    def key(ops, adj, n):
+        return tuple(ops[:n]), frozenset((u, v) for u in range(n) for v in range(n) if adj[u][v])
+
+    return list(map(key, batch.ops.tolist(), batch.adj.tolist(), batch.n_nodes.tolist()))
 
 
 def p_value(observed, probability):
@@ -162,7 +176,8 @@ def test_deeper_graphs_are_drawn_as_often_as_the_steps_say(name):
     space = SearchSpace("small", ("a",), 3)  # 5 nodes, 3 types: 549 graphs
     model, z = build(name, space, scale=1.5)
     probability = tree(model, z)
-    assert len(probability) == 1 + 4 * (1 + 8 * (1 + 16)) and sum(probability.values()) == pytest.approx(1, abs=1e-5)
+    assert len(probability) == 1 + 4 * (1 + 8 * (1 + 16))
+    assert sum(probability.values()) == pytest.approx(1, abs=1e-5)
     drawn = Counter(keys(model.sample(z.expand(60000, -1), torch.Generator().manual_seed(3))))
     p, cells = p_value(drawn, probability)
     assert cells >= 40 and p > 1e-3, f"p = {p:.1e} with {cells} cells"
@@ -203,7 +218,8 @@ def test_graphs_that_share_states_are_drawn_as_often_and_independently(name):
     for i in range(3):
         mine, probability = drawn[12000 * i : 12000 * (i + 1)], tree(model, z[i : i + 1])
         assert p_value(Counter(mine), probability)[0] > 1e-3
-        same, expected = sum(a == b for a, b in zip(mine[::2], mine[1::2])) / 6000, sum(p * p for p in probability.values())
+        same = sum(a == b for a, b in zip(mine[::2], mine[1::2])) / 6000
+        expected = sum(p * p for p in probability.values())
         assert abs(same - expected) < 4 * (expected * (1 - expected) / 6000) ** 0.5
 
 
@@ -211,7 +227,8 @@ def test_graphs_that_share_states_are_drawn_as_often_and_independently(name):
 def test_each_row_of_z_has_its_own_graphs(name):
     model, _ = build(name)
     z = torch.randn(3, 3, generator=torch.Generator().manual_seed(5)) * 2
-    drawn = keys(model.decoder.sample(z.repeat(8000, 1), model.embedding.table(), torch.Generator().manual_seed(0), chunk=1000))
+    g, table = torch.Generator().manual_seed(0), model.embedding.table()
+    drawn = keys(model.decoder.sample(z.repeat(8000, 1), table, g, chunk=1000))
     for i in range(3):
         assert p_value(Counter(drawn[i::3]), tree(model, z[i : i + 1]))[0] > 1e-3
 
@@ -234,7 +251,8 @@ def all_graphs(space):
 
     grow([space.INPUT], [])
     N = space.max_nodes
-    ops, adj = torch.zeros(len(graphs), N, dtype=torch.long), torch.zeros(len(graphs), N, N, dtype=torch.bool)
+    ops = torch.zeros(len(graphs), N, dtype=torch.long)
+    adj = torch.zeros(len(graphs), N, N, dtype=torch.bool)
     for b, (types, edges) in enumerate(graphs):
         ops[b, : len(types)] = torch.tensor(types)
         for u, v in edges:
@@ -249,14 +267,16 @@ def test_scores_without_padding_are_a_probability(name):
     assert len(graphs) == 2 + 4 * (4 + 8 * 24)
     model, z = build(name, space, scale=1.5)
     with torch.no_grad():
-        log_p = model.decoder.log_prob(z.expand(len(graphs), -1), graphs, model.embedding.table(), padding=False)
+        z, table = z.expand(len(graphs), -1), model.embedding.table()
+        log_p = model.decoder.log_prob(z, graphs, table, padding=False)
     assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"])
 def test_sampling_and_scoring_agree(name):
-    """Under forced ends a graph is drawn with the probability of its other decisions: that of the graph without its output.
-    (Not GraphRNN's, which also draws and hears bits that no edge can have.)"""
+    """Under forced ends a graph is drawn with the probability of its other decisions:
+    that of the graph without its output.
+    (Not GraphRNN's, which also draws and reads bits that no edge can have.)"""
     model, z = build(name)
     full = [(graph, p) for graph, p in tree(model, z).items() if len(graph[0]) == SPACE.max_nodes]
     ops = torch.tensor([graph[0] for graph, _ in full])
@@ -267,7 +287,8 @@ def test_sampling_and_scoring_agree(name):
     ops[:, 3] = 0
     without_end = DAGBatch(ops, adj, torch.full((len(full),), 3))
     with torch.no_grad():
-        scored = model.decoder.log_prob(z.expand(len(full), -1), without_end, model.embedding.table(), padding=False)
+        z, table = z.expand(len(full), -1), model.embedding.table()
+        scored = model.decoder.log_prob(z, without_end, table, padding=False)
     assert torch.allclose(scored.exp(), torch.tensor([p for _, p in full]), rtol=1e-4, atol=1e-8)
 
 
@@ -275,12 +296,15 @@ def test_sampling_and_scoring_agree(name):
 def test_padding_costs_small_graphs_alone(name):
     space = SearchSpace("small", ("a", "b", "c"), 5)
     model, _ = build(name, space)
-    small = random_architectures(6, SearchSpace("small", space.operations, 3), torch.Generator().manual_seed(0))
+    shallow = SearchSpace("small", space.operations, 3)
+    small = random_architectures(6, shallow, torch.Generator().manual_seed(0))
     full = random_architectures(6, space, torch.Generator().manual_seed(0))
     z, table = torch.randn(6, 3), model.embedding.table()
     with torch.no_grad():
-        assert (model.decoder.log_prob(z, small, table) < model.decoder.log_prob(z, small, table, padding=False)).all()
-        gap = model.decoder.log_prob(z, full, table, padding=False) - model.decoder.log_prob(z, full, table)
+        padded = model.decoder.log_prob(z, small, table)
+        assert (padded < model.decoder.log_prob(z, small, table, padding=False)).all()
+        gap = model.decoder.log_prob(z, full, table, padding=False)
+        gap = gap - model.decoder.log_prob(z, full, table)
     assert (gap == 0).all() if isinstance(model.decoder, DAGDecoder) else (gap > 0).all()
 
 
@@ -288,13 +312,21 @@ def test_padding_costs_small_graphs_alone(name):
 
 
 @quick
-@given(st.sampled_from(list(MODELS)), st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 9), st.booleans(), st.booleans())
+@given(
+    st.sampled_from(list(MODELS)),
+    st.integers(0, 2**31),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.booleans(),
+    st.booleans(),
+)
 def test_sampled_graphs_are_graphs_of_the_space(name, seed, operations, layers, chain, stochastic):
     space = SearchSpace("drawn", tuple("abcd"[:operations]), layers, chain)
     model, _ = build(name, space, seed=seed, scale=3.0)
     z = 2 * torch.randn(50, 3, generator=torch.Generator().manual_seed(seed))
     batch = check_batch(model.sample(z, torch.Generator().manual_seed(seed), stochastic), space)
-    assert batch.ops.shape == (50, space.max_nodes) and batch.adj.shape == (50, space.max_nodes, space.max_nodes)
+    assert batch.ops.shape == (50, space.max_nodes)
+    assert batch.adj.shape == (50, space.max_nodes, space.max_nodes)
     last = torch.nn.functional.one_hot(batch.n_nodes - 1, space.max_nodes).bool()
     assert ((batch.ops == space.OUTPUT) == last).all()  # one output, at the end
     assert (batch.ops[:, 0] == space.INPUT).all() and (batch.ops[~batch.mask] == 0).all()
@@ -317,8 +349,10 @@ def test_chunks_and_no_rows_at_all(name):
 def test_decoders_are_built_alike(kind):
     decoder = kind(3, SPACE, 5, 4)
     z, table = torch.randn(7, 4), torch.randn(4, 3)
-    graphs = cat_batches([random_architectures(5, SPACE), random_architectures(2, SearchSpace("s", SPACE.operations, 1))])
-    assert decoder.log_prob(z, graphs, table).shape == decoder.log_prob(z, graphs, table, padding=False).shape == (7,)
+    shallow = SearchSpace("s", SPACE.operations, 1)
+    graphs = cat_batches([random_architectures(5, SPACE), random_architectures(2, shallow)])
+    assert decoder.log_prob(z, graphs, table).shape == (7,)
+    assert decoder.log_prob(z, graphs, table, padding=False).shape == (7,)
     assert len(decoder.sample(z, table, stochastic=False, chunk=3)) == 7
 
 

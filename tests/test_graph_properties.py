@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from opembed_nb.data import DAGBatch, OpembedError, SearchSpace, cat_batches, load_dataset, random_architectures, to_igraph
+from opembed_nb.data import (
+    DAGBatch,
+    OpembedError,
+    SearchSpace,
+    cat_batches,
+    load_dataset,
+    random_architectures,
+    to_igraph,
+)
 from opembed_nb.graph_properties import (
     PAPER_CORRELATIONS,
     PROPERTIES,
@@ -39,7 +47,8 @@ from opembed_nb.graph_properties import (
 quick = settings(deadline=None, max_examples=20)  # a busy machine is no failure
 
 
-papers_file = pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
+no_paper = not os.environ.get("OPEMBED_DATA")
+papers_file = pytest.mark.skipif(no_paper, reason="needs the paper's file")
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +68,16 @@ def dags(seed: int, sizes=(1, 2, 3, 5, 8, 11)) -> DAGBatch:
     for n in sizes:
         for p in (0.0, 0.2, 0.5, 1.0):
             adj = (torch.rand(3, n, n, generator=generator) < p).triu(1)
-            parts.append(DAGBatch(torch.randint(0, 8, (3, n), generator=generator), adj, torch.full((3,), n)))
+            ops = torch.randint(0, 8, (3, n), generator=generator)
+            parts.append(DAGBatch(ops, adj, torch.full((3,), n)))
     return cat_batches(parts)
 
 
 def path_counts(graph: igraph.Graph) -> int:
     "Paths from the first to the last node, one by one."
-    return 1 if graph.vcount() == 1 else len(graph.get_all_simple_paths(0, graph.vcount() - 1, mode="out"))
+    if graph.vcount() == 1:
+        return 1
+    return len(graph.get_all_simple_paths(0, graph.vcount() - 1, mode="out"))
 
 
 @quick
@@ -78,7 +90,8 @@ def test_properties_are_those_of_igraph_on_graphs_of_any_size(seed):
         apart = np.where(np.isinf(apart), 0, apart)
         assert distances(one)[0, :n, :n].tolist() == apart.tolist()
         assert float(average_path_length(one)) == pytest.approx(apart.sum() / max(n * (n - 1), 1))
-        assert float(clustering_coefficient(one)) == pytest.approx(graph.transitivity_undirected(), nan_ok=True)
+        clustering = pytest.approx(graph.transitivity_undirected(), nan_ok=True)
+        assert float(clustering_coefficient(one)) == clustering
         assert float(edge_count(one)) == graph.ecount()
         assert float(input_readers(one)) == graph.outdegree(0)
         assert round(math.exp(float(log_paths(one)))) == path_counts(graph)
@@ -95,9 +108,14 @@ def test_longest_path_is_that_of_a_walk_through_the_nodes():
 
 def test_a_graph_has_the_same_properties_whatever_it_is_padded_to():
     batch = dags(1, sizes=(2, 4, 7))
+
+    def unpadded(b, n):
+        own = slice(b, b + 1)
+        return DAGBatch(batch.ops[own, :n], batch.adj[own, :n, :n], batch.n_nodes[own])
+
+    graphs = [unpadded(b, n) for b, n in enumerate(batch.n_nodes.tolist())]
     for name, f in PROPERTIES.items():
-        alone = torch.cat([f(DAGBatch(batch.ops[b : b + 1, :n], batch.adj[b : b + 1, :n, :n], batch.n_nodes[b : b + 1]))
-                           for b, n in enumerate(batch.n_nodes.tolist())])
+        alone = torch.cat([f(graph) for graph in graphs])
         assert torch.equal(alone.nan_to_num(-1), f(batch).nan_to_num(-1)), name
 
 
@@ -112,10 +130,11 @@ def test_all_the_data_at_once_and_fast(data):
     assert time.perf_counter() - start < 10
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(1))[:1500]
     graphs = to_igraph(data.batch[rows])
-    mean_distance = torch.tensor([g.average_path_length() / 2 for g in graphs])  # half of a chain's pairs are reachable
+    # half of a chain's pairs are reachable
+    mean_distance = torch.tensor([g.average_path_length() / 2 for g in graphs])
     assert torch.allclose(values["average path length"][rows], mean_distance, atol=1e-6)
-    assert torch.allclose(values["clustering coefficient"][rows],
-                          torch.tensor([g.transitivity_undirected() for g in graphs]), atol=1e-6)
+    clustering = torch.tensor([g.transitivity_undirected() for g in graphs])
+    assert torch.allclose(values["clustering coefficient"][rows], clustering, atol=1e-6)
 
 
 @papers_file
@@ -124,7 +143,8 @@ def test_the_papers_correlations(papers_data):
     for name, paper in PAPER_CORRELATIONS.items():
         ours = pearson(values[name], accuracy)
         assert ours.n == 19_020 and ours.low <= paper <= ours.high, name
-    assert pearson(values["average path length"], accuracy, given=values["edges"]).r < -0.1  # the sign turns
+    # the sign turns
+    assert pearson(values["average path length"], accuracy, given=values["edges"]).r < -0.1
 
 
 @papers_file
@@ -138,24 +158,30 @@ def test_accuracy_in_the_papers_file_depends_on_the_wiring_alone(papers_data):
 
 @papers_file
 def test_the_committed_record_is_what_the_papers_file_gives(papers_data):
-    for path in (Path(__file__).parent.parent / "results").glob("*/enas-cifar10/data/seed-*/graph_properties.json"):
-        kept, values = json.loads(path.read_text(encoding="utf-8"))["values"], properties(papers_data.batch)
+    results = Path(__file__).parent.parent / "results"
+    for path in results.glob("*/enas-cifar10/data/seed-*/graph_properties.json"):
+        kept = json.loads(path.read_text(encoding="utf-8"))["values"]
+        values = properties(papers_data.batch)
         for name, correlation in kept["correlations"].items():
-            assert correlation["r"] == pytest.approx(pearson(values[name], papers_data.accuracy).r, abs=1e-6), name
+            r = pearson(values[name], papers_data.accuracy).r
+            assert correlation["r"] == pytest.approx(r, abs=1e-6), name
         for name, boxes in kept["boxes"].items():
-            for ours, box in zip(group_boxes(values[name], papers_data.accuracy), boxes, strict=True):
+            found = group_boxes(values[name], papers_data.accuracy)
+            for ours, box in zip(found, boxes, strict=True):
                 assert ours == pytest.approx(box, abs=1e-6), name
 
 
 def test_in_our_data_operations_matter_and_short_paths_are_better(data):
     wiring, operations = wirings(data.batch), data.batch.ops.unique(dim=0, return_inverse=True)[1]
-    assert variance_within(data.accuracy, operations) < 0.3 < 0.8 < variance_within(data.accuracy, wiring)
+    assert variance_within(data.accuracy, operations) < 0.3
+    assert variance_within(data.accuracy, wiring) > 0.8
     values = properties(data.batch)
     assert pearson(values["average path length"], data.accuracy).high < -0.2
     assert pearson(values["average path length"], data.accuracy, given=values["edges"]).high < -0.1
     assert pearson(values["edges"], data.accuracy).low > 0.15
     means = operation_means(data.batch, data.accuracy)
-    assert (means[:, :4].amin(1) > means[:, 4:].amax(1)).all()  # convolutions above pooling, in every layer
+    # convolutions above pooling, in every layer
+    assert (means[:, :4].amin(1) > means[:, 4:].amax(1)).all()
     assert int((means.amax(1) - means.amin(1)).argmax()) == 0
 
 
@@ -166,14 +192,16 @@ def test_means_of_operations_are_those_of_a_loop():
     for layer in range(6):
         for k in range(6):
             has = batch.ops[:, layer + 1] == k + 2
-            assert means[layer, k].item() == pytest.approx(accuracy[has].mean().item(), abs=1e-6, nan_ok=True)
+            expected = pytest.approx(accuracy[has].mean().item(), abs=1e-6, nan_ok=True)
+            assert means[layer, k].item() == expected
 
 
 @quick
 @given(st.integers(2, 60), st.integers(1, 8), st.integers(0, 10**6))
 def test_variance_within_groups_is_the_pooled_one(n, kinds, seed):
     g = torch.Generator().manual_seed(seed)
-    values, group = torch.randn(n, generator=g).double(), 3 * torch.randint(kinds, (n,), generator=g)
+    values = torch.randn(n, generator=g).double()
+    group = 3 * torch.randint(kinds, (n,), generator=g)
     parts = [values[group == k] for k in group.unique()]
     free = sum(len(part) - 1 for part in parts)
     squares = sum(float((part - part.mean()).square().sum()) for part in parts)
@@ -183,7 +211,8 @@ def test_variance_within_groups_is_the_pooled_one(n, kinds, seed):
 
 def test_wirings_ignore_operations_and_nothing_else():
     batch = random_architectures(300, generator=torch.Generator().manual_seed(0))
-    other = DAGBatch(torch.where((batch.ops > 1), 9 - batch.ops, batch.ops), batch.adj, batch.n_nodes)
+    renamed = torch.where(batch.ops > 1, 9 - batch.ops, batch.ops)
+    other = DAGBatch(renamed, batch.adj, batch.n_nodes)
     both = wirings(cat_batches([batch, other]))
     assert torch.equal(both[:300], both[300:])
     expected = {tuple(a.flatten().tolist()) for a in batch.adj}
@@ -209,7 +238,8 @@ def test_partial_correlation_ignores_what_is_given(seed, scale, shift):
     assert plain.r == pytest.approx(moved.r, abs=1e-6)
     textbook = pearson(x, y, given=z).r
     xy, xz, yz = pearson(x, y).r, pearson(x, z).r, pearson(y, z).r
-    assert textbook == pytest.approx((xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2)), abs=1e-9)
+    expected = (xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2))
+    assert textbook == pytest.approx(expected, abs=1e-9)
 
 
 def test_correlations_without_an_answer_are_nan():
@@ -217,7 +247,8 @@ def test_correlations_without_an_answer_are_nan():
     assert math.isnan(pearson(x, torch.full((9,), 0.73)).r) and math.isnan(pearson(x[:3], x[:3]).r)
     assert math.isnan(pearson(2 * x, x.square(), given=x).r)  # nothing of 2x is left
     with_holes = torch.where(x == 4, torch.nan, x)
-    assert pearson(with_holes, x).n == 8 and pearson(x, x, given=torch.where(x < 2, torch.inf, x * 0 + x.square())).n == 7
+    assert pearson(with_holes, x).n == 8
+    assert pearson(x, x, given=torch.where(x < 2, torch.inf, x * 0 + x.square())).n == 7
     with pytest.raises(OpembedError, match="equally long"):
         pearson(x, x[:4])
 
@@ -232,8 +263,11 @@ def test_bootstrap_agrees_with_fisher_on_normal_data_and_repeats():
 
 
 @quick
-@given(st.lists(st.sampled_from([0.70, 0.71, 0.72, 0.74, 0.75]), min_size=1, max_size=40), st.integers(1, 6),
-       st.sampled_from(["width", "count"]))
+@given(
+    st.lists(st.sampled_from([0.70, 0.71, 0.72, 0.74, 0.75]), min_size=1, max_size=40),
+    st.integers(1, 6),
+    st.sampled_from(["width", "count"]),
+)
 def test_groups_keep_the_order_of_accuracy(values, n, by):
     a = torch.tensor(values)
     group = accuracy_groups(a, n, by)
@@ -261,15 +295,16 @@ def test_boxes_are_those_of_matplotlib():
         member = values[(group == k) & values.isfinite()].double()
         [theirs] = boxplot_stats(member.numpy())
         assert box["n"] == int((group == k).sum())
-        assert [box[key] for key in ("mean", "q1", "med", "q3", "whislo", "whishi")] == pytest.approx(
-            [theirs[key] for key in ("mean", "q1", "med", "q3", "whislo", "whishi")])
+        keys = "mean", "q1", "med", "q3", "whislo", "whishi"
+        assert [box[key] for key in keys] == pytest.approx([theirs[key] for key in keys])
 
 
 def test_groups_without_members_or_without_values_are_drawn_as_such():
     import matplotlib.pyplot as plt
 
     boxes = group_boxes(torch.tensor([1.0, 2, math.nan, math.nan]), torch.tensor([0.0, 0, 1, 1]))
-    assert [box["n"] for box in boxes] == [2, 0, 0, 0, 0, 2] and json.loads(json.dumps(boxes)) == boxes
+    assert [box["n"] for box in boxes] == [2, 0, 0, 0, 0, 2]
+    assert json.loads(json.dumps(boxes)) == boxes
     fig, ax = plt.subplots()
     means = plot_groups(boxes, ax, "a property")
     labels = [text.get_text() for text in ax.get_xticklabels()]
@@ -281,19 +316,25 @@ def test_groups_without_members_or_without_values_are_drawn_as_such():
 @papers_file
 def test_the_groups_means_rise_and_fall_as_the_paper_says(papers_data):
     values = properties(papers_data.batch)
-    rising, falling = ([box["mean"] for box in group_boxes(values[name], papers_data.accuracy)]
-                       for name in ("average path length", "clustering coefficient"))
+
+    def means(name):
+        return [box["mean"] for box in group_boxes(values[name], papers_data.accuracy)]
+
+    rising, falling = means("average path length"), means("clustering coefficient")
     assert rising == sorted(rising) and falling == sorted(falling, reverse=True)
 
 
 def test_no_tensor_is_made_without_its_device():
-    batch = random_architectures(20, SearchSpace("free", ("a", "b"), 5, chain=False), torch.Generator().manual_seed(0))
+    space = SearchSpace("free", ("a", "b"), 5, chain=False)
+    batch = random_architectures(20, space, torch.Generator().manual_seed(0))
     x = torch.randn(20, generator=torch.Generator().manual_seed(1))
     with torch.device("meta"):
         values = properties(batch)
         assert all(v.device.type == "cpu" for v in values.values())
         assert math.isfinite(pearson(values["edges"], x, given=values["depth"]).r)
-        assert all(map(math.isfinite, bootstrap_interval(values["edges"], x, 20, torch.Generator().manual_seed(0))))
-        assert math.isfinite(variance_within(x, batch.ops[:, 1])) and group_boxes(values["edges"], x)[0]["n"]
-        assert operation_means(batch, x, SearchSpace("free", ("a", "b"), 5, chain=False)).device.type == "cpu"
+        g = torch.Generator().manual_seed(0)
+        assert all(map(math.isfinite, bootstrap_interval(values["edges"], x, 20, g)))
+        assert math.isfinite(variance_within(x, batch.ops[:, 1]))
+        assert group_boxes(values["edges"], x)[0]["n"]
+        assert operation_means(batch, x, space).device.type == "cpu"
         assert wirings(batch).device.type == accuracy_groups(x).device.type == "cpu"

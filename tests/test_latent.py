@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opembed_nb.data import ENAS, DAGBatch, OpembedError, SearchSpace, from_flat, load_dataset, random_architectures
+from opembed_nb.data import (
+    ENAS,
+    DAGBatch,
+    OpembedError,
+    SearchSpace,
+    from_flat,
+    load_dataset,
+    random_architectures,
+)
 from opembed_nb.latent import (
     edit_distance,
     interpolate,
@@ -29,7 +37,7 @@ def architectures(n, seed=0, space=ENAS, p_skip=0.5):
 
 
 class Rounding:
-    "A model whose latents are raw features; its decoder rounds them, and spoils a share of its graphs."
+    "Latents are raw features; the decoder rounds them, and spoils a share of its graphs."
 
     def __init__(self, space=ENAS, spoiled=0.0):
         self.space, self.spoiled = space, spoiled
@@ -44,7 +52,8 @@ class Rounding:
         adj = torch.zeros(len(z), n, n, dtype=torch.bool, device=z.device)
         u, v = torch.triu_indices(n, n, 1, device=z.device)
         adj[:, u, v] = z[:, n * types :] > 0.5
-        adj[torch.rand(len(z), generator=generator, device=z.device) < self.spoiled, n - 2, n - 1] = False
+        drawn = torch.rand(len(z), generator=generator, device=z.device)
+        adj[drawn < self.spoiled, n - 2, n - 1] = False
         return DAGBatch(ops, adj, torch.full((len(z),), n, device=z.device))
 
 
@@ -57,7 +66,8 @@ def test_distances_of_plain_vectors_count_edits(seed):
     assert torch.equal(edit_distance(a, b), types + edges)
     apart = (plain_vectors(a) - plain_vectors(b)).square().sum(1)
     assert torch.equal(apart.long(), 2 * types + edges)
-    assert torch.equal((plain_vectors(a, operations=0) - plain_vectors(b, operations=0)).square().sum(1).long(), edges)
+    wired = (plain_vectors(a, operations=0) - plain_vectors(b, operations=0)).square().sum(1)
+    assert torch.equal(wired.long(), edges)
 
 
 @quick
@@ -65,7 +75,8 @@ def test_distances_of_plain_vectors_count_edits(seed):
 def test_edit_distance_is_a_metric_on_graphs_of_any_size(seed):
     sizes = [SearchSpace("s", ENAS.operations, n, chain=False) for n in (1, 3, 5)]
     a, b, c = (architectures(10, seed + i, s) for i, s in enumerate(sizes))
-    assert torch.equal(edit_distance(a, b), edit_distance(b, a)) and (edit_distance(a, a) == 0).all()
+    assert torch.equal(edit_distance(a, b), edit_distance(b, a))
+    assert (edit_distance(a, a) == 0).all()
     assert (edit_distance(a, b) > 0).all()
     assert (edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)).all()
 
@@ -74,7 +85,9 @@ def test_edit_distance_is_a_metric_on_graphs_of_any_size(seed):
 @given(st.integers(1, 12), st.integers(0, 10**6))
 def test_nearest_is_the_loop_over_queries(k, seed):
     g = torch.Generator().manual_seed(seed)
-    z, queries, values = torch.randn(12, 3, generator=g), torch.randn(7, 3, generator=g), torch.randn(12, generator=g)
+    z = torch.randn(12, 3, generator=g)
+    queries = torch.randn(7, 3, generator=g)
+    values = torch.randn(12, generator=g)
     expected = [values[(z - q).norm(dim=1).argsort()[:k]].mean() for q in queries]
     assert torch.allclose(nearest(z, queries, values, k, chunk=3), torch.stack(expected), atol=1e-5)
 
@@ -84,7 +97,8 @@ def test_ties_do_not_depend_on_the_order_of_the_rows():
     z, values = plain_vectors(batch), torch.rand(400, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
     queries = plain_vectors(architectures(50, 2))
-    assert torch.allclose(nearest(z, queries, values), nearest(z[order], queries, values[order]), atol=1e-6)
+    reordered = nearest(z[order], queries, values[order])
+    assert torch.allclose(nearest(z, queries, values), reordered, atol=1e-6)
     for k in (0, 401):
         with pytest.raises(OpembedError, match=f"k is {k}"):
             nearest(z, queries, values, k)
@@ -99,7 +113,9 @@ def test_smoothness_of_a_smooth_a_random_and_a_collapsed_space():
     rough = smoothness(z[:2000], noise[:2000], z[2000:], noise[2000:])
     assert abs(rough.r.r) < 0.1 and rough.explained < 0 and rough.lift < 2
     flat = smoothness(torch.ones(2000, 2), accuracy[:2000], torch.ones(1000, 2), accuracy[2000:])
-    assert math.isnan(flat.r.r) and abs(flat.explained) < 0.01 and flat.lift == pytest.approx(1, abs=1e-4)
+    assert math.isnan(flat.r.r)
+    assert abs(flat.explained) < 0.01
+    assert flat.lift == pytest.approx(1, abs=1e-4)
 
 
 def raw_smoothness(dataset, **spaces):
@@ -112,21 +128,25 @@ def raw_smoothness(dataset, **spaces):
 
 
 def test_smoothness_of_our_data_is_the_operations():
-    found = raw_smoothness("enas-digits", wiring={"operations": 0}, operations={"edges": 0}, both={})
+    weights = dict(wiring={"operations": 0}, operations={"edges": 0}, both={})
+    found = raw_smoothness("enas-digits", **weights)
     assert 0.1 < found["wiring"] < 0.3 and found["operations"] > 0.85 and found["both"] > 0.88
 
 
 @pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
 def test_smoothness_of_the_papers_data_is_the_wirings():
-    found = raw_smoothness("enas-cifar10", wiring={"operations": 0}, operations={"edges": 0}, both={})
-    curve = list(raw_smoothness("enas-cifar10", **{str(w): {"operations": w} for w in (0, 0.25, 0.5, 1, 2, 4)}).values())
+    weights = dict(wiring={"operations": 0}, operations={"edges": 0}, both={})
+    found = raw_smoothness("enas-cifar10", **weights)
+    heavier = {str(w): {"operations": w} for w in (0, 0.25, 0.5, 1, 2, 4)}
+    curve = list(raw_smoothness("enas-cifar10", **heavier).values())
     assert curve == sorted(curve, reverse=True)  # the less the operations weigh, the smoother
     assert found["wiring"] > 0.94 and 0.75 < found["both"] < 0.9 and abs(found["operations"]) < 0.1
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
 def test_projections_keep_clusters_and_repeat(method):
-    z = torch.randn(90, 6, generator=torch.Generator().manual_seed(0)) + 15 * (torch.arange(90) % 3)[:, None]
+    noise = torch.randn(90, 6, generator=torch.Generator().manual_seed(0))
+    z = noise + 15 * (torch.arange(90) % 3)[:, None]
     points, rows = project(z, method, n=60, seed=3)
     assert points.shape == (60, 2) and points.isfinite().all() and rows.unique().numel() == 60
     apart = torch.cdist(points, points)
@@ -149,7 +169,8 @@ def test_projections_of_little_of_nothing_and_of_nonsense():
 
 def test_the_figure_has_a_panel_for_every_space():
     z, accuracy = torch.randn(40, 4), torch.rand(40)
-    fig = latent_figure({"one": {"epoch 1": z, "epoch 2": z}, "two": {"epoch 1": z}}, accuracy, "pca")
+    spaces = {"one": {"epoch 1": z, "epoch 2": z}, "two": {"epoch 1": z}}
+    fig = latent_figure(spaces, accuracy, "pca")
     titles = [ax.get_title() for ax in fig.axes if ax.get_title()]
     plt.close(fig)
     assert titles == ["one · epoch 1", "one · epoch 2", "two · epoch 1"]
@@ -160,11 +181,16 @@ def test_the_figure_has_a_panel_for_every_space():
 def test_straight_walks_of_the_rounding_model(seed, steps):
     a, b = architectures(6, seed), architectures(6, seed + 1)
     walks = interpolate(Rounding(), a, b, steps)
-    assert len(walks.batch) == 6 * steps and walks.valid.shape == (6, steps) and walks.edits.shape == (6, steps - 1)
+    assert len(walks.batch) == 6 * steps
+    assert walks.valid.shape == (6, steps)
+    assert walks.edits.shape == (6, steps - 1)
     assert walks.valid.all() and walks.ends.all()
-    assert torch.equal(walks.edits.sum(1), walks.direct) and torch.equal(walks.direct, edit_distance(a, b))
+    assert torch.equal(walks.edits.sum(1), walks.direct)
+    assert torch.equal(walks.direct, edit_distance(a, b))
     summary = walks.summary()
-    assert (summary["valid"], summary["ends"], summary["detour"]) == (1, 1, 1 if (walks.direct > 0).all() else summary["detour"])
+    assert summary["valid"] == summary["ends"] == 1
+    if (walks.direct > 0).all():
+        assert summary["detour"] == 1
 
 
 def test_walks_count_what_a_bad_decoder_spoils():

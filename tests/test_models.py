@@ -1,4 +1,5 @@
-"All models against a plain version, node by node and in double precision; what each promises; and what is refused."
+"All models against a plain version in double precision; what each promises; what is refused."
+
 import copy
 
 import pytest
@@ -7,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from opembed_nb.data import ENAS, DAGBatch, OpembedError, SearchSpace, cat_batches, check_batch, random_architectures
+from opembed_nb.data import (
+    ENAS,
+    DAGBatch,
+    OpembedError,
+    SearchSpace,
+    cat_batches,
+    check_batch,
+    random_architectures,
+)
 from opembed_nb.decoder import DAGDecoder, SequenceDecoder
 from opembed_nb.encoders import DVAEEncoder, GCNEncoder, GINEncoder
 from opembed_nb.sweeps import product
@@ -25,15 +34,20 @@ def generator(seed=0):
 
 def mixed_sizes(space, n, seed=0, p=0.4):
     "Graphs of 1 … n_layers layers, padded to the largest."
-    shallower = [SearchSpace("s", space.operations, 1 + i % space.n_layers, space.chain) for i in range(n)]
-    return cat_batches([random_architectures(1, part, generator(seed + i), p) for i, part in enumerate(shallower)])
+    shallower = [
+        SearchSpace("s", space.operations, 1 + i % space.n_layers, space.chain) for i in range(n)
+    ]
+    return cat_batches(
+        [random_architectures(1, part, generator(seed + i), p) for i, part in enumerate(shallower)]
+    )
 
 
 def build(name, space=ENAS, hidden=7, latent=4, seed=0):
     return build_model(name, space, hidden, latent, seed=seed).double().eval()
 
 
-# The plain version: one graph, one node, one edge at a time; a graph is its types and its adjacency matrix without padding.
+# The plain version: one graph, one node, one edge at a time;
+# a graph is its types and its adjacency matrix without padding.
 
 
 def message(part, state, place):
@@ -46,13 +60,16 @@ def propagate(cell, part, table, ops, adj, order, first=None):
     states = {}
     for v in order:
         senders = (u for u in states if adj[u, v] or adj[v, u])
-        heard = sum((message(part, states[u], u) for u in senders), torch.zeros(1, cell.hidden_size, dtype=table.dtype))
-        states[v] = cell(table[ops[v]][None], heard if first is None or states else first)
+        received = sum(
+            (message(part, states[u], u) for u in senders),
+            torch.zeros(1, cell.hidden_size, dtype=table.dtype),
+        )
+        states[v] = cell(table[ops[v]][None], received if first is None or states else first)
     return states
 
 
 def rows(table, ops, adj, N):
-    "Rows 1 … N - 1: operation vector and incoming edges; behind the end the input's vector and no edges."
+    "Rows 1 … N - 1: operation vector and incoming edges; past the end the input's, without edges."
     result = []
     for v in range(1, N):
         row = torch.zeros(1, N - 1, dtype=table.dtype)
@@ -65,18 +82,19 @@ def rows(table, ops, adj, N):
 def plain_encode(model, ops, adj):
     encoder, table, n = model.encoder, model.embedding.table(), len(ops)
     if isinstance(encoder, DVAEEncoder):
-        forth = propagate(encoder.forward_cell, encoder.forward_message, table, ops, adj, range(n))[n - 1]
-        back = propagate(encoder.backward_cell, encoder.backward_message, table, ops, adj, reversed(range(n)))[0]
-        state = encoder.unify(torch.cat([forth, back], 1))
+        graph = table, ops, adj
+        forth = propagate(encoder.forward_cell, encoder.forward_message, *graph, range(n))
+        back = propagate(encoder.backward_cell, encoder.backward_message, *graph, range(n)[::-1])
+        state = encoder.unify(torch.cat([forth[n - 1], back[0]], 1))
     elif isinstance(encoder, GCNEncoder):
         ins, outs, states = adj.sum(0) + 1, adj.sum(1) + 1, [table[k][None] for k in ops]
         for number, level in enumerate(encoder.levels):
-            heard = list(states) if number == 0 else states
+            received = list(states) if number == 0 else states
             for v in range(n):
                 x = states[v] / ins[v]
                 for u in range(v):
                     if adj[u, v]:
-                        x = x + heard[u] / (outs[u] * ins[v]).to(table.dtype).sqrt()
+                        x = x + received[u] / (outs[u] * ins[v]).to(table.dtype).sqrt()
                 states[v] = level(x).relu()
         state = sum(states[1:-1])
     elif isinstance(encoder, GINEncoder):
@@ -104,23 +122,25 @@ def plain_log_prob(model, z, ops, adj, padding):
     total = 0.0
     if isinstance(decoder, DAGDecoder):
         nothing = torch.zeros(1, decoder.cell.hidden_size, dtype=table.dtype)
-        states = propagate(decoder.cell, decoder.message, table, ops, adj, range(n), torch.tanh(decoder.start(z)))
+        first = torch.tanh(decoder.start(z))
+        states = propagate(decoder.cell, decoder.message, table, ops, adj, range(n), first)
         for v in range(1, N if padding else n):
             before = [states[u] for u in range(min(v, n))]
             types = decoder.type_head(sum(before) if decoder.sums else before[-1])
             total = total + types.log_softmax(1)[0, ops[v] if v < n else 0]
-            heard = nothing
+            received = nothing
             for u in reversed(range(v)):
-                now = decoder.cell(table[ops[v]][None], heard) if v < n else nothing
-                total = total + bit(decoder.edge_head(torch.cat([states.get(u, nothing), now], 1)), edge(u, v))
+                now = decoder.cell(table[ops[v]][None], received) if v < n else nothing
+                logit = decoder.edge_head(torch.cat([states.get(u, nothing), now], 1))
+                total = total + bit(logit, edge(u, v))
                 if edge(u, v):
-                    heard = heard + message(decoder.message, states[u], u)
+                    received = received + message(decoder.message, states[u], u)
         return total
-    hears = torch.relu(decoder.start(z))
-    state = torch.zeros_like(hears) if isinstance(decoder, SequenceDecoder) else hears
+    from_z = torch.relu(decoder.start(z))
+    state = torch.zeros_like(from_z) if isinstance(decoder, SequenceDecoder) else from_z
     row = torch.zeros(1, table.shape[1] + N - 1, dtype=table.dtype)
     for v, next_row in enumerate(rows(table, ops, adj, N), 1):
-        state = decoder.cell(hears if isinstance(decoder, SequenceDecoder) else row, state)
+        state = decoder.cell(from_z if isinstance(decoder, SequenceDecoder) else row, state)
         if padding or v < n:
             total = total + decoder.type_head(state).log_softmax(1)[0, ops[v] if v < n else 0]
         along, before = state, 0.0
@@ -162,7 +182,8 @@ def test_mixed_sizes_are_encoded_and_scored_like_the_plain_version(name, space):
     assert loss.kl.item() == pytest.approx(kl.item(), rel=1e-10)
     weights = list(model.parameters())
     plain = torch.autograd.grad(-scores.sum() + 0.005 * kl, weights)
-    for (weight, _), a, b in zip(model.named_parameters(), torch.autograd.grad(loss.loss, weights), plain):
+    ours = torch.autograd.grad(loss.loss, weights)
+    for (weight, _), a, b in zip(model.named_parameters(), ours, plain):
         assert torch.allclose(a, b, rtol=1e-8, atol=1e-9), weight
 
 
@@ -171,23 +192,35 @@ def test_scores_without_padding_are_those_of_the_plain_version(name):
     model, batch = build(name, FREE), mixed_sizes(FREE, 8, seed=5)
     z = torch.randn(8, 4, dtype=torch.double, generator=generator())
     _, _, scores = plainly(model, batch, z, padding=False)
-    assert torch.allclose(model.decoder.log_prob(z, batch, model.embedding.table(), padding=False), scores, atol=1e-10)
+    ours = model.decoder.log_prob(z, batch, model.embedding.table(), padding=False)
+    assert torch.allclose(ours, scores, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])
 def test_products_do_not_depend_on_the_layout_of_their_factors(dtype):
     def layouts(n, m):
         wide = torch.randn(2 * n, 2 * m, generator=generator(), dtype=dtype)
-        yield from (wide[:n, :m].contiguous(), wide[:n, :m].T.contiguous().T, wide[:n, m:], wide[::2, ::2])
+        yield from (
+            wide[:n, :m].contiguous(),
+            wide[:n, :m].T.contiguous().T,
+            wide[:n, m:],
+            wide[::2, ::2],
+        )
         yield from (wide[:1, :m].expand(n, m), wide[:n, :1].expand(n, m))
 
-    for n, inputs, outputs in ((5, 7, 9), (1, 7, 9), (5, 1, 9), (5, 7, 1), (0, 7, 9), (40, 501, 30)):
-        biases = None, torch.randn(outputs, 3, dtype=dtype)[:, 1], torch.randn(1, dtype=dtype).expand(outputs)
+    sizes = (5, 7, 9), (1, 7, 9), (5, 1, 9), (5, 7, 1), (0, 7, 9), (40, 501, 30)
+    for n, inputs, outputs in sizes:
+        biases = (
+            None,
+            torch.randn(outputs, 3, dtype=dtype)[:, 1],
+            torch.randn(1, dtype=dtype).expand(outputs),
+        )
         for rows in layouts(n, inputs):
             for weight in layouts(outputs, inputs):
                 for bias in biases:
                     expected = torch.nn.functional.linear(rows, weight, bias)
-                    assert torch.allclose(product(rows, weight, bias), expected, rtol=1e-4, atol=1e-4)
+                    ours = product(rows, weight, bias)
+                    assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 # What is promised
@@ -198,23 +231,29 @@ def test_products_do_not_depend_on_the_layout_of_their_factors(dtype):
 def test_a_graph_does_not_feel_its_neighbours(name, seed, space):
     model, batch = build(name, space, seed=seed), mixed_sizes(space, 10, seed)
     shuffled = torch.randperm(10, generator=generator(seed))
-    z, table = torch.randn(10, 4, dtype=torch.double, generator=generator(seed)), model.embedding.table()
+    z = torch.randn(10, 4, dtype=torch.double, generator=generator(seed))
+    table = model.embedding.table()
     mu, scores = model.encode(batch)[0], model.decoder.log_prob(z, batch, table)
     assert torch.allclose(model.encode(batch[shuffled])[0], mu[shuffled], atol=1e-10)
-    assert torch.allclose(model.decoder.log_prob(z[shuffled], batch[shuffled], table), scores[shuffled], atol=1e-9)
+    scores_shuffled = model.decoder.log_prob(z[shuffled], batch[shuffled], table)
+    assert torch.allclose(scores_shuffled, scores[shuffled], atol=1e-9)
     i = seed % 10
     n = int(batch.n_nodes[i])
-    alone = DAGBatch(batch.ops[i : i + 1, :n], batch.adj[i : i + 1, :n, :n], batch.n_nodes[i : i + 1])  # no padding at all
-    assert torch.allclose(model.encode(alone)[0], mu[i : i + 1], atol=1e-10)
-    assert torch.allclose(model.decoder.log_prob(z[i : i + 1], alone, table), scores[i : i + 1], atol=1e-9)
+    own = slice(i, i + 1)
+    alone = DAGBatch(batch.ops[own, :n], batch.adj[own, :n, :n], batch.n_nodes[own])  # no padding
+    assert torch.allclose(model.encode(alone)[0], mu[own], atol=1e-10)
+    assert torch.allclose(model.decoder.log_prob(z[own], alone, table), scores[own], atol=1e-9)
 
 
 def another_order(batch, seed):
     "The one graph of `batch` in a random topological order."
     ops, adj, order = batch.ops[0], batch.adj[0], []
+    before = [adj[:, v].nonzero()[:, 0].tolist() for v in range(len(ops))]
     for _ in ops:
-        ready = [v for v in range(len(ops)) if v not in order and all(u in order for u in adj[:, v].nonzero()[:, 0].tolist())]
-        order.append(ready[int(torch.randint(len(ready), (), generator=generator(seed + len(order))))])
+        left = [v for v in range(len(ops)) if v not in order]
+        ready = [v for v in left if all(u in order for u in before[v])]
+        chosen = torch.randint(len(ready), (), generator=generator(seed + len(order)))
+        order.append(ready[int(chosen)])
     return DAGBatch(ops[order][None], adj[order][:, order][None], batch.n_nodes)
 
 
@@ -227,43 +266,56 @@ def test_gcn_encodes_a_dag_and_not_its_order(name, seed):
         assert torch.allclose(a, b, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["dvae", "dvae-emb", "svae", "svae-emb", "graphrnn", "graphrnn-emb"])
+@pytest.mark.parametrize(
+    "name", ["dvae", "dvae-emb", "svae", "svae-emb", "graphrnn", "graphrnn-emb"]
+)
 def test_the_other_encoders_know_the_place_of_a_node(name):
     "They promise nothing about other orders of a DAG; in a chain space there are none."
     model = build(name, FREE)
-    diamond = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]).bool().expand(2, 4, 4)
-    one, other = model.encode(DAGBatch(torch.tensor([[0, 2, 4, 1], [0, 4, 2, 1]]), diamond, torch.tensor([4, 4])))[0]
+    diamond = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]).bool()
+    ops = torch.tensor([[0, 2, 4, 1], [0, 4, 2, 1]])
+    two = DAGBatch(ops, diamond.expand(2, 4, 4), torch.tensor([4, 4]))
+    one, other = model.encode(two)[0]
     assert not torch.allclose(one, other, atol=1e-6)
     batch = random_architectures(1, ENAS, generator())
-    assert torch.equal(another_order(batch, 3).ops, batch.ops) and torch.equal(another_order(batch, 3).adj, batch.adj)
+    assert torch.equal(another_order(batch, 3).ops, batch.ops)
+    assert torch.equal(another_order(batch, 3).adj, batch.adj)
 
 
 @each_model
 def test_names_of_operations_do_not_matter_to_one_hot_models_with_permuted_weights(name):
-    "Types are labels: permuting them in the batch and in every weight that reads or writes them changes no number."
+    """Types are labels: no number changes when they are permuted in the batch
+    and in every weight that reads or writes them."""
     model, batch = build(name), mixed_sizes(ENAS, 6)
-    order = torch.tensor([0, 1, *(2 + torch.randperm(6, generator=generator())).tolist()])  # new type k is the old type order[k]
+    # new type k is the old type order[k]
+    order = torch.tensor([0, 1, *(2 + torch.randperm(6, generator=generator())).tolist()])
     new_name = order.argsort()
     other = copy.deepcopy(model)
     with torch.no_grad():
-        other.embedding.weight.copy_(model.embedding.weight[order])  # a one-hot table is permuted, too: the rows are as they were
-        for part in ("weight", "bias"):
-            getattr(other.decoder.type_head[2], part).copy_(getattr(model.decoder.type_head[2], part)[order])
+        # a one-hot table is permuted, too: the rows are as they were
+        other.embedding.weight.copy_(model.embedding.weight[order])
+        old_head, new_head = model.decoder.type_head[2], other.decoder.type_head[2]
+        new_head.weight.copy_(old_head.weight[order])
+        new_head.bias.copy_(old_head.bias[order])
     renamed = DAGBatch(new_name[batch.ops] * batch.mask, batch.adj, batch.n_nodes)
     assert torch.allclose(model.encode(batch)[0], other.encode(renamed)[0], atol=1e-12)
-    assert model.loss(batch).loss.item() == pytest.approx(other.loss(renamed).loss.item(), rel=1e-12)
+    expected = pytest.approx(other.loss(renamed).loss.item(), rel=1e-12)
+    assert model.loss(batch).loss.item() == expected
 
 
 @each_model
 def test_the_twins_differ_in_the_embedding_alone(name):
     base = name.removesuffix("-emb")
     one_hot, twin = MODELS[base], MODELS[base + "-emb"]
-    assert (one_hot.encoder, one_hot.decoder) == (twin.encoder, twin.decoder) and one_hot.embedding != twin.embedding
-    identity = build_model(base + "-emb", hidden=7, latent=4, dim=8, seed=0).eval()  # a table of width 8 can be the one-hot one
+    assert (one_hot.encoder, one_hot.decoder) == (twin.encoder, twin.decoder)
+    assert one_hot.embedding != twin.embedding
+    # a table of width 8 can be the one-hot one
+    identity = build_model(base + "-emb", hidden=7, latent=4, dim=8, seed=0).eval()
     with torch.no_grad():
         identity.embedding.weight.copy_(torch.eye(8))
     fixed = build_model(base, hidden=7, latent=4).eval()
-    fixed.load_state_dict({k: v for k, v in identity.state_dict().items() if k != "embedding.weight"})
+    state = {k: v for k, v in identity.state_dict().items() if k != "embedding.weight"}
+    fixed.load_state_dict(state)
     batch = mixed_sizes(ENAS, 6)
     assert torch.equal(fixed.encode(batch)[0], identity.encode(batch)[0])
     assert torch.equal(fixed.loss(batch).loss, identity.loss(batch).loss)
@@ -272,25 +324,30 @@ def test_the_twins_differ_in_the_embedding_alone(name):
 @each_model
 def test_every_weight_learns(name):
     model = build_model(name, hidden=12, latent=6, seed=0)
-    model.loss(random_architectures(32, generator=generator()), generator=generator()).loss.backward()
+    batch = random_architectures(32, generator=generator())
+    model.loss(batch, generator=generator()).loss.backward()
     for weight, p in model.named_parameters():
         assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, weight
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].encoder in PUBLIC])
-@pytest.mark.parametrize("space", [ENAS, DEEP, SearchSpace("pairs", ("a", "b"), 4)], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    "space", [ENAS, DEEP, SearchSpace("pairs", ("a", "b"), 4)], ids=lambda space: space.name
+)
 def test_public_checkpoints_of_any_width(name, space):
     model = build_model(name, space, 11, 5, dim=4, seed=0).eval()
     again = from_public(name, to_public(model))
     assert (again.space.n_layers, again.space.n_types) == (space.n_layers, space.n_types)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_public_checkpoint_of_another_kind_is_named():
     state = to_public(build_model("gcn", hidden=7, latent=4))
     with pytest.raises(OpembedError, match="'grue.weight_ih_l0' is missing"):
         from_public("svae", state)
-    both_ways = state | {"hg_unify.0.weight": torch.zeros(7, 14)}  # a GCN without directions, which is another model
+    # a GCN without directions, which is another model
+    both_ways = state | {"hg_unify.0.weight": torch.zeros(7, 14)}
     with pytest.raises(OpembedError, match="'hg_unify.0.weight' belongs to no model"):
         from_public("gcn", both_ways)
     with pytest.raises(OpembedError, match="does not fit"):
@@ -301,7 +358,8 @@ def test_a_public_checkpoint_of_another_kind_is_named():
 
 @each_model
 def test_no_tensor_is_made_on_another_device(name):
-    "With `meta` as the default device a tensor that is made without a device cannot meet the model's: it fails loudly."
+    """With `meta` as the default device, a tensor that is made without a device
+    cannot meet the model's: it fails loudly."""
     model, batch = build_model(name, hidden=7, latent=4, seed=0), mixed_sizes(ENAS, 8)
     with torch.device("meta"):
         model.loss(batch, generator=torch.Generator("cpu").manual_seed(0)).loss.backward()
@@ -309,26 +367,31 @@ def test_no_tensor_is_made_on_another_device(name):
         model.decoder.log_prob(mu, batch, model.embedding.table(), padding=False).sum().backward()
         for stochastic in (True, False):
             written = model.sample(mu.detach(), torch.Generator("cpu").manual_seed(0), stochastic)
-            assert {written.ops.device.type, written.adj.device.type, written.n_nodes.device.type} == {"cpu"}
+            tensors = written.ops, written.adj, written.n_nodes
+            assert {tensor.device.type for tensor in tensors} == {"cpu"}
 
 
 # Compilation
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, sizes", [("dvae-emb", (6, 9)), ("gcn", (6,)), ("svae-emb", (6,)), ("graphrnn", (6,))])
+@pytest.mark.parametrize(
+    "name, sizes", [("dvae-emb", (6, 9)), ("gcn", (6,)), ("svae-emb", (6,)), ("graphrnn", (6,))]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_training_and_encoding_agree(name, sizes):
     torch._dynamo.reset()
     space = SearchSpace("short", ("a", "b"), 2)
     model = build_model(name, space, hidden=8, latent=4, seed=0).eval()
-    compiled_loss, compiled_encode = (torch.compile(f, backend="aot_eager") for f in (model.loss, model.encode))
+    compiled_loss = torch.compile(model.loss, backend="aot_eager")
+    compiled_encode = torch.compile(model.encode, backend="aot_eager")
     for n in sizes:  # with the second, shapes may become symbols
         batch = mixed_sizes(space, n)
         loss, weights = model.loss(batch), list(model.parameters())
         compiled = compiled_loss(batch)
         assert torch.allclose(loss.loss, compiled.loss, rtol=1e-5)
-        for a, b in zip(torch.autograd.grad(loss.loss, weights), torch.autograd.grad(compiled.loss, weights)):
+        plain = torch.autograd.grad(loss.loss, weights)
+        for a, b in zip(plain, torch.autograd.grad(compiled.loss, weights)):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-4)
         assert torch.allclose(model.encode(batch)[0], compiled_encode(batch)[0], atol=1e-5)
     torch._dynamo.reset()
@@ -340,7 +403,8 @@ def test_compiled_training_and_encoding_agree(name, sizes):
 @each_model
 @pytest.mark.parametrize("call", ["encode", "loss", "latents"])
 def test_a_batch_that_does_not_fit_is_named(name, call):
-    model, good = build_model(name, hidden=7, latent=4, seed=0), random_architectures(3, generator=generator())
+    model = build_model(name, hidden=7, latent=4, seed=0)
+    good = random_architectures(3, generator=generator())
     ops, adj, n = good.ops, good.adj, good.n_nodes
     for reason, bad in {
         "ops has 14 nodes, the space at most 8": random_architectures(2, DEEP, generator()),
@@ -384,11 +448,15 @@ def test_weights_that_are_no_numbers_are_named(name):
         if not weight.startswith("decoder."):
             parts = [lambda m=model: m.encode(batch), lambda m=model: m.latents(batch)]
         else:
-            parts = [lambda m=model: m.sample(torch.zeros(2, 4)), lambda m=model: m.sample(torch.zeros(2, 4), stochastic=False)]
+            parts = [
+                lambda m=model: m.sample(torch.zeros(2, 4)),
+                lambda m=model: m.sample(torch.zeros(2, 4), stochastic=False),
+            ]
         for call in (*parts, lambda m=model: m.loss(batch)):
             if weight == "embedding.weight" or "cell.weight_ih" in weight:
                 dict(model.named_parameters())[weight].data.fill_(torch.nan)
-            with pytest.raises(OpembedError, match=f"model '{name}': weight '{weight}' holds a number that is not finite"):
+            says = f"model '{name}': weight '{weight}' holds a number that is not finite"
+            with pytest.raises(OpembedError, match=says):
                 call()
 
 

@@ -1,4 +1,5 @@
-"Parity with the paper's public code: its outputs on random weights and 24 random architectures, for each model."
+"Parity with the paper's public code: its outputs on random weights and 24 random architectures."
+
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from opembed_nb.data import DAGBatch, cat_batches
 from opembed_nb.training import from_public, to_public
 
-GOLDEN = {path.stem.replace("_", "-"): path for path in sorted((Path(__file__).parent / "golden").glob("*.npz"))}
+FILES = sorted((Path(__file__).parent / "golden").glob("*.npz"))
+GOLDEN = {path.stem.replace("_", "-"): path for path in FILES}
 
 
 def load(name):
     golden = np.load(GOLDEN[name], allow_pickle=False)
-    state = {k.removeprefix("state/"): torch.from_numpy(golden[k]) for k in golden.files if k.startswith("state/")}
+    weights = [key for key in golden.files if key.startswith("state/")]
+    state = {key.removeprefix("state/"): torch.from_numpy(golden[key]) for key in weights}
     batch = DAGBatch(*(torch.from_numpy(golden[k]) for k in ("ops", "adj", "n_nodes")))
     return golden, from_public(name, state), batch
 
@@ -27,8 +30,10 @@ def test_latents_and_loss(name):
     golden, model, batch = load(name)
     mu, logvar = model.encode(batch)
     assert np.abs(mu.detach().numpy() - golden["mu"]).max() <= 1e-5 * np.abs(golden["mu"]).max()
-    assert np.abs(logvar.detach().numpy() - golden["logvar"]).max() <= 1e-5 * np.abs(golden["logvar"]).max()
-    for value, key in zip(model.loss(batch, beta=float(golden["beta"])), ("loss", "recon", "kld"), strict=True):
+    error = np.abs(logvar.detach().numpy() - golden["logvar"]).max()
+    assert error <= 1e-5 * np.abs(golden["logvar"]).max()
+    loss = model.loss(batch, beta=float(golden["beta"]))
+    for value, key in zip(loss, ("loss", "recon", "kld"), strict=True):
         assert value.item() == pytest.approx(float(golden[key]), rel=1e-5), key
 
 
@@ -54,6 +59,7 @@ def test_gradients(name):
 def test_a_batch_is_the_sum_of_its_graphs(name):
     _, model, batch = load(name)
     whole = model.loss(batch).reconstruction.item()
-    assert whole == pytest.approx(sum(model.loss(batch[i]).reconstruction.item() for i in range(len(batch))), rel=1e-5)
+    parts = sum(model.loss(batch[i]).reconstruction.item() for i in range(len(batch)))
+    assert whole == pytest.approx(parts, rel=1e-5)
     doubled = cat_batches([batch, batch])
     assert model.loss(doubled).reconstruction.item() == pytest.approx(2 * whole, rel=1e-5)

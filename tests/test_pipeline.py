@@ -750,7 +750,9 @@ def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
         load_profile("quick")
 
 
-@pytest.mark.parametrize("models, workers, share", [(["dvae"], 2, 2), (["dvae", "gcn"], 2, 1), (["dvae", "gcn"], 8, 4)])
+@pytest.mark.parametrize(
+    "models, workers, share", [(["dvae"], 2, 2), (["dvae", "gcn"], 2, 1), (["dvae", "gcn"], 8, 4)]
+)
 def test_searches_that_run_together_share_the_processes(models, workers, share):
     plan = stages({"models": models, "workers": workers})
     assert [p["workers"] for _, chapter, p in plan if chapter == "07_bo"] == [share] * len(models)

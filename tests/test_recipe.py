@@ -68,7 +68,8 @@ def test_operations_have_one_size_for_both_twins_at_any_width(hidden):
 
 def test_layers_keep_the_size_of_a_signal_also_where_a_gcn_averages():
     gcn, dvae = (build_model(name, hidden=400, seed=0) for name in ("gcn", "dvae"))
-    for model in (gcn, dvae): scale_layers(model)
+    for model in (gcn, dvae):
+        scale_layers(model)
     first, *later = gcn.encoder.levels
     for layer, gain in ((dvae.encoder.unify, 1), *((level, 2) for level in later)):
         expected = gain * (2 / layer.in_features) ** 0.5

@@ -1,4 +1,6 @@
-"The sparse Gaussian process: equal to the exact one where it must be, differentiable, honest about bad input, clean of devices."
+"""The sparse Gaussian process: equal to the exact one where it must be, differentiable,
+honest about bad input, and free of device assumptions."""
+
 import math
 import os
 import subprocess
@@ -31,6 +33,7 @@ from opembed_nb.sgp import (
 
 class Brief(SparseGP):
     "The paper's setting, made short for these tests."
+
     passes, minibatch, step, again = 30, 100, 5e-3, 0.1
 
     def __init__(self, inducing=30, seed=0, setting="paper"):
@@ -79,14 +82,17 @@ def test_bound_is_below_the_evidence_and_reaches_it_with_all_points():
     covariance = prior.covariance(x, x) + prior.noise * torch.eye(50)
     evidence = torch.distributions.MultivariateNormal(prior.mean(x), covariance).log_prob(y)
     few, most = (collapsed_bound(prior, x, y, x[:m]) for m in (5, 50))
-    assert few < most <= evidence + 1e-6 and math.isclose(most.item(), evidence.item(), rel_tol=1e-3)
+    assert few < most <= evidence + 1e-6
+    assert math.isclose(most.item(), evidence.item(), rel_tol=1e-3)
 
 
 def test_predicts_better_than_the_mean_and_knows_its_error(fitted):
     gp, *_ = fitted
     x, y = toy(500, seed=5)
     scored = metrics(*gp.predict(x, noise=True), y)
-    assert scored["rmse"] < 0.3 * float(y.std()) and scored["pearson"] > 0.95 and 0.85 < scored["coverage"] <= 1
+    assert scored["rmse"] < 0.3 * float(y.std())
+    assert scored["pearson"] > 0.95
+    assert 0.85 < scored["coverage"] <= 1
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +105,13 @@ def test_the_papers_setting_predicts_better_than_the_mean(brief):
     gp, *_ = brief
     x, y = toy(500, seed=5)
     scored = metrics(*gp.predict(x, noise=True), y)
-    assert scored["rmse"] < 0.5 * float(y.std()) and scored["pearson"] > 0.9 and scored["coverage"] > 0.85
+    assert scored["rmse"] < 0.5 * float(y.std())
+    assert scored["pearson"] > 0.9
+    assert scored["coverage"] > 0.85
     assert gp.points.shape == (30, 4) and gp.predict(x)[0].dtype == torch.float32
     moved = gp.state()["points"][:, None] - ((toy()[0] - gp.shift) / gp.scale)
-    assert moved.abs().amax(2).amin(1).min() > 1e-3  # inducing points are learned: none is a row any more
+    # inducing points are learned: none is a row any more
+    assert moved.abs().amax(2).amin(1).min() > 1e-3
 
 
 def test_the_papers_numbers_are_the_defaults():
@@ -119,7 +128,7 @@ def test_posterior_of_the_papers_setting_is_the_variational_predictive(brief):
     root[row, column] = state["root"].double()
     uu = gp.prior.covariance(gp.points, gp.points) + JITTER * torch.eye(m)
     lower = torch.linalg.cholesky(uu)
-    u_mean = lower @ state["mean"].double()         # q(u) = N(c + u_mean, u_covariance)
+    u_mean = lower @ state["mean"].double()  # q(u) = N(c + u_mean, u_covariance)
     u_covariance = lower @ root @ root.T @ lower.T
     project = torch.linalg.solve(uu, gp.prior.covariance(gp.points, at)).T
     mean = gp.prior.mean(at) + project @ u_mean
@@ -127,8 +136,10 @@ def test_posterior_of_the_papers_setting_is_the_variational_predictive(brief):
     raw = at * gp.scale + gp.shift
     assert torch.allclose(gp.predict(raw)[0], mean, atol=1e-6)
     assert torch.allclose(gp.covariance(raw), covariance, atol=1e-6)
-    model = VariationalGP(gp.prior, gp.points, state["mean"], root).eval()  # … and what GPyTorch itself predicts
-    with torch.no_grad(): theirs = model(at)
+    # … and what GPyTorch itself predicts
+    model = VariationalGP(gp.prior, gp.points, state["mean"], root).eval()
+    with torch.no_grad():
+        theirs = model(at)
     assert torch.allclose(theirs.mean, mean, atol=1e-4)
     assert torch.allclose(theirs.variance - JITTER, covariance.diagonal(), atol=1e-4)
 
@@ -142,9 +153,11 @@ def test_minibatch_bound_meets_the_collapsed_one_and_rises():
 
     def bound():
         q, noise, v = model(x), prior.noise, model.belief()
-        kl = 0.5 * (v.mean @ v.mean + v.covariance_matrix.trace() - 20 - v.covariance_matrix.logdet())
+        spread = v.covariance_matrix
+        kl = 0.5 * (v.mean @ v.mean + spread.trace() - 20 - spread.logdet())
         each = -0.5 * (((y - q.mean) ** 2 + q.variance) / noise + torch.log(2 * math.pi * noise))
         return (each.sum() - kl).item()
+
     first = bound()
     assert math.isclose(first, collapsed_bound(prior, x, y, x[:20]).item(), rel_tol=1e-2)
     fit_variational(model, x, y, 10, 50, 0.01, torch.Generator().manual_seed(0))
@@ -157,12 +170,19 @@ def test_start_and_its_state_lead_to_the_same_fit_bit_by_bit(setting):
     more, values = toy(20, seed=4)
     first = Brief(setting=setting).fit(x, y)
     before, x, y = first.predict(x[:5])[0], torch.cat([x, more]), torch.cat([y, values])
-    kept = {name: tensor.clone() for name, tensor in first.state().items()}  # as if read from a file
-    again, resumed = (Brief(seed=1, setting=setting).fit(x, y, start=s) for s in (first, SparseGP.from_state(kept)))
-    a, b = ([*gp.predict(x, noise=True), gp.covariance(x[:9]), *gp.state().values()] for gp in (again, resumed))
+    # as if read from a file
+    kept = {name: tensor.clone() for name, tensor in first.state().items()}
+    starts = first, SparseGP.from_state(kept)
+    again, resumed = (Brief(seed=1, setting=setting).fit(x, y, start=s) for s in starts)
+
+    def numbers(gp):
+        return [*gp.predict(x, noise=True), gp.covariance(x[:9]), *gp.state().values()]
+
+    a, b = numbers(again), numbers(resumed)
     assert len(a) == len(b) and all(torch.equal(*pair) for pair in zip(a, b))
     assert list(again.state()) == list(resumed.state()) == list(kept)
-    assert torch.equal(first.predict(x[:5])[0], before) and not torch.equal(again.predict(x[:5])[0], before)
+    assert torch.equal(first.predict(x[:5])[0], before)
+    assert not torch.equal(again.predict(x[:5])[0], before)
     assert all(torch.equal(first.state()[k], t) for k, t in kept.items())
     assert sum(t.numel() for t in kept.values()) < (20 if setting == "tuned" else 700)
     assert metrics(*again.predict(x, noise=True), y)["pearson"] > 0.9
@@ -171,10 +191,15 @@ def test_start_and_its_state_lead_to_the_same_fit_bit_by_bit(setting):
 def test_the_papers_setting_makes_a_tenth_of_the_passes_from_a_start(brief, monkeypatch):
     gp, x, y = brief
     made = []
-    monkeypatch.setattr("opembed_nb.sgp.fit_variational", lambda m, x, target, passes, *rest: made.append(passes))
+
+    def count(m, x, target, passes, *rest):
+        made.append(passes)
+
+    monkeypatch.setattr("opembed_nb.sgp.fit_variational", count)
     again = Brief(7, seed=1).fit(x + 1, y, start=gp)
     assert made == [3] and len(again.points) == 30  # its own inducing points and units
-    assert torch.equal(again.shift, gp.shift) and torch.allclose(again.predict(x)[0], gp.predict(x)[0], atol=1e-4)
+    assert torch.equal(again.shift, gp.shift)
+    assert torch.allclose(again.predict(x)[0], gp.predict(x)[0], atol=1e-4)
     Brief(7).fit(x, y, start=SparseGP(10).fit(x, y))
     Brief(7).fit(x, y)
     assert made == [3, 30, 30]
@@ -183,7 +208,8 @@ def test_the_papers_setting_makes_a_tenth_of_the_passes_from_a_start(brief, monk
 def test_settings_exchange_their_parameters(brief):
     gp, x, y = brief
     tuned = Brief(40, setting="tuned").fit(x, y, start=gp)
-    assert set(tuned.state()) < set(gp.state()) and metrics(*tuned.predict(x, noise=True), y)["pearson"] > 0.95
+    assert set(tuned.state()) < set(gp.state())
+    assert metrics(*tuned.predict(x, noise=True), y)["pearson"] > 0.95
 
 
 TWICE = """
@@ -210,13 +236,15 @@ def test_metrics_by_hand():
     target = torch.tensor([3.0, 3.0, 1.0, 9.0])
     scored = metrics(mean, std, target)
     errors = (0, -2 / 2, 1, 1 / 0.5)
-    each = [0.5 * e * e + math.log(s) + 0.5 * math.log(2 * math.pi) for e, s in zip(errors, std.tolist())]
+    constant = 0.5 * math.log(2 * math.pi)
+    each = [0.5 * e * e + math.log(s) + constant for e, s in zip(errors, std.tolist())]
     assert math.isclose(scored["nlpd"], sum(each) / 4, rel_tol=1e-9)
     ranks, of_target = torch.tensor([3.0, 1, 2, 4]), torch.tensor([2.5, 2.5, 1, 4])  # two are equal
     a, b = ranks - 2.5, of_target - 2.5
     assert math.isclose(scored["spearman"], float(a @ b / (a.norm() * b.norm())), rel_tol=1e-6)
     assert scored["top1_recall"] == 1 and scored["coverage"] == 0.75
-    assert math.isfinite(metrics(mean, torch.zeros(4), target)["nlpd"])  # claims without an error bar cost much, not everything
+    # claims without an error bar cost much, not everything
+    assert math.isfinite(metrics(mean, torch.zeros(4), target)["nlpd"])
     constant = metrics(torch.zeros(4), std, target)
     assert math.isnan(constant["spearman"]) and math.isnan(constant["pearson"])
 
@@ -228,7 +256,8 @@ def test_top_recall_counts_the_best_hundredth(n, best):
     swapped = target.clone()
     swapped[-1] = -1  # the best is thought the worst
     assert math.isclose(top_recall(swapped, target, 0.01), (best - 1) / best)
-    assert metrics(swapped, torch.ones(n), target)["top1_recall"] == top_recall(swapped, target, 0.01)
+    scored = metrics(swapped, torch.ones(n), target)
+    assert scored["top1_recall"] == top_recall(swapped, target, 0.01)
 
 
 def test_yardsticks_run_and_are_repeatable():
@@ -237,7 +266,8 @@ def test_yardsticks_run_and_are_repeatable():
     first, again = (yardsticks(x, y, at, values, repeats=2, rows=100) for _ in range(2))
     assert tuple(first) == YARDSTICKS and first == again
     for name, scored in first.items():
-        assert {len(v) for v in scored.values()} == {2} and set(scored) == set(metrics(values, values, values)), name
+        assert {len(v) for v in scored.values()} == {2}, name
+        assert set(scored) == set(metrics(values, values, values)), name
         assert max(scored["rmse"]) < 1.2 * float(values.std()), name
     assert max(first["exact GP"]["rmse"]) < min(first["ridge"]["rmse"])  # the toy is not linear
     assert 0.8 < first["ridge"]["coverage"][0] <= 1
@@ -289,7 +319,8 @@ def test_pending_points_far_away_lose_their_uncertainty(fitted):
     far = x[:1] + 100 * gp.scale.float()
     (mean, std), (new_mean, new_std) = gp.predict(far), gp.condition(far).predict(far)
     assert new_std < 0.5 * std and torch.allclose(new_mean, mean)
-    assert torch.allclose(gp.condition(far, torch.tensor([9.0])).predict(far)[0], torch.tensor([9.0]), atol=0.5)
+    nine = torch.tensor([9.0])
+    assert torch.allclose(gp.condition(far, nine).predict(far)[0], nine, atol=0.5)
     assert gp.pending is None
 
 
@@ -302,32 +333,47 @@ def test_duplicates_constants_and_few_rows():
     assert gp.predict(torch.tensor([[0.5]]))[0].isfinite().all()
 
 
-@pytest.mark.parametrize("x, y, says", [
-    (torch.zeros(4, 3), torch.zeros(5), "target has shape (5,), 4 rows"),
-    (torch.zeros(4), torch.zeros(4), "x has shape (4,)"),
-    (torch.tensor([[0.0, 1.0], [0.0, math.inf]]), torch.zeros(2), "x[1, 1] is inf"),
-    (torch.rand(3, 2), torch.tensor([0.0, 1.0, math.nan]), "target[2] is nan"),
-    (torch.zeros(1, 3), torch.zeros(1), "1 rows, 2 are needed"),
-])
+@pytest.mark.parametrize(
+    "x, y, says",
+    [
+        (torch.zeros(4, 3), torch.zeros(5), "target has shape (5,), 4 rows"),
+        (torch.zeros(4), torch.zeros(4), "x has shape (4,)"),
+        (torch.tensor([[0.0, 1.0], [0.0, math.inf]]), torch.zeros(2), "x[1, 1] is inf"),
+        (torch.rand(3, 2), torch.tensor([0.0, 1.0, math.nan]), "target[2] is nan"),
+        (torch.zeros(1, 3), torch.zeros(1), "1 rows, 2 are needed"),
+    ],
+)
 def test_bad_data_is_named(x, y, says):
-    with pytest.raises(OpembedError, match="^[^\n]*$") as error: SparseGP(5).fit(x, y)
+    with pytest.raises(OpembedError, match="^[^\n]*$") as error:
+        SparseGP(5).fit(x, y)
     assert says in str(error.value)
 
 
 def test_other_misuse_is_named(fitted):
     gp = fitted[0]
-    for call, says in ((lambda: SparseGP(0), "inducing = 0"), (lambda: SparseGP().predict(torch.zeros(2, 2)), "not fitted"),
-                       (lambda: gp.predict(torch.zeros(2, 3)), "(rows, 4)"),
-                       (lambda: gp.condition(torch.zeros(2, 4), torch.zeros(3)), "target has shape (3,)"),
-                       (lambda: metrics(torch.zeros(2), torch.zeros(2), torch.zeros(3)), "differ in shape"),
-                       (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, repeats=0), "repeats = 0"),
-                       (lambda: SparseGP(setting="best"), "setting 'best' is unknown; known: tuned, paper"),
-                       (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, setting="best"), "known: tuned, paper"),
-                       (lambda: yardsticks(*[torch.zeros(2, 2)] * 4, names=("forest",)), "known: ridge, trees, MLP, exact GP"),
-                       (lambda: SparseGP().state(), "not fitted"), (lambda: SparseGP.from_state({"a": 1}), "found: a"),
-                       (lambda: SparseGP.from_state(gp.state()).predict(torch.zeros(2, 4)), "not fitted"),
-                       (lambda: SparseGP(5).fit(torch.rand(9, 3), torch.rand(9), start=gp), "x has 3 dimensions, the start")):
-        with pytest.raises(OpembedError, match="^[^\n]*$") as error: call()
+    for call, says in (
+        (lambda: SparseGP(0), "inducing = 0"),
+        (lambda: SparseGP().predict(torch.zeros(2, 2)), "not fitted"),
+        (lambda: gp.predict(torch.zeros(2, 3)), "(rows, 4)"),
+        (lambda: gp.condition(torch.zeros(2, 4), torch.zeros(3)), "target has shape (3,)"),
+        (lambda: metrics(torch.zeros(2), torch.zeros(2), torch.zeros(3)), "differ in shape"),
+        (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, repeats=0), "repeats = 0"),
+        (lambda: SparseGP(setting="best"), "setting 'best' is unknown; known: tuned, paper"),
+        (lambda: evaluate_latents(*[torch.zeros(2, 2)] * 4, setting="best"), "known: tuned, paper"),
+        (
+            lambda: yardsticks(*[torch.zeros(2, 2)] * 4, names=("forest",)),
+            "known: ridge, trees, MLP, exact GP",
+        ),
+        (lambda: SparseGP().state(), "not fitted"),
+        (lambda: SparseGP.from_state({"a": 1}), "found: a"),
+        (lambda: SparseGP.from_state(gp.state()).predict(torch.zeros(2, 4)), "not fitted"),
+        (
+            lambda: SparseGP(5).fit(torch.rand(9, 3), torch.rand(9), start=gp),
+            "x has 3 dimensions, the start",
+        ),
+    ):
+        with pytest.raises(OpembedError, match="^[^\n]*$") as error:
+            call()
         assert says in str(error.value)
 
 
@@ -336,12 +382,18 @@ def test_table_has_paper_and_ours():
     ours = evaluate_latents(x[:150], y[:150], x[150:], y[150:], repeats=2, inducing=10)
     assert {len(v) for v in ours.values()} == {2} and " ± " in mean_std(ours["rmse"])
     text = table_2({"dvae-emb": ours, "raw": ours})
-    assert all(name in text for name in PAPER_TABLE_2) and "0.371 ± 0.003" in text and text.count(mean_std(ours["rmse"])) == 2
+    assert all(name in text for name in PAPER_TABLE_2)
+    assert "0.371 ± 0.003" in text
+    assert text.count(mean_std(ours["rmse"])) == 2
     assert len({line.count("|") for line in text.splitlines()}) == 1
-    alone = table_2({"dvae-emb": ours}, paper=False)  # on other data the paper's values have no place
+    # on other data the paper's values have no place
+    alone = table_2({"dvae-emb": ours}, paper=False)
     assert "paper" not in alone and "0.371 ± 0.003" not in alone and len(alone.splitlines()) == 3
-    assert mean_std(ours["nlpd"]) in alone and mean_std(ours["top1_recall"]) in alone and "–" not in alone
-    old = {metric: ours[metric] for metric in ("rmse", "pearson", "kendall", "coverage")}  # an old record
+    assert mean_std(ours["nlpd"]) in alone
+    assert mean_std(ours["top1_recall"]) in alone
+    assert "–" not in alone
+    # an old record
+    old = {metric: ours[metric] for metric in ("rmse", "pearson", "kendall", "coverage")}
     assert table_2({"dvae-emb": old}, paper=False).splitlines()[2].count("–") == 3
 
 
@@ -360,7 +412,8 @@ def test_raw_features_predict_our_data():
 @pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
 def test_raw_features_predict_the_papers_data_better_than_its_latents():
     scored = predicted("enas-cifar10", 4000, 300)
-    assert scored["pearson"] > 0.96 and scored["rmse"] < min(rmse for rmse, _ in (row["rmse"] for row in PAPER_TABLE_2.values()))
+    assert scored["pearson"] > 0.96
+    assert scored["rmse"] < min(row["rmse"][0] for row in PAPER_TABLE_2.values())
     assert 0.9 < scored["coverage"] < 0.99
 
 
@@ -374,7 +427,11 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs():
         learned = Brief(10).fit(x, y)
         resumed = Brief(10).fit(x, y, start=SparseGP.from_state(learned.state()))
         out = [*resumed.condition(x[:2]).predict(x, noise=True), *resumed.state().values()]
-        out += [*pending.predict(x, noise=True), pending.covariance(x), pending.covariance(x, x[:2])]
+        out += [
+            *pending.predict(x, noise=True),
+            pending.covariance(x),
+            pending.covariance(x, x[:2]),
+        ]
         out += [*again.predict(x), raw_features(batch)]
         assert mean_std(evaluate_latents(x, y, x, y, 2, 5)["rmse"])
         assert all(mean_std(scored["nlpd"]) for scored in yardsticks(x, y, x, y, rows=20).values())
