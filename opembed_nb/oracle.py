@@ -130,6 +130,7 @@ def make_digits(folder: Path,        # where the data, the supernet and the card
     write_whole(Path(folder, "enas-digits.json"), (json.dumps(facts, indent=1) + "\n").encode())
     return facts
 
+# %% ../nbs/06_oracle.ipynb #e4a85565
 def _digits_facts(folder, hits, history):
     accuracy = hits.float().mean(1)
     content = Path(folder, "enas-digits.txt.gz").read_bytes()
@@ -242,6 +243,7 @@ def fit_forest(x: Tensor,          # (n, F) bits
     _check_forest(forest, models, bits[:64])
     return forest.to(x.device), torch.from_numpy(out).to(target)
 
+# %% ../nbs/06_oracle.ipynb #9d3c66d9
 def _check_forest(forest, models, bits):
     expected = np.stack([model.predict(bits) for model in models], 1)
     require(np.allclose(forest(torch.from_numpy(bits)).numpy(), expected, atol=1e-6),
@@ -344,6 +346,7 @@ def fit_surrogate(data: ArchDataset,
                            forest, columns, mean, std, error, known,
                            int(train.batch.n_nodes.min()), int(distance.amax()), card)
 
+# %% ../nbs/06_oracle.ipynb #af2906e2
 def _held_out(data, forest, columns, error, known): # distances of the test part, card
     target, x = data.test.target, raw_features(data.test.batch, data.space)[:, columns]
     value, bar = _value_and_bar(forest(x), error)
@@ -386,6 +389,7 @@ def _write_surrogate(path, oracle):
     facts = {name: getattr(oracle, name) for name in _FACTS}
     save_tensors(path, tensors, **facts, held_out=list(oracle.held_out))
 
+# %% ../nbs/06_oracle.ipynb #1363bc0f
 def _read_surrogate(path, data):
     tensors, meta = load_tensors(path)
     parts = [tensors[name] for name in Forest._fields[:-1]]

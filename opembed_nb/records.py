@@ -70,7 +70,8 @@ def load_checkpoint(path: Path,     # written by `save_tensors` with its identit
                    ) -> tuple[dict[str, Tensor], dict]: # tensors on the CPU, meta
     "Read a checkpoint of this training; `OpembedError` names the first field that differs."
     tensors, meta = load_tensors(path)
-    wanted, kept = _fields(json.loads(json.dumps(identity))), _fields(meta.get("identity", {}))
+    wanted = _parameters_of(json.loads(json.dumps(identity)))
+    kept = _parameters_of(meta.get("identity", {}))
     for key in sorted(wanted.keys() | kept.keys()):
         before, now = kept.get(key), wanted.get(key)
         require(before == now, f"{path}: belongs to a run with {key[-1]} = {before}, not {now}; "
@@ -78,7 +79,7 @@ def load_checkpoint(path: Path,     # written by `save_tensors` with its identit
     return tensors, meta
 
 # %% ../nbs/00c_records.ipynb #aafd7f27
-def _fields(identity): # ("lr",) or ("config", "lr") → value
+def _parameters_of(identity): # ("lr",) or ("config", "lr") → value
     found = {}
     for key, value in identity.items():
         if isinstance(value, dict): found |= {(key, name): v for name, v in value.items()}
