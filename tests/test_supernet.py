@@ -1,4 +1,5 @@
-"The supernet and what hangs on it: images, weight sharing, single architectures, full training, CIFAR-10's archive."
+"""The supernet and what hangs on it: images, weight sharing, single architectures,
+full training, CIFAR-10's archive."""
 
 import functools
 import hashlib
@@ -19,7 +20,15 @@ import torch
 
 import opembed_nb.networks as networks
 import opembed_nb.oracle as oracle_module
-from opembed_nb.data import ASSETS, ENAS, OpembedError, SearchSpace, load_dataset, random_architectures, read_structures
+from opembed_nb.data import (
+    ASSETS,
+    ENAS,
+    OpembedError,
+    SearchSpace,
+    load_dataset,
+    random_architectures,
+    read_structures,
+)
 from opembed_nb.networks import (
     CIFAR10,
     NETWORKS,
@@ -82,7 +91,8 @@ def test_every_image_is_disturbed_by_its_own_draw_and_the_generator_alone():
     moved = disturb(same, generator(1))
     assert torch.equal(moved, disturb(same, generator(1)))
     assert len(disturb(same, generator(1), noise=0).flatten(1).unique(dim=0)) == 20
-    assert torch.allclose(disturb(same, generator(1), turn=0, shift=0, scale=0, noise=0), same, atol=1e-5)
+    still = disturb(same, generator(1), turn=0, shift=0, scale=0, noise=0)
+    assert torch.allclose(still, same, atol=1e-5)
 
 
 def test_a_shift_is_in_pixels():
@@ -98,11 +108,13 @@ def test_parts_of_the_digits_share_no_digit(images):
     from sklearn.datasets import load_digits
 
     order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
-    n_train, (valid, labels) = len(images.train[0]), images.valid
-    assert torch.equal(images.train[1], torch.from_numpy(load_digits().target)[order[:n_train]].long())
+    target = torch.from_numpy(load_digits().target)[order].long()
+    n_train = len(images.train[0])
+    assert torch.equal(images.train[1], target[:n_train])
+    valid, labels = images.valid
     digits = len(valid) // VIEWS
     assert torch.equal(labels.view(VIEWS, digits)[0], labels.view(VIEWS, digits)[-1])
-    assert torch.equal(labels[:digits], torch.from_numpy(load_digits().target)[order[n_train : n_train + digits]].long())
+    assert torch.equal(labels[:digits], target[n_train : n_train + digits])
 
 
 # supernet and oracle
@@ -110,7 +122,8 @@ def test_parts_of_the_digits_share_no_digit(images):
 
 def test_sharing_the_beginning_changes_no_bit(oracle):
     batch = random_architectures(30, ENAS, generator(3))
-    batch.ops[:15, 1:4], batch.adj[:15, :, :4] = batch.ops[0, 1:4], batch.adj[0, :, :4]
+    batch.ops[:15, 1:4] = batch.ops[0, 1:4]
+    batch.adj[:15, :, :4] = batch.adj[0, :, :4]
     alone = torch.stack([oracle.hits(batch[i])[0] for i in range(30)])
     assert torch.equal(oracle.hits(batch), alone)
     order = torch.randperm(30, generator=generator())
@@ -118,29 +131,38 @@ def test_sharing_the_beginning_changes_no_bit(oracle):
 
 
 def test_a_skip_adds_the_output_of_its_node():
-    net, x = Supernet(ENAS, TINY).eval(), torch.rand(6, 1, 8, 8, generator=generator())
+    net = Supernet(ENAS, TINY).eval()
+    x = torch.rand(6, 1, 8, 8, generator=generator())
     layers = [(0, ()), (4, (0,)), (2, (1,)), (1, (0, 2)), (5, ()), (3, (0, 4))]
-    h, s = [net.stem(x)], 0
+    h = [net.stem(x)]
+    s = 0
     for i, (k, sources) in enumerate(layers):
         if i in (2, 4):
             s += 1
             h = [net.halves[f"{j}_{s}"](state) for j, state in enumerate(h)]
-        h.append(net.norms[i](net.operations[i][k](h[i]) + sum(h[j] for j in sources)))
+        out = net.operations[i][k](h[i]) + sum(h[j] for j in sources)
+        h.append(net.norms[i](out))
     assert torch.allclose(net(x, tuple(layers)), net.head(h[-1]), atol=1e-5)
 
 
 def test_labels_are_what_the_oracle_says_and_are_reliable(oracle):
     data = load_dataset("enas-digits")
-    assert isinstance(oracle, Oracle) and len(data) == 20_000 and oracle.space == data.space
+    assert isinstance(oracle, Oracle)
+    assert len(data) == 20_000
+    assert oracle.space == data.space
     rows = torch.arange(7, 20_000, 250)
     hits = oracle.hits(data.batch[rows])
     assert (hits.float().mean(1) - data.accuracy[rows]).abs().max() < 0.004
     found = reliability(hits, VIEWS)
-    assert found["half_r"] >= 0.95 and found["std"] >= 4 * found["error"]
+    assert found["half_r"] >= 0.95
+    assert found["std"] >= 4 * found["error"]
     card = json.loads((ASSETS / "enas-digits.json").read_text())
-    assert card["oracle"] == oracle.version and card["half_r"] >= 0.95 and card["std"] >= 4 * card["error"]
+    assert card["oracle"] == oracle.version
+    assert card["half_r"] >= 0.95
+    assert card["std"] >= 4 * card["error"]
     assert abs(card["mean"] - float(data.accuracy.mean())) < 1e-6
-    assert card["sha256"] == hashlib.sha256((ASSETS / "enas-digits.txt.gz").read_bytes()).hexdigest()
+    structures = (ASSETS / "enas-digits.txt.gz").read_bytes()
+    assert card["sha256"] == hashlib.sha256(structures).hexdigest()
 
 
 def test_what_is_embedded_is_small():
@@ -152,7 +174,8 @@ def test_reliability_sees_noise_and_signal():
     probability = torch.linspace(0.3, 0.9, 100)[:, None].expand(100, 1800)
     signal = torch.rand(100, 1800, generator=generator()) < probability
     noise = torch.rand(100, 1800, generator=generator()) < 0.6
-    assert reliability(signal, 3)["half_r"] > 0.95 and abs(reliability(noise, 3)["half_r"]) < 0.35
+    assert reliability(signal, 3)["half_r"] > 0.95
+    assert abs(reliability(noise, 3)["half_r"]) < 0.35
     assert abs(reliability(noise, 3)["error"] - (0.24 / 1800) ** 0.5) < 0.001
     copies = noise[:, :600].repeat(1, 3)  # views that are copies add no information
     assert abs(reliability(copies, 3)["error"] - (0.24 / 600) ** 0.5) < 0.002
@@ -162,7 +185,8 @@ def test_untrained_or_mismatched_supernets_are_refused(images, tmp_path):
     with pytest.raises(OpembedError, match="guessing 0.100; its weights are untrained") as e:
         WeightSharingOracle(Supernet(ENAS, TINY), images)
     assert one_line(e)
-    with pytest.raises(OpembedError, match="have 1 channels and 10 classes, the network was made for 3 and 10"):
+    says = "have 1 channels and 10 classes, the network was made for 3 and 10"
+    with pytest.raises(OpembedError, match=says):
         WeightSharingOracle(Supernet(ENAS, replace(TINY, channels=3)), images)
     save_supernet(tmp_path / "net.safetensors", Supernet(ENAS, TINY))
     with pytest.raises(OpembedError, match="holds a supernet of .*width=4.* not of .*width=8"):
@@ -172,10 +196,12 @@ def test_untrained_or_mismatched_supernets_are_refused(images, tmp_path):
         ("stem.0.weight", lambda t: t[:2], "another width"),
         ("head.4.bias", lambda t: t * float("nan"), "not finite"),
     ):
+        changed = {**state, name: change(state[name])}
         with pytest.raises(OpembedError, match=f"'{name}' .*{says}"):
-            networks.load_state(Supernet(ENAS, TINY), {**state, name: change(state[name])}, "weights")
+            networks.load_state(Supernet(ENAS, TINY), changed, "weights")
+    more = {**state, "extra": state["head.4.bias"]}
     with pytest.raises(OpembedError, match="'extra' belongs to no part"):
-        networks.load_state(Supernet(ENAS, TINY), {**state, "extra": state["head.4.bias"]}, "w")
+        networks.load_state(Supernet(ENAS, TINY), more, "w")
     state.pop("stem.0.weight")
     with pytest.raises(OpembedError, match="'stem.0.weight' is missing"):
         networks.load_state(Supernet(ENAS, TINY), state, "w")
@@ -199,8 +225,11 @@ def test_images_of_another_shape_are_refused(images):
         WeightSharingOracle(Supernet(ENAS, TINY), bad)
     networks.check_images(images, TINY)
     x, y = images.valid
-    for bad, says in (((x[:, 0], y), "valid has shape .3000, 8, 8. and 3000 labels"), ((x, y[:7]), "3000, 1, 8, 8. and 7 labels"),
-                      ((x[..., :3], y), "8 × 3 pixels are too small to be halved 2 times")):
+    for bad, says in (
+        ((x[:, 0], y), "valid has shape .3000, 8, 8. and 3000 labels"),
+        ((x, y[:7]), "3000, 1, 8, 8. and 7 labels"),
+        ((x[..., :3], y), "8 × 3 pixels are too small to be halved 2 times"),
+    ):
         with pytest.raises(OpembedError, match=says) as e:
             WeightSharingOracle(Supernet(ENAS, TINY), images._replace(valid=bad))
         assert one_line(e)
@@ -212,14 +241,17 @@ def test_images_of_another_shape_are_refused(images):
         train_supernet(color, ENAS, TINY, BRIEF)
 
 
-@pytest.mark.parametrize("sizes", [TINY, NetSizes(4, growth=2, auxiliary=True, keep=0.8)], ids=["plain", "grown"])
+@pytest.mark.parametrize(
+    "sizes", [TINY, NetSizes(4, growth=2, auxiliary=True, keep=0.8)], ids=["plain", "grown"]
+)
 def test_training_the_supernet_resumes_exactly(images, tmp_path, sizes):
     straight, history = train_supernet(images, ENAS, sizes, BRIEF)
     train_supernet(images, ENAS, sizes, BRIEF, tmp_path, stop_after=1)
     torch.rand(3)  # what others draw in between does not matter
     resumed, again = train_supernet(images, ENAS, sizes, BRIEF, tmp_path)
     assert [h["loss"] for h in history] == [h["loss"] for h in again]
-    assert all(torch.equal(a, b) for a, b in zip(straight.state_dict().values(), resumed.state_dict().values()))
+    pairs = zip(straight.state_dict().values(), resumed.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in pairs)
     with pytest.raises(OpembedError, match="belongs to a run with lr = 0.05, not 0.1"):
         train_supernet(images, ENAS, sizes, replace(BRIEF, lr=0.1), tmp_path)
 
@@ -227,11 +259,14 @@ def test_training_the_supernet_resumes_exactly(images, tmp_path, sizes):
 def test_a_supernet_can_be_relearned(images):
     net, history = train_supernet(images, ENAS, NetSizes(8), QUICK)
     assert history[-1]["accuracy"] > 0.3 > 0.2 > history[0]["accuracy"]
-    assert WeightSharingOracle(net, images)(random_architectures(5, ENAS, generator())).mean() > 0.3
+    oracle = WeightSharingOracle(net, images)
+    assert oracle(random_architectures(5, ENAS, generator())).mean() > 0.3
 
 
 def test_the_disk_is_full(images, tmp_path, monkeypatch):
-    train_fully(random_architectures(1, ENAS, generator()), images, sizes=TINY, schedule=BRIEF, folder=tmp_path, stop_after=1)
+    architecture = random_architectures(1, ENAS, generator())
+    settings = dict(sizes=TINY, schedule=BRIEF, folder=tmp_path)
+    train_fully(architecture, images, stop_after=1, **settings)
     [file] = tmp_path.iterdir()
     before = file.read_bytes()
 
@@ -240,8 +275,10 @@ def test_the_disk_is_full(images, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OpembedError, match="cannot be written .*No space left") as e:
-        train_fully(random_architectures(1, ENAS, generator()), images, sizes=TINY, schedule=BRIEF, folder=tmp_path)
-    assert one_line(e) and file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+        train_fully(architecture, images, **settings)
+    assert one_line(e)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_make_digits_from_nothing(images, tmp_path, monkeypatch):
@@ -253,9 +290,12 @@ def test_make_digits_from_nothing(images, tmp_path, monkeypatch):
         "enas-digits.txt.gz",
     ]
     batch, accuracy = read_structures(tmp_path / "enas-digits.txt.gz")
-    again = WeightSharingOracle(load_supernet(tmp_path / "enas-digits-supernet.safetensors"), images)
-    assert again.version == facts["oracle"] and torch.allclose(again(batch), accuracy, atol=0.002)  # a few of 3,000
-    assert json.loads((tmp_path / "enas-digits.json").read_text()) == json.loads(json.dumps(facts))
+    net = load_supernet(tmp_path / "enas-digits-supernet.safetensors")
+    again = WeightSharingOracle(net, images)
+    assert again.version == facts["oracle"]
+    assert torch.allclose(again(batch), accuracy, atol=0.002)  # a few of 3,000
+    card = json.loads((tmp_path / "enas-digits.json").read_text())
+    assert card == json.loads(json.dumps(facts))
     assert facts["architectures"] == len(batch) == 30
 
 
@@ -270,7 +310,12 @@ class Dummy:
 
 
 @pytest.mark.parametrize(
-    "size, file", [(100, "enas-digits.txt.gz"), (10_000, "enas-digits-supernet.safetensors"), (None, "enas-digits.json")]
+    "size, file",
+    [
+        (100, "enas-digits.txt.gz"),
+        (10_000, "enas-digits-supernet.safetensors"),
+        (None, "enas-digits.json"),
+    ],
 )
 def test_make_digits_on_a_full_disk(disk_of, oracle, tmp_path, monkeypatch, size, file):
     monkeypatch.setattr(oracle_module, "train_supernet", Dummy(oracle.net))
@@ -280,9 +325,13 @@ def test_make_digits_on_a_full_disk(disk_of, oracle, tmp_path, monkeypatch, size
     if size is None:
         (tmp_path / file).unlink()
         (tmp_path / file).mkdir()
-    with disk_of(size or resource.RLIM_INFINITY), pytest.raises(OpembedError, match=f"{file}: cannot be written") as e:
+    with (
+        disk_of(size or resource.RLIM_INFINITY),
+        pytest.raises(OpembedError, match=f"{file}: cannot be written") as e,
+    ):
         make_digits(tmp_path, n=10, seed=1, progress=False)
-    assert one_line(e) and {f.name for f in tmp_path.iterdir()} == set(before)
+    assert one_line(e)
+    assert {f.name for f in tmp_path.iterdir()} == set(before)
     assert size is None or (tmp_path / file).read_bytes() == before[file]
 
 
@@ -290,10 +339,15 @@ def test_a_supernet_on_a_full_disk(disk_of, tmp_path):
     file = tmp_path / "net.safetensors"
     save_supernet(file, Supernet(ENAS, TINY))
     before = file.read_bytes()
-    with disk_of(10_000), pytest.raises(OpembedError, match="cannot be written .*free the disk") as e:
+    with (
+        disk_of(10_000),
+        pytest.raises(OpembedError, match="cannot be written .*free the disk") as e,
+    ):
         save_supernet(file, Supernet(ENAS, NetSizes(8)))
-    assert one_line(e) and str(file) in str(e.value)
-    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+    assert one_line(e)
+    assert str(file) in str(e.value)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, -1])
@@ -303,12 +357,13 @@ def test_a_truncated_supernet_is_named(tmp_path, cut):
     file.write_bytes(file.read_bytes()[:cut])
     with pytest.raises(OpembedError, match="is no whole safetensors file") as e:
         load_supernet(file)
-    assert one_line(e) and str(file) in str(e.value)
+    assert one_line(e)
+    assert str(file) in str(e.value)
 
 
 def test_a_supernet_that_says_another_width_or_nothing(tmp_path):
-    file, net = tmp_path / "net.safetensors", Supernet(ENAS, TINY)
-    save_supernet(file, net)
+    file = tmp_path / "net.safetensors"
+    save_supernet(file, Supernet(ENAS, TINY))
     tensors, meta = load_tensors(file)
     save_tensors(file, tensors, **{**meta, "sizes": {**meta["sizes"], "width": 8}})
     with pytest.raises(OpembedError, match="is it of another width"):
@@ -321,25 +376,31 @@ def test_a_supernet_that_says_another_width_or_nothing(tmp_path):
 
 def test_the_embedded_supernet_is_the_one_its_schedule_names(oracle):
     sizes, schedule = NETWORKS["digits"]["supernet"]
-    assert load_supernet(ASSETS / "enas-digits-supernet.safetensors", sizes).sizes == oracle.net.sizes == sizes
+    net = load_supernet(ASSETS / "enas-digits-supernet.safetensors", sizes)
+    assert net.sizes == oracle.net.sizes == sizes
     card = json.loads((ASSETS / "enas-digits.json").read_text())
-    assert card["schedule"] == asdict(schedule) and card["sizes"] == {**asdict(sizes), "pools": list(sizes.pools)}
+    assert card["schedule"] == asdict(schedule)
+    assert card["sizes"] == {
+        **asdict(sizes),
+        "pools": list(sizes.pools),
+    }
 
 
 # one architecture
 
 
 def test_a_module_is_the_supernets_path(oracle):
-    x = oracle.images.valid[0][:300]
+    images, labels = oracle.images.valid
+    x = images[:300]
     for i in range(12):
         architecture = random_architectures(1, ENAS, generator(i))
         module = to_module(architecture, oracle.net)
         with torch.no_grad():
             expected = oracle.net(x, layers_of(architecture)[0])
             assert torch.allclose(module(x), expected, atol=1e-5)
-            assert (module(oracle.images.valid[0]).argmax(1) == oracle.images.valid[1]).float().mean() == pytest.approx(
-                float(oracle(architecture)), abs=0.002
-            )
+            hits = module(images).argmax(1) == labels
+            accuracy = pytest.approx(float(oracle(architecture)), abs=0.002)
+            assert hits.float().mean() == accuracy
 
 
 def test_a_module_has_no_part_that_it_does_not_use():
@@ -349,18 +410,26 @@ def test_a_module_has_no_part_that_it_does_not_use():
         assert all(p.grad is not None for p in net.parameters())
 
 
+ALONE = """
+import sys
+import torch
+from net import Found
+case = torch.load("case.pt")
+net = Found()
+net.load_state_dict(case["state"])
+assert torch.allclose(net.eval()(case["x"]), case["out"], atol=1e-6)
+assert not any(m.startswith("opembed") for m in sys.modules)
+"""
+
+
 @pytest.mark.parametrize("sizes", [NetSizes(4), NetSizes(6, 3, 7, (1, 3), 2, keep=0.5)])
 def test_source_stands_alone(tmp_path, sizes):
     net = to_module(random_architectures(1, ENAS, generator(5)), sizes=sizes)
     x = torch.rand(4, sizes.channels, 8, 8, generator=generator())
     torch.save(dict(state=net.state_dict(), x=x, out=net(x)), tmp_path / "case.pt")
     (tmp_path / "net.py").write_text(to_source(net, "Found"))
-    check = (
-        "import sys, torch; from net import Found; case = torch.load('case.pt'); net = Found()\n"
-        "net.load_state_dict(case['state']); assert torch.allclose(net.eval()(case['x']), case['out'], atol=1e-6)\n"
-        "assert not any(m.startswith('opembed') for m in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-800:]
 
 
@@ -370,12 +439,14 @@ def test_a_module_can_be_exported(oracle):
         to_module(random_architectures(1, ENAS, generator(1))),
     ):
         x = oracle.images.valid[0][:50]
-        assert torch.allclose(torch.export.export(net, (x,)).module()(x), net(x), atol=1e-5)
+        exported = torch.export.export(net, (x,)).module()
+        assert torch.allclose(exported(x), net(x), atol=1e-5)
 
 
 def test_a_module_is_made_on_the_device_of_its_supernet():
     architecture = random_architectures(1, ENAS, generator())
-    assert next(to_module(architecture, Supernet(ENAS, TINY).to("meta")).parameters()).device.type == "meta"
+    module = to_module(architecture, Supernet(ENAS, TINY).to("meta"))
+    assert next(module.parameters()).device.type == "meta"
 
 
 def test_one_architecture_is_one(images):
@@ -389,40 +460,55 @@ def test_one_architecture_is_one(images):
 # full training
 
 
-@pytest.mark.parametrize("sizes", [TINY, NetSizes(4, growth=2, auxiliary=True, keep=0.5)], ids=["plain", "auxiliary"])
-def test_full_training_resumes_exactly_and_tests_once(images, tmp_path, monkeypatch, sizes):
-    read = []
-    monkeypatch.setattr(networks, "_accuracy", lambda net, x, y: read.append(1) or _accuracy(net, x, y))
-    architecture, settings = random_architectures(1, ENAS, generator()), dict(sizes=sizes, schedule=BRIEF)
-    for epochs in (1, 1):
-        assert train_fully(architecture, images, folder=tmp_path, stop_after=epochs, **settings).accuracy is None
-    assert not read
-    resumed, straight = (
-        train_fully(architecture, images, folder=tmp_path, **settings),
-        train_fully(architecture, images, **settings),
-    )
-    assert len(read) == 2 and resumed.accuracy == straight.accuracy
-    assert all(torch.equal(a, b) for a, b in zip(straight.net.state_dict().values(), resumed.net.state_dict().values()))
-    done = train_fully(architecture, images, folder=tmp_path, **settings)
-    assert done.accuracy == straight.accuracy and len(done.history) == 3
-
-
 _accuracy = networks._accuracy
 
 
+@pytest.mark.parametrize(
+    "sizes", [TINY, NetSizes(4, growth=2, auxiliary=True, keep=0.5)], ids=["plain", "auxiliary"]
+)
+def test_full_training_resumes_exactly_and_tests_once(images, tmp_path, monkeypatch, sizes):
+    read = []
+
+    def counted(net, x, y):
+        read.append(1)
+        return _accuracy(net, x, y)
+
+    monkeypatch.setattr(networks, "_accuracy", counted)
+    architecture = random_architectures(1, ENAS, generator())
+    settings = dict(sizes=sizes, schedule=BRIEF)
+    for epochs in (1, 1):
+        begun = train_fully(architecture, images, folder=tmp_path, stop_after=epochs, **settings)
+        assert begun.accuracy is None
+    assert not read
+    resumed = train_fully(architecture, images, folder=tmp_path, **settings)
+    straight = train_fully(architecture, images, **settings)
+    assert len(read) == 2
+    assert resumed.accuracy == straight.accuracy
+    pairs = zip(straight.net.state_dict().values(), resumed.net.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in pairs)
+    done = train_fully(architecture, images, folder=tmp_path, **settings)
+    assert done.accuracy == straight.accuracy
+    assert len(done.history) == 3
+
+
 def test_full_training_learns(images):
-    trained = train_fully(random_architectures(1, ENAS, generator(2)), images, sizes=NetSizes(8), schedule=Schedule(30, cycle=30))
-    assert trained.accuracy > 0.5 and trained.history[-1]["loss"] < trained.history[0]["loss"]
+    architecture = random_architectures(1, ENAS, generator(2))
+    schedule = Schedule(30, cycle=30)
+    trained = train_fully(architecture, images, sizes=NetSizes(8), schedule=schedule)
+    assert trained.accuracy > 0.5
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
 def test_the_papers_networks_run():
-    net = Network(
-        layers_of(random_architectures(1, ENAS, generator()))[0], ENAS, replace(NETWORKS["cifar10"]["full"][0], width=8)
-    ).train()
+    [layers] = layers_of(random_architectures(1, ENAS, generator()))
+    narrow = replace(NETWORKS["cifar10"]["full"][0], width=8)
+    net = Network(layers, ENAS, narrow).train()
     logits, auxiliary = net(torch.rand(2, 3, 32, 32))
-    assert logits.shape == auxiliary.shape == (2, 10) and net.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert logits.shape == auxiliary.shape == (2, 10)
+    assert net.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 10)
     sizes, schedule = NETWORKS["cifar10"]["full"]
-    assert (sizes.width, sizes.keep, schedule.epochs, schedule.minibatch, schedule.weight_decay) == (96, 0.5, 310, 100, 2e-4)
+    assert (sizes.width, sizes.keep) == (96, 0.5)
+    assert (schedule.epochs, schedule.minibatch, schedule.weight_decay) == (310, 100, 2e-4)
     assert NETWORKS["cifar10"]["supernet"][0].width == 36
 
 
@@ -440,22 +526,26 @@ PARTS = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 
 
 def archive(changes=None, rows=20):
-    "An archive in CIFAR-10's form: the bytes of a .tar.gz; `changes` adds or replaces members (None leaves one out)."
+    """An archive in CIFAR-10's form: the bytes of a .tar.gz.
+
+    `changes` adds or replaces members (None leaves one out)."""
     rng = np.random.default_rng(0)
     members = {"cifar-10-batches-bin/batches.meta.txt": b"airplane\n"}
     for part in PARTS:
-        labels, pixels = rng.integers(0, 10, (rows, 1)), rng.integers(0, 256, (rows, 3072))
-        members[f"cifar-10-batches-bin/{part}.bin"] = np.concatenate([labels, pixels], 1).astype(np.uint8).tobytes()
+        labels = rng.integers(0, 10, (rows, 1))
+        pixels = rng.integers(0, 256, (rows, 3072))
+        written = np.concatenate([labels, pixels], 1).astype(np.uint8)
+        members[f"cifar-10-batches-bin/{part}.bin"] = written.tobytes()
     members |= changes or {}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, content in members.items():
             if content is None:
                 continue
-            info = tarfile.TarInfo(name)
             if isinstance(content, tarfile.TarInfo):
                 tar.addfile(content)
             else:
+                info = tarfile.TarInfo(name)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     return out.getvalue()
@@ -464,16 +554,26 @@ def archive(changes=None, rows=20):
 def test_archive_is_read_as_it_was_written(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(archive())
     (x, y), (x_test, y_test) = read_cifar10(tmp_path / "a.tar.gz")
-    assert x.shape == (100, 3, 32, 32) and x.dtype == torch.uint8 and y.shape == (100,) and x_test.shape == (20, 3, 32, 32)
+    assert x.shape == (100, 3, 32, 32)
+    assert x.dtype == torch.uint8
+    assert y.shape == (100,)
+    assert x_test.shape == (20, 3, 32, 32)
     rng = np.random.default_rng(0)
-    assert y[:20].tolist() == (labels := rng.integers(0, 10, (20, 1)))[:, 0].tolist() and len(labels) == 20
-    assert torch.equal(x[:20].flatten(1), torch.from_numpy(rng.integers(0, 256, (20, 3072)).astype(np.uint8)))
+    labels = rng.integers(0, 10, (20, 1))
+    assert y[:20].tolist() == labels[:, 0].tolist()
+    assert len(labels) == 20
+    pixels = rng.integers(0, 256, (20, 3072)).astype(np.uint8)
+    assert torch.equal(x[:20].flatten(1), torch.from_numpy(pixels))
 
 
 def link(name, target):
     info = tarfile.TarInfo(name)
-    info.type, info.linkname = tarfile.SYMTYPE, target
+    info.type = tarfile.SYMTYPE
+    info.linkname = target
     return info
+
+
+TEST_BATCH = "cifar-10-batches-bin/test_batch.bin"
 
 
 @pytest.mark.parametrize(
@@ -482,10 +582,10 @@ def link(name, target):
         ({"../../escape.bin": b"x"}, "'../../escape.bin'"),
         ({"/tmp/absolute.bin": b"x"}, "absolute.bin'"),
         ({"cifar-10-batches-bin/extra.pkl": b"x"}, "extra.pkl"),
-        ({"cifar-10-batches-bin/test_batch.bin": link("cifar-10-batches-bin/test_batch.bin", "/etc/passwd")}, "test_batch.bin"),
-        ({"cifar-10-batches-bin/test_batch.bin": None}, "test_batch.bin is missing"),
-        ({"cifar-10-batches-bin/test_batch.bin": b"x" * 3072}, "3072 bytes, up to 10,000 rows of 3073"),
-        ({"cifar-10-batches-bin/test_batch.bin": b"\x0b" + b"x" * 3072}, "label 11"),
+        ({TEST_BATCH: link(TEST_BATCH, "/etc/passwd")}, "test_batch.bin"),
+        ({TEST_BATCH: None}, "test_batch.bin is missing"),
+        ({TEST_BATCH: b"x" * 3072}, "3072 bytes, up to 10,000 rows of 3073"),
+        ({TEST_BATCH: b"\x0b" + b"x" * 3072}, "label 11"),
     ],
 )
 def test_hostile_and_broken_archives_are_refused(tmp_path, changes, says):
@@ -493,7 +593,10 @@ def test_hostile_and_broken_archives_are_refused(tmp_path, changes, says):
     file.write_bytes(archive(changes))
     with pytest.raises(OpembedError) as e:
         read_cifar10(file)
-    assert says in str(e.value) and str(file) in str(e.value) and one_line(e) and list(tmp_path.iterdir()) == [file]
+    assert says in str(e.value)
+    assert str(file) in str(e.value)
+    assert one_line(e)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("cut", [0, 10, 1000, -200])
@@ -507,22 +610,26 @@ def test_a_truncated_archive_is_named(tmp_path, cut):
 @pytest.fixture
 def server(tmp_path):
     "A file server on loopback; gives its folder and its address."
-    (tmp_path / "served").mkdir()
+    folder = tmp_path / "served"
+    folder.mkdir()
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path / "served"))
+    handler = functools.partial(Quiet, directory=folder)
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield tmp_path / "served", f"http://127.0.0.1:{httpd.server_port}/cifar-10-binary.tar.gz"
+    yield folder, f"http://127.0.0.1:{httpd.server_port}/cifar-10-binary.tar.gz"
     httpd.shutdown()
 
 
 def test_cifar10_is_downloaded_verified_and_normalised(server, tmp_path, monkeypatch):
     monkeypatch.delenv("OPEMBED_DATA", raising=False)
-    (folder, url), good = server, archive()
-    monkeypatch.setattr(networks, "CIFAR10", CIFAR10._replace(url=url, sha256=hashlib.sha256(good).hexdigest()))
+    folder, url = server
+    good = archive()
+    digest = hashlib.sha256(good).hexdigest()
+    monkeypatch.setattr(networks, "CIFAR10", CIFAR10._replace(url=url, sha256=digest))
     (folder / "cifar-10-binary.tar.gz").write_bytes(good[:-100])
     with pytest.raises(OpembedError, match="sha256 is not"):
         cifar10_images(tmp_path / "cache", valid=20)
@@ -532,17 +639,20 @@ def test_cifar10_is_downloaded_verified_and_normalised(server, tmp_path, monkeyp
     (folder / "cifar-10-binary.tar.gz").write_bytes(good)
     images = cifar10_images(tmp_path / "cache", valid=20)
     assert [len(x) for x, _ in (images.train, images.valid, images.test)] == [80, 20, 20]
-    assert images.train[0].mean((0, 2, 3)).abs().max() < 1e-5 and (images.train[0].std((0, 2, 3)) - 1).abs().max() < 1e-4
+    assert images.train[0].mean((0, 2, 3)).abs().max() < 1e-5
+    assert (images.train[0].std((0, 2, 3)) - 1).abs().max() < 1e-4
     assert len(cifar10_images(tmp_path / "cache", valid=0).train[0]) == 100
     with pytest.raises(OpembedError, match="valid = 100: the archive has 100 train images"):
         cifar10_images(tmp_path / "cache", valid=100)
-    sizes, schedule = NetSizes(4, 3, auxiliary=True), Schedule(1, 40, cycle=1)
-    assert train_supernet(images, ENAS, sizes, schedule)[1][0]["loss"] > 0
+    sizes = NetSizes(4, 3, auxiliary=True)
+    _, history = train_supernet(images, ENAS, sizes, Schedule(1, 40, cycle=1))
+    assert history[0]["loss"] > 0
 
 
 def test_crops_shift_and_mirror_whole_images():
     images = torch.arange(1.0, 26).view(1, 1, 5, 5).expand(300, 1, 5, 5)
-    out, padded = crop_and_flip(images, generator(), pad=1), torch.nn.functional.pad(images[0, 0], (1,) * 4)
+    out = crop_and_flip(images, generator(), pad=1)
+    padded = torch.nn.functional.pad(images[0, 0], (1,) * 4)
     crops = [padded[r : r + 5, c : c + 5] for r in range(3) for c in range(3)]
     allowed = {tuple(c.flatten().tolist()) for crop in crops for c in (crop, crop.flip(1))}
     seen = {tuple(row) for row in out.flatten(1).tolist()}
@@ -554,7 +664,8 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs(tmp_path):
     architecture = random_architectures(1, ENAS, generator())
     with torch.device("meta"):
         images = digit_images()
-        net, _ = train_supernet(images, ENAS, TINY, Schedule(1, cycle=1))
+        schedule = Schedule(1, cycle=1)
+        net, _ = train_supernet(images, ENAS, TINY, schedule)
         oracle = load_oracle(load_dataset("enas-digits"))
         values = [
             oracle(architecture),
@@ -562,6 +673,7 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs(tmp_path):
             next(net.parameters()),
             next(to_module(architecture).parameters()),
             next(to_module(architecture, oracle.net).parameters()),
-            next(train_fully(architecture, images, sizes=TINY, schedule=Schedule(1, cycle=1)).net.parameters()),
         ]
+        trained = train_fully(architecture, images, sizes=TINY, schedule=schedule)
+        values.append(next(trained.net.parameters()))
     assert all(v.device.type == "cpu" for v in values)
