@@ -124,7 +124,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'opembed_nb.data._digest': ('data.html#_digest', 'opembed_nb/data.py'),
                                  'opembed_nb.data._downloaded': ('data.html#_downloaded', 'opembed_nb/data.py'),
                                  'opembed_nb.data._edge_path': ('data.html#_edge_path', 'opembed_nb/data.py'),
-                                 'opembed_nb.data._fields': ('data.html#_fields', 'opembed_nb/data.py'),
                                  'opembed_nb.data._flat_tensor': ('data.html#_flat_tensor', 'opembed_nb/data.py'),
                                  'opembed_nb.data._flat_text': ('data.html#_flat_text', 'opembed_nb/data.py'),
                                  'opembed_nb.data._from_objects': ('data.html#_from_objects', 'opembed_nb/data.py'),
