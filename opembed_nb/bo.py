@@ -722,7 +722,7 @@ def open_ledger(folder: Path,      # a run's folder
 def _sha(content): return hashlib.sha256(content).hexdigest()
 
 # %% ../nbs/07_bo.ipynb #b07733ed
-def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to be told of
+def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to report
                   seed: int, trials: int, rounds: int, batch_size: int,
                   **settings, # written down next to these
                  ) -> dict:   # settings, oracle, strategies (see `summarise`), curves, top

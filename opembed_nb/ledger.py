@@ -254,7 +254,7 @@ def _dead(owner, claimed, lease): # whether the process that holds a claim is go
     host, pid, birth = owner.split()
     if host != socket.gethostname(): return time.time() - claimed > lease
     now = _birth(int(pid))
-    # The system's clock may be set, and with it the moments that are told from it.
+    # The system's clock may be set, and with it the moments that are derived from it.
     return now is None or not birth.isdecimal() or abs(now - int(birth)) > 2
 
 # %% ../nbs/06b_ledger.ipynb #6b000019
