@@ -1,11 +1,14 @@
 "The recipe `signal`: its initial weights, its schedule, and what only those weights learn."
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 
 from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
+from opembed_nb.records import read_records
+from opembed_nb.sgp import mean_std
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
@@ -21,6 +24,7 @@ from opembed_nb.training import (
     whiten_latents,
 )
 
+ROOT = Path(__file__).parents[1]
 SMALL = dict(device="cpu", progress=False)
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -176,3 +180,18 @@ def test_the_loss_falls_twice_as_low_as_from_pytorch_weights(name):
         history = fit(name, graphs(3000), config, hidden=64, latent=56, **SMALL).history
         loss[weights] = history[-1]["reconstruction"]
     assert loss["signal"] < 0.5 * loss["pytorch"]
+
+
+def test_the_trials_of_readme_and_table_are_those_of_the_records():
+    kept = read_records(ROOT / "results/recipes", "trial", "finalist")
+    table = (ROOT / "results/recipes/table.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {record["seed"] for record in kept} == {0, 1, 2}
+    for dataset in ("enas-cifar10", "enas-digits"):
+        shown = []
+        for model in ("dvae-emb", "dvae"):
+            runs = [r["values"] for r in kept if (r["dataset"], r["model"]) == (dataset, model)]
+            shown.append(mean_std([run["accuracy"] for run in runs], 2))
+            assert f"| finalist | {dataset} | {MODELS[model].title} | 3 | 10 |" in table
+            assert f"| {shown[-1]} |" in table
+        assert f"{shown[0]} against {shown[1]} % on `{dataset}`" in readme
