@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ from opembed_nb.graph_properties import (
     pearson,
     score_label,
 )
+from opembed_nb.latent import plot_operations
 from opembed_nb.pipeline import run_stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +63,7 @@ def chapter(tmp_path, monkeypatch):
     "A function that runs a chapter and gives what it prints."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small graphs are faster so
 
     def run(name, path, **parameters):
         run_stage(name, name, dict(dataset=str(path), **parameters), tmp_path)
@@ -114,6 +117,40 @@ def test_the_wiring_of_chains_of_several_depths_is_measured(chapter, chains, tmp
     share = float(present.sum() / possible.sum())
     assert values["skips"] == pytest.approx(share, abs=1e-6)
     assert len(values["operations"]) == 6 and len(values["operations"][0]) == 13
+
+
+SMALL = dict(hidden=8, latent=6, epochs=1)  # models that are trained in a second
+
+
+@pytest.mark.slow
+def test_the_space_of_free_graphs_is_measured_and_committed_results_left_out(
+    chapter, free, tmp_path
+):
+    printed = chapter("09_latent", free, **SMALL)
+    assert "is not the paper's, and committed results are left out" in printed
+    assert "enas" not in printed and "not all graphs are chains" in printed
+    spaces = kept(tmp_path, "my-cells", "data", "raw_space")["spaces"]
+    assert spaces["operations"]["r"] > 0.8  # the score counts convolutions
+    for model in ("dvae", "dvae-emb"):
+        values = kept(tmp_path, "my-cells", model, "latent")
+        assert values["operations"] == ["conv", "pool", "norm"]
+        assert 0 <= values["walks"]["valid"] <= 1 and len(values["table"]) == FREE.n_types
+
+
+@pytest.mark.slow
+def test_the_space_of_chains_of_several_depths_is_measured(chapter, chains, tmp_path):
+    printed = chapter("09_latent", chains, models=["dvae"], **SMALL)
+    assert "none of the models has a learnable table" in printed
+    assert -1 <= kept(tmp_path, "my-blocks", "dvae", "latent")["r"] <= 1
+
+
+@pytest.mark.parametrize("dims", ["2d", "3d"])
+def test_a_table_of_few_operations_is_drawn(dims):
+    figure = plt.figure()
+    axes = figure.add_subplot(projection="3d" if dims == "3d" else None)
+    assert plot_operations(torch.randn(1, 5), ("conv",), axes) == 0
+    assert plot_operations(torch.randn(2, 5), ("conv", "pool"), axes) == pytest.approx(1)
+    plt.close(figure)
 
 
 def test_fishers_interval_and_the_bootstraps_agree_on_the_packaged_data():
