@@ -116,6 +116,7 @@ def pearson(x: Tensor,                    # (n,)
     r = float((rest[:, 0] @ rest[:, 1] / size.prod()).clamp(-1, 1))
     return Correlation(r, *_fisher_interval(r, n - k, level), n)
 
+# %% ../nbs/08_graph_properties.ipynb #44dff60e
 def _finite_rows(x, y, given): # (m, 2) x and y, (m, 1 + k) ones and what is given
     both = torch.stack([x, y], 1).double()
     fixed = torch.ones_like(both[:, :1])
@@ -172,6 +173,7 @@ def group_boxes(values: Tensor,     # (n,) a property of the graphs
     group = accuracy_groups(accuracy, n, by)
     return [_box(values[group == g], accuracy[group == g]) for g in range(n)]
 
+# %% ../nbs/08_graph_properties.ipynb #db023436
 def _box(values, accuracy): # of one group; whiskers reach 1.5 quartile ranges
     if not len(accuracy): return dict(n=0)
     box = dict(n=len(accuracy), low=float(accuracy.min()), high=float(accuracy.max()))
@@ -208,6 +210,7 @@ def plot_groups(boxes: list[dict[str, float]], # of `group_boxes`
     ax.legend(frameon=False)
     return means
 
+# %% ../nbs/08_graph_properties.ipynb #73c53098
 def _range_label(box): # of a group on the axis
     if not box["n"]: return "empty"
     low, high = box["low"], box["high"]

@@ -50,6 +50,7 @@ def project(latents: Tensor,         # (n, d)
     flat = _pca(x, 2, seed) if method == "pca" else _tsne(x, seed, perplexity)
     return torch.from_numpy(flat).float(), rows
 
+# %% ../nbs/09_latent.ipynb #0590ceff
 def _pca(x, dims, seed):
     from sklearn.decomposition import PCA
     return PCA(dims, random_state=seed).fit_transform(x)
@@ -222,6 +223,7 @@ def plot_operations(table: Tensor,       # (types, d) operation vectors, or (ope
     ax.margins(0.4)  # room for the names
     return float(shown.square().sum() / x.square().sum().clamp(min=1e-300))
 
+# %% ../nbs/09_latent.ipynb #96d800a9
 def _in_axes(x, dims): # (n, dims): principal components if there are too many, or padded
     if x.shape[1] > dims:
         _, _, directions = torch.linalg.svd(x, full_matrices=False)
