@@ -153,6 +153,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'opembed_nb.data.absolute_folders': ('data.html#absolute_folders', 'opembed_nb/data.py'),
                                  'opembed_nb.data.cat_batches': ('data.html#cat_batches', 'opembed_nb/data.py'),
                                  'opembed_nb.data.check_batch': ('data.html#check_batch', 'opembed_nb/data.py'),
+                                 'opembed_nb.data.chosen_device': ('data.html#chosen_device', 'opembed_nb/data.py'),
                                  'opembed_nb.data.chosen_folder': ('data.html#chosen_folder', 'opembed_nb/data.py'),
                                  'opembed_nb.data.codes': ('data.html#codes', 'opembed_nb/data.py'),
                                  'opembed_nb.data.dataset_name': ('data.html#dataset_name', 'opembed_nb/data.py'),

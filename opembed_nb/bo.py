@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 import opembed_nb
 from .data import (
-    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, codes, from_keys,
-    random_architectures, raw_features, require, to_keys, validity)
+    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, chosen_device, codes,
+    from_keys, random_architectures, raw_features, require, to_keys, validity)
 from .engines import Engine, LocalEngine
 from .ledger import Evaluation, Ledger
 from .networks import NETWORKS, cifar10_images, digit_images, train_each
@@ -762,12 +762,12 @@ def train_finalists(found: DAGBatch,      # the best of a search
     if full_epochs != schedule.epochs:  # a shorter training is one cosine
         schedule = replace(schedule, epochs=full_epochs, cycle=full_epochs)
     images = digit_images() if task == "digits" else cifar10_images(valid=0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = images.to(chosen_device())
     generator = torch.Generator("cpu").manual_seed(seed)
     groups = {"found": found, "random": random_architectures(5, data.space, generator),
               "best of the data": data.train.batch[data.train.accuracy.argmax()]}
     batch = cat_batches(list(groups.values()))
-    full = train_each(batch, images.to(device), data.space, sizes, schedule, folder=folder,
+    full = train_each(batch, images, data.space, sizes, schedule, folder=folder,
                       workers=workers, engine=engine)[:, 0].tolist()
     kinds = [kind for kind, group in groups.items() for _ in range(len(group))]
     shared = problem.oracle(batch).tolist()

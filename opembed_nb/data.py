@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['ENAS', 'PALETTE', 'DARK', 'SOURCES', 'ASSETS', 'OpembedError', 'require', 'refused', 'project_folder',
-           'chosen_folder', 'absolute_folders', 'SearchSpace', 'DAGBatch', 'codes', 'same_graphs', 'cat_batches',
-           'check_batch', 'validity', 'from_flat', 'to_flat', 'from_nested', 'to_nested', 'to_igraph', 'to_networkx',
-           'to_pyg', 'from_igraph', 'from_networkx', 'to_keys', 'from_keys', 'SVG', 'draw', 'random_architectures',
-           'skip_pairs', 'raw_features', 'read_structures', 'write_whole', 'write_structures', 'About', 'Source',
-           'find_file', 'Split', 'split_rows', 'ArchDataset', 'load_dataset', 'is_file_name', 'absolute_dataset',
-           'dataset_name', 'about']
+           'chosen_device', 'chosen_folder', 'absolute_folders', 'SearchSpace', 'DAGBatch', 'codes', 'same_graphs',
+           'cat_batches', 'check_batch', 'validity', 'from_flat', 'to_flat', 'from_nested', 'to_nested', 'to_igraph',
+           'to_networkx', 'to_pyg', 'from_igraph', 'from_networkx', 'to_keys', 'from_keys', 'SVG', 'draw',
+           'random_architectures', 'skip_pairs', 'raw_features', 'read_structures', 'write_whole', 'write_structures',
+           'About', 'Source', 'find_file', 'Split', 'split_rows', 'ArchDataset', 'load_dataset', 'is_file_name',
+           'absolute_dataset', 'dataset_name', 'about']
 
 # %% ../nbs/00_data.ipynb #67685a63
 import glob
@@ -51,6 +51,11 @@ def refused(f, *args, **kwargs) -> str: # the message
 def project_folder() -> Path: # the folder that holds nbs/, runs/ and results/
     "Where the project is, seen from a chapter (nbs/) or from its top."
     return Path.cwd().parent if Path.cwd().name == "nbs" else Path.cwd()
+
+def chosen_device(device: str | None = None, # the one that was asked for
+                 ) -> str:                   # else CUDA where there is a GPU, or the CPU
+    "Where a model is trained and evaluated."
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 def chosen_folder(variable: str, # name of an environment variable
                  ) -> Path | None: # absolute; None if the variable is not set

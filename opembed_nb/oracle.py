@@ -25,8 +25,8 @@ from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
 from .data import (
-    ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, codes, random_architectures,
-    raw_features, require, to_flat, write_structures, write_whole)
+    ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, chosen_device, codes,
+    random_architectures, raw_features, require, to_flat, write_structures, write_whole)
 from .networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
@@ -93,7 +93,7 @@ def load_oracle(data: ArchDataset,
                 device: str | None = None, # where it evaluates; None: CUDA where there is one
                ) -> Oracle:                # the embedded supernet's, or a surrogate
     "The oracle that goes with a data set."
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device(device)
     if data.about.oracle == "surrogate": return load_surrogate(data).to(device)
     weights = ASSETS / "enas-digits-supernet.safetensors"
     return WeightSharingOracle(load_supernet(weights), digit_images().to(device))

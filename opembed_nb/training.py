@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 import opembed_nb
 from .data import (
-    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, codes, require,
-    same_graphs, validity, write_whole)
+    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device, codes,
+    require, same_graphs, validity, write_whole)
 from .decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
 from .embeddings import OneHot, OperationEmbedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
@@ -554,8 +554,8 @@ def fit_rounds(name: str,                    # one of `MODELS`
 
 # %% ../nbs/04_training.ipynb #3771cc59
 def _start(name, batch, config, space, device, sizes, round=1, table=None): # of a round
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(name, space, seed=config.seed + 1000 * round, **sizes).to(device)
+    model = build_model(name, space, seed=config.seed + 1000 * round, **sizes)
+    model = model.to(chosen_device(device))
     trainer = _Trainer(model, config, round, batch[:config.max_graphs or len(batch)], table)
     trainer.again = partial(_start, name, batch, config, space, device, sizes)
     return trainer
@@ -679,8 +679,8 @@ def train_or_load(name: str,            # one of `MODELS`
     if card and card["config"] == asdict(config) and card["sizes"] == sizes:
         print(f"{name}: no run {where} yet; the model that comes with the package was trained "
               "with just these parameters and is used")
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return Trained(load_pretrained(name, data.name).to(device), card["history"], folder)
+        model = load_pretrained(name, data.name).to(chosen_device(device))
+        return Trained(model, card["history"], folder)
     run = fit_rounds(name, data.train.batch, config, folder, data.space, device, progress,
                      snapshots=snapshots, **sizes)
     seconds = sum(row["seconds"] for row in run.history)
