@@ -9,7 +9,7 @@ __all__ = ['OneHot', 'OperationEmbedding', 'warm_start', 'nearest_operations']
 import torch
 from torch import Tensor, nn
 
-from .data import ENAS, OpembedError, SearchSpace
+from .data import ENAS, SearchSpace, require
 
 # %% ../nbs/01_embeddings.ipynb #41ef2952
 class OneHot(nn.Module):
@@ -26,8 +26,9 @@ class OneHot(nn.Module):
 class OperationEmbedding(nn.Module):
     "A learnable row per node type (paper, section 3.3)."
     def __init__(self,
-                 n_types: int,     # node types of the space, input and output included
-                 dim: int = 3):    # d_op, the paper's value
+                 n_types: int,  # node types of the space, input and output included
+                 dim: int = 3,  # d_op, the paper's value
+                ):
         super().__init__()
         self.n_types, self.dim = n_types, dim
         self.weight = nn.Parameter(torch.randn(n_types, dim))
@@ -41,9 +42,11 @@ def warm_start(embedding: OperationEmbedding, # is changed
                table: Tensor,                 # (types, dim) an earlier table, of any device
               ) -> OperationEmbedding:        # the same embedding
     "Begin from an earlier table; `OpembedError` if the sizes differ or the embedding is fixed."
-    if not isinstance(embedding, OperationEmbedding): raise OpembedError(f"warm start: {type(embedding).__name__} has no learnable table")
-    if table.shape != embedding.weight.shape:
-        raise OpembedError(f"warm start: the table has shape {tuple(table.shape)}, the embedding {tuple(embedding.weight.shape)}")
+    require(isinstance(embedding, OperationEmbedding),
+            f"warm start: {type(embedding).__name__} has no learnable table")
+    own = tuple(embedding.weight.shape)
+    require(table.shape == own, f"warm start: the table has shape {tuple(table.shape)}, "
+                                f"the embedding {own}")
     embedding.weight.copy_(table)
     return embedding
 
@@ -51,9 +54,13 @@ def warm_start(embedding: OperationEmbedding, # is changed
 def nearest_operations(table: Tensor,             # (types, dim) operation vectors
                        space: SearchSpace = ENAS, # names the types; input and output are left out
                        k: int = 2,                # how many neighbours of each
-                      ) -> dict[str, list[tuple[str, float]]]: # operation → [(neighbour, Euclidean distance), …], nearest first
-    "The nearest neighbours of every operation."
-    distances = torch.cdist(table[2:].detach(), table[2:].detach()).fill_diagonal_(torch.inf)
+                      ) -> dict[str, list[tuple[str, float]]]: # [(neighbour, distance), …] of each
+    "The nearest neighbours of every operation and their Euclidean distances, nearest first."
+    vectors = table[2:].detach()
+    distances = torch.cdist(vectors, vectors).fill_diagonal_(torch.inf)
     near, index = distances.topk(min(k, len(distances) - 1), largest=False)
-    return {space.operations[i]: [(space.operations[j], round(d, 3)) for j, d in zip(js, ds)]
-            for i, (js, ds) in enumerate(zip(index.tolist(), near.tolist()))}
+    found = {}
+    for name, numbers, apart in zip(space.operations, index.tolist(), near.tolist()):
+        names = [space.operations[j] for j in numbers]
+        found[name] = [(other, round(d, 3)) for other, d in zip(names, apart)]
+    return found
