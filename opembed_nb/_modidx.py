@@ -131,6 +131,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'opembed_nb.data._from_scores': ('data.html#_from_scores', 'opembed_nb/data.py'),
                                  'opembed_nb.data._integer': ('data.html#_integer', 'opembed_nb/data.py'),
                                  'opembed_nb.data._invalid': ('data.html#_invalid', 'opembed_nb/data.py'),
+                                 'opembed_nb.data._known_fields': ('data.html#_known_fields', 'opembed_nb/data.py'),
                                  'opembed_nb.data._malformed': ('data.html#_malformed', 'opembed_nb/data.py'),
                                  'opembed_nb.data._node_box': ('data.html#_node_box', 'opembed_nb/data.py'),
                                  'opembed_nb.data._node_text': ('data.html#_node_text', 'opembed_nb/data.py'),

@@ -874,7 +874,7 @@ _SPACE = {"name": str, "operations": list, "layers": int, "chain": bool}
 _ROW = {"nodes": list, "edges": list, "score": (int, float), "group": (int, str)}
 _LEFT_OUT = {"task", "higher_is_better", "seed", "group"}  # fields that may be
 
-def _checked(found, kinds, where): # the object, checked
+def _known_fields(found, kinds, where): # the object, checked
     require(isinstance(found, dict), f"{where}: it is no object with the fields {', '.join(kinds)}")
     for name in found:
         require(name in kinds, f"{where}: field {name!r} is unknown; known are {', '.join(kinds)}")
@@ -900,8 +900,8 @@ def _parsed(line, where):
 def _read_head(path): # the first line as an object, the space, and the other lines
     first, *lines = _read_text(path).removesuffix("\n").split("\n")
     where = f"{path}, line 1"
-    head = _checked(_parsed(first, where), _HEAD, where)
-    facts = _checked(head["space"], _SPACE, f"{where}, space")
+    head = _known_fields(_parsed(first, where), _HEAD, where)
+    facts = _known_fields(head["space"], _SPACE, f"{where}, space")
     space = SearchSpace(facts["name"], tuple(facts["operations"]), facts["layers"], facts["chain"])
     try:
         _check_name(head["name"])
@@ -916,7 +916,7 @@ def _read_dataset(path):
     graphs, scores, groups = [], [], []
     for number, line in enumerate(lines, 2):
         where = f"{path}, line {number}"
-        row = _checked(_parsed(line, where), _ROW, where)
+        row = _known_fields(_parsed(line, where), _ROW, where)
         graphs.append(_read_graph(row, numbers, space, where))
         finite = abs(row["score"]) <= 1e38
         require(finite, f"{where}: score {_short(row['score'])} is no finite number")
