@@ -406,7 +406,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'opembed_nb.latent.interpolate': ('latent.html#interpolate', 'opembed_nb/latent.py'),
                                    'opembed_nb.latent.latent_figure': ('latent.html#latent_figure', 'opembed_nb/latent.py'),
                                    'opembed_nb.latent.most_of': ('latent.html#most_of', 'opembed_nb/latent.py'),
-                                   'opembed_nb.latent.nearest': ('latent.html#nearest', 'opembed_nb/latent.py'),
+                                   'opembed_nb.latent.neighbour_mean': ('latent.html#neighbour_mean', 'opembed_nb/latent.py'),
                                    'opembed_nb.latent.plain_vectors': ('latent.html#plain_vectors', 'opembed_nb/latent.py'),
                                    'opembed_nb.latent.plot_latents': ('latent.html#plot_latents', 'opembed_nb/latent.py'),
                                    'opembed_nb.latent.plot_operations': ('latent.html#plot_operations', 'opembed_nb/latent.py'),

@@ -22,7 +22,7 @@ from opembed_nb.latent import (
     edit_distance,
     interpolate,
     latent_figure,
-    nearest,
+    neighbour_mean,
     plain_vectors,
     plot_operations,
     project,
@@ -83,13 +83,14 @@ def test_edit_distance_is_a_metric_on_graphs_of_any_size(seed):
 
 @quick
 @given(st.integers(1, 12), st.integers(0, 10**6))
-def test_nearest_is_the_loop_over_queries(k, seed):
+def test_neighbour_mean_is_the_loop_over_queries(k, seed):
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(12, 3, generator=g)
     queries = torch.randn(7, 3, generator=g)
     values = torch.randn(12, generator=g)
     expected = [values[(z - q).norm(dim=1).argsort()[:k]].mean() for q in queries]
-    assert torch.allclose(nearest(z, queries, values, k, chunk=3), torch.stack(expected), atol=1e-5)
+    means = neighbour_mean(z, queries, values, k, chunk=3)
+    assert torch.allclose(means, torch.stack(expected), atol=1e-5)
 
 
 def test_ties_do_not_depend_on_the_order_of_the_rows():
@@ -97,11 +98,11 @@ def test_ties_do_not_depend_on_the_order_of_the_rows():
     z, values = plain_vectors(batch), torch.rand(400, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
     queries = plain_vectors(architectures(50, 2))
-    reordered = nearest(z[order], queries, values[order])
-    assert torch.allclose(nearest(z, queries, values), reordered, atol=1e-6)
+    reordered = neighbour_mean(z[order], queries, values[order])
+    assert torch.allclose(neighbour_mean(z, queries, values), reordered, atol=1e-6)
     for k in (0, 401):
         with pytest.raises(OpembedError, match=f"k is {k}"):
-            nearest(z, queries, values, k)
+            neighbour_mean(z, queries, values, k)
 
 
 def test_smoothness_of_a_smooth_a_random_and_a_collapsed_space():
