@@ -97,7 +97,8 @@ def latent_figure(latents: dict[str, dict[str, Tensor]], # row → column → (n
     size = 2.6 * columns + 0.6, 2.5 * len(latents)
     fig, axes = plt.subplots(len(latents), columns, figsize=size, dpi=64,
                              squeeze=False, facecolor="white", layout="constrained")
-    for ax in axes.flat: ax.set_axis_off()
+    for ax in axes.flat:
+        ax.set_axis_off()
     for line, (name, row) in zip(axes, latents.items()):
         for ax, (column, z) in zip(line, row.items()):
             flat, rows = project(z, method, n, seed)
