@@ -1,11 +1,13 @@
 """Time to the paper's accuracy, by the recipe and by the public code's protocol, on the same core.
 
     python benchmarks/protocol.py PUBLIC [--models dvae dvae-emb gcn gcn-emb] [--turns 5]
+                                  [--profile laptop]
 
 PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 passes over the train part in
 batches of 32. Its training step and the recipe's, both at the paper's width and on one thread, are
-timed in turns. The passes that the recipe needs are those of the committed runs in results/laptop,
-whose accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json.
+timed in turns. The passes that the recipe needs are those of the committed runs of a profile, whose
+accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json, or for another
+profile than laptop to protocol-PROFILE.json.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from opembed_nb.data import load_dataset
 from opembed_nb.records import provenance, read_records
 from opembed_nb.training import MODELS, PAPER_TABLE_1, fit, train_config
 
-PROFILE, DATASET = "laptop", "enas-cifar10"
+DATASET = "enas-cifar10"
 PASSES, BATCH = 300, 32  # of the public protocol
 GRAPHS = 640  # architectures in a turn
 
@@ -42,7 +44,7 @@ def our_seconds(name, train, turn):
     return run.history[0]["seconds"] / len(some)
 
 
-def compare(name, path, data, turns):
+def compare(name, path, data, turns, profile):
     "Medians over turns of both, and the ratio of the whole trainings."
     work = public(name, path, data)["training, batch 32"]
     work()
@@ -50,8 +52,8 @@ def compare(name, path, data, turns):
     for turn in range(turns):
         theirs.append(public_seconds(work))
         ours.append(our_seconds(name, data.train.batch, turn))
-    runs = read_records(ROOT / "results", "abilities", PROFILE, DATASET, name)
-    trainings = read_records(ROOT / "results", "training", PROFILE, DATASET, name)
+    runs = read_records(ROOT / "results", "abilities", profile, DATASET, name)
+    trainings = read_records(ROOT / "results", "training", profile, DATASET, name)
     passes = trainings[0]["values"]["config"]["epochs"] if trainings else None
     pass_public = data.n_train * statistics.median(theirs)
     pass_ours = data.n_train * statistics.median(ours)
@@ -73,16 +75,18 @@ def main():
     parser.add_argument("public", type=Path, help="a clone of the public D-VAE repository")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=["dvae", "dvae-emb"])
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--profile", default="laptop")
     args = parser.parse_args()
     torch.set_num_threads(1)
     data, rows = load_dataset(DATASET), []
     start = time.perf_counter()
     for name in args.models:
-        rows.append(compare(name, args.public, data, args.turns))
+        rows.append(compare(name, args.public, data, args.turns, args.profile))
         print(json.dumps(rows[-1]), flush=True)
     seconds = round(time.perf_counter() - start, 1)
     record = dict(rows=rows, seconds=seconds, provenance=provenance())
-    path = ROOT / "results" / "benchmarks" / "protocol.json"
+    other = "" if args.profile == "laptop" else f"-{args.profile}"
+    path = ROOT / "results" / "benchmarks" / f"protocol{other}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
