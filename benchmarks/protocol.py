@@ -6,8 +6,8 @@
 PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 passes over the train part in
 batches of 32. Its training step and the recipe's, both at the paper's width and on one thread, are
 timed in turns. The passes that the recipe needs are those of the committed runs of a profile, whose
-accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json, or for another
-profile than laptop to protocol-PROFILE.json.
+accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json, or to
+protocol-PROFILE.json if the profile is not `laptop`.
 """
 
 import argparse
