@@ -54,8 +54,13 @@ def project_folder() -> Path: # the folder that holds nbs/, runs/ and results/
 
 def chosen_device(device: str | None = None, # the one that was asked for
                  ) -> str:                   # else CUDA where there is a GPU, or the CPU
-    "Where a model is trained and evaluated."
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+    "Where a model is trained and evaluated; `OpembedError` if PyTorch can't compute there."
+    if not device: return "cuda" if torch.cuda.is_available() else "cpu"
+    try: torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as e:
+        why = str(e).splitlines()[0].rstrip(".")
+        raise OpembedError(f"device {device!r}: {why}; name another, cpu for one") from None
+    return device
 
 def chosen_folder(variable: str, # name of an environment variable
                  ) -> Path | None: # absolute; None if the variable is not set

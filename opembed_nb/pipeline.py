@@ -314,7 +314,7 @@ def train_profile(values: dict,         # see `load_profile`
     config, sizes = how_to_train(p)
     data, seeds = load_dataset(p["dataset"]), seeds or [p["seed"]]
     return train_models(p["models"], data, config, seeds, engine, p["profile"],
-                        snapshots=tuple(p["snapshots"]), **sizes)
+                        device=p["device"], snapshots=tuple(p["snapshots"]), **sizes)
 
 # %% ../nbs/10_pipeline.ipynb #9b3f4e63
 def make_weights(folder: Path,     # where weights and cards go
@@ -634,9 +634,9 @@ def _search_model(p, args, engine): # p: the parameters of chapter 7
     strategies = make_strategies(p.strategies, p.decodings, p.candidates)
     start, data = time.perf_counter(), load_dataset(p.dataset)
     config, sizes = how_to_train(vars(p))
-    run = train_or_load(p.model, data, config, p.profile, **sizes)
+    run = train_or_load(p.model, data, config, p.profile, p.device, **sizes)
     if args.engine == "ray": run.model.to("cpu")  # workers have cores
-    problem = make_problem(run.model, data, load_oracle(data), p.inducing, p.n_train)
+    problem = make_problem(run.model, data, load_oracle(data, p.device), p.inducing, p.n_train)
     ledger = open_ledger(run.folder, problem, p.decodings, p.candidates, p.batch_size)
     search(problem, strategies, ledger, p.trials, p.rounds, p.batch_size, p.seed, engine)
     settings = dict(decodings=p.decodings, candidates=p.candidates, inducing=p.inducing,

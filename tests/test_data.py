@@ -32,6 +32,7 @@ from opembed_nb.data import (
     absolute_folders,
     cat_batches,
     check_batch,
+    chosen_device,
     chosen_folder,
     codes,
     dataset_name,
@@ -1427,3 +1428,12 @@ def test_a_data_set_of_20000_is_read_in_seconds(tmp_path):
     start = time.process_time()
     assert len(load_dataset(str(tmp_path / "mine.jsonl"))) == 20_000
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "gpu"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(OpembedError, match=f"device '{device}': .*; name another, cpu for one") as e:
+        chosen_device(device)
+    assert "\n" not in str(e.value)
+    assert chosen_device("cpu") == "cpu"
+    assert chosen_device("") == chosen_device() in ("cpu", "cuda")
