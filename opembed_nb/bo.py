@@ -63,7 +63,6 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: float) -> Tensor:
     below = log_density + torch.where(u > -100, scaled, -2 * torch.log(-far))
     return std.log() + torch.where(u > -1, direct, below)
 
-# %% ../nbs/07_bo.ipynb #f23eb924
 Acquisition = Callable[[Tensor, Tensor, float], Tensor] # (mean, std, incumbent) → (n,) scores
 
 # %% ../nbs/07_bo.ipynb #5d69ad56
@@ -112,7 +111,6 @@ def _uniform(box, n, generator): # (n, latent) points
     chance = torch.rand(n, box.shape[1], generator=generator, device=box.device, dtype=box.dtype)
     return box[0] + chance * (box[1] - box[0])
 
-# %% ../nbs/07_bo.ipynb #5d69ad58
 def _climb(gp, box, best, start, acquisition): # to the local maximum from `start`, by L-BFGS-B
     def negative(x):
         x = torch.tensor(x, device=box.device, dtype=torch.double)[None].requires_grad_()
@@ -161,7 +159,6 @@ class Proposal(NamedTuple):
     found: BoolTensor       # (q,) false where a point has no valid decoding
     z: Tensor | None = None # (q, latent) points they were decoded from
 
-# %% ../nbs/07_bo.ipynb #9770e9cf
 @dataclass
 class SearchState:
     "What is known when a batch is proposed."
@@ -204,7 +201,6 @@ class PaperBO:
                            self.acquisition)
         return Proposal(*decode_points(model, z, self.decodings, state.generator, state.least), z)
 
-# %% ../nbs/07_bo.ipynb #b40ecef0
 @dataclass(frozen=True)
 class RandomLatent:
     "Uniform points of the latent box (the paper's baseline)."
@@ -264,7 +260,6 @@ def _around(state, n, centres, radius): # (n, latent) points around the best and
     steps = torch.randn(n, x.shape[1], **like) * x.std(0) * radius * torch.rand(n, 1, **like)
     return a + between * (b - a) + steps
 
-# %% ../nbs/07_bo.ipynb #793d6224
 def _greedy(pool, best, q): # q rows of a pool; each is believed at its mean once it is chosen
     free, chosen = torch.zeros_like(pool.mean), []
     for _ in range(q):
@@ -286,7 +281,6 @@ def _known(state, ledger): # codes of the architectures that need no evaluation 
     own = from_keys([r.architecture for r in ledger if r.architecture], state.space)
     return {*_rows(state.data.train.batch, state.space), *_rows(own, state.space)}
 
-# %% ../nbs/07_bo.ipynb #77f05c48
 def _new(batch, known, state): # its deep enough valid graphs, each once and none known, in order
     batch = batch[validity(batch, state.space) & (batch.n_nodes >= state.least)]
     rows = _rows(batch, state.space)
@@ -417,7 +411,6 @@ class Problem(NamedTuple):
     y: Tensor      # (n,) their targets
     inducing: int  # of the process
 
-# %% ../nbs/07_bo.ipynb #3fbd6b5c
 def make_problem(model: GraphVAE, data: ArchDataset, oracle: Oracle,
                  inducing: int = 500, # inducing points (the paper: 500)
                  n_train: int = 0,    # train architectures the process sees; 0 for all
@@ -468,7 +461,6 @@ def _as_rows(problem, name, strategy, seed, round, proposal, gp): # with what th
         rows.append(Evaluation(name, seed, round, i, key, state, None, mean[i], std[i], point))
     return rows
 
-# %% ../nbs/07_bo.ipynb #a03cb466
 def _believed(problem, strategy, proposal, gp): # mean and deviation, in accuracy
     batch, _, z = proposal
     if gp is None or not len(batch): return [None] * len(batch), [None] * len(batch)
@@ -488,13 +480,11 @@ def fit_process(problem: Problem, strategy: Strategy, seed: int,
     before = SparseGP.from_state(start) if start else None
     return SparseGP(problem.inducing, seed, strategy.gp).fit(x, y, start=before)
 
-# %% ../nbs/07_bo.ipynb #d7ac7f9d
 def _start(problem, strategy): # a task: the fit to the train part alone, and its seconds
     begin = time.perf_counter()
     gp = fit_process(problem, strategy, 0, [], problem.x, problem.y, None)
     return gp.state(), time.perf_counter() - begin
 
-# %% ../nbs/07_bo.ipynb #1392cd6b
 def _best_raw(problem, observed, count, y): # of the train part, and all of the trial's own
     data, n = problem.data, len(problem.y)
     rows = y[:n].topk(min(count, n)).indices
@@ -567,7 +557,6 @@ def _by_engine(engine, attempts, trial, function, *job): # a lost worker costs a
         if not error: return made
     raise OpembedError(f"search: {trial}: {error}")
 
-# %% ../nbs/07_bo.ipynb #2e9fc0a0
 def _share(problem, engine): # problem and oracle, as the engine shares them
     try: oracle = engine.share(problem.oracle)
     except Exception as e:
@@ -612,7 +601,6 @@ def _bar(ledger, total, progress): # gives what draws it
                 bar.set_postfix_str(f"best {best:.4f} ({by})" if by else "")
         yield draw
 
-# %% ../nbs/07_bo.ipynb #4c8c5887
 def _run_trials(one, jobs, slots, stop):
     if slots == 1:
         for job in jobs: one(job)
@@ -633,7 +621,6 @@ def curve(rows: list[Evaluation], # of one trial, in order
     values = [math.nan if r.value is None else r.value for r in rows]
     return np.fmax.accumulate(np.array(values))
 
-# %% ../nbs/07_bo.ipynb #d7241f95
 def summarise(rows: list[Evaluation], # of one strategy, one at least
              ) -> dict: # best and auc of each trial, their mean and std; shares in 0 … 1
     "What a strategy found, and how good its proposals were, in all and in each round."
@@ -655,7 +642,6 @@ def _shares(rows): # with an architecture, distinct among these, inside the 95 %
                 distinct=len(set(named)) / len(named) if named else None,
                 covered=float(np.mean(inside)) if inside else None)
 
-# %% ../nbs/07_bo.ipynb #7dad90ba
 def paired(a: list[float], b: list[float], # of the same trials
           ) -> tuple[float, float, float]: # mean of a - b, its 95 % interval (nan for one pair)
     "The difference of paired trials (Student's t)."
@@ -718,7 +704,6 @@ def open_ledger(folder: Path,      # a run's folder
     folder.mkdir(parents=True, exist_ok=True)
     return Ledger(folder / f"search-{name}.sqlite", "search", problem.oracle, settings)
 
-# %% ../nbs/07_bo.ipynb #d01db475
 def _sha(content): return hashlib.sha256(content).hexdigest()
 
 # %% ../nbs/07_bo.ipynb #b07733ed
@@ -740,7 +725,6 @@ def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to
     return dict(settings=settings, oracle=ledger.oracle, oracle_version=ledger.version, every=every,
                 strategies=strategies, curves=curves, top=_top(best or []))
 
-# %% ../nbs/07_bo.ipynb #11e51c59
 def _top(rows): # the five best architectures: of `tuned`, or of the first strategy without it
     distinct = {r.architecture: r for r in rows if r.value is not None}
     best = sorted(distinct.values(), key=lambda r: (-r.value, r.architecture))[:5]

@@ -70,7 +70,6 @@ def chosen_folder(variable: str, # name of an environment variable
     except RuntimeError as e:
         raise OpembedError(f"{variable}={value}: {e}; give an absolute path") from None
 
-# %% ../nbs/00_data.ipynb #cf6d42bf
 def absolute_folders() -> dict[str, str]: # variable → absolute path, of those that are set
     "OPEMBED_DATA and OPEMBED_RUNS for processes that start in another folder."
     chosen = {name: chosen_folder(name) for name in ("OPEMBED_DATA", "OPEMBED_RUNS")}
@@ -98,7 +97,6 @@ class SearchSpace:
     def __str__(self):
         return f"{self.name} ({self.n_layers} layers, {len(self.operations)} operations)"
 
-# %% ../nbs/00_data.ipynb #c739cf76
 ENAS = SearchSpace("enas", ("conv 3×3", "sep conv 3×3", "conv 5×5", "sep conv 5×5",
                             "avg pool 3×3", "max pool 3×3"), n_layers=6)
 
@@ -148,7 +146,6 @@ def same_graphs(a: DAGBatch, b: DAGBatch) -> BoolTensor: # (B,)
     width = max(a.ops.shape[1], b.ops.shape[1])
     return (codes(a, width) == codes(b, width)).all(1)
 
-# %% ../nbs/00_data.ipynb #3c85c8b6
 def cat_batches(batches: list[DAGBatch]) -> DAGBatch: # all graphs, in order, padded to the widest
     "Join batches into one."
     require(len(batches) > 0, "cat_batches: no batches to join; one at least gives the device")
@@ -167,7 +164,6 @@ def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same bat
     except OpembedError as e: raise OpembedError(f"batch is not of space {space}: {e}") from None
     return batch
 
-# %% ../nbs/00_data.ipynb #0862233b
 def _check_form(batch, space): # shapes and types
     ops, adj, n = batch.ops, batch.adj, batch.n_nodes
     require(ops.dim() == 2, f"ops has shape {tuple(ops.shape)}, (B, N) is needed")
@@ -256,7 +252,6 @@ def _check_layer(i, operation, skips, space):
 
 def _integer(x): return int(x) if isinstance(x, str) else operator.index(x)
 
-# %% ../nbs/00_data.ipynb #9aacb3d2
 def to_flat(batch: DAGBatch) -> list[str]: # one string a graph, whatever its number of layers
     "The architectures as flat strings; a graph that is no chain would lose edges and is refused."
     chains = validity(batch).tolist()  # of any operations
@@ -266,7 +261,6 @@ def to_flat(batch: DAGBatch) -> list[str]: # one string a graph, whatever its nu
     graphs = zip(batch.ops.tolist(), batch.adj.long().tolist(), batch.n_nodes.tolist())
     return [_flat_text(ops, adj, n) for ops, adj, n in graphs]
 
-# %% ../nbs/00_data.ipynb #b84ba66d
 def _flat_text(ops, adj, n):
     numbers = []
     for v in range(1, n - 1):
@@ -284,7 +278,6 @@ def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, ski
         require(not why, f"architecture {row}: {why}")
     return from_flat([[i for layer in row for i in layer] for row in rows], space)
 
-# %% ../nbs/00_data.ipynb #e446c9a3
 def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
     "The architectures as ENAS nested lists."
     out = []
@@ -320,7 +313,6 @@ def to_igraph(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # igraph.Grap
         graphs.append(igraph.Graph(n, adj.nonzero().tolist(), directed=True, vertex_attrs=names))
     return graphs
 
-# %% ../nbs/00_data.ipynb #d4fc807a
 def to_networkx(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # networkx.DiGraph
     "One networkx graph per architecture, with the node attributes `type` and `operation`."
     import networkx
@@ -339,7 +331,6 @@ def to_pyg(batch: DAGBatch) -> list: # torch_geometric.data.Data
     return [Data(x=ops[:n], edge_index=adj.nonzero().T.contiguous(), num_nodes=n)
             for ops, adj, n in zip(batch.ops, batch.adj, batch.n_nodes.tolist())]
 
-# %% ../nbs/00_data.ipynb #9fcba603
 def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     "Tensors of igraph graphs whose vertices carry `type` and stand in a topological order."
     import igraph
@@ -348,7 +339,6 @@ def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
         return graph.vs["type"] if known else [None] * graph.vcount()
     return _from_objects(graphs, space, igraph.Graph, types, lambda graph: graph.get_edgelist())
 
-# %% ../nbs/00_data.ipynb #d8f8dbc5
 def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     "Tensors of networkx graphs with nodes 0 … n-1 in a topological order that carry `type`."
     import networkx
@@ -372,7 +362,6 @@ def _from_objects(graphs, space, kind, types, edges): # types(graph), edges(grap
         except OpembedError as e: raise OpembedError(f"graph {b}: {e}") from None
     return _from_rows(rows, space)
 
-# %% ../nbs/00_data.ipynb #9fcba604
 def _checked(types, edges, space): # a graph's types as integers, and its edges
     require(1 <= len(types) <= space.max_nodes,
             f"it has {len(types)} vertices, architectures of space {space} 1 … {space.max_nodes}")
@@ -393,7 +382,6 @@ def _checked_type(value, where, space):
             f"{where}: type {int(value)} is not one of 0 … {space.n_types - 1} of space {space}")
     return int(value)
 
-# %% ../nbs/00_data.ipynb #12b3b97d
 def _from_rows(rows, space): # [(types, edges), …], checked
     n = max((len(types) for types, _ in rows), default=0)
     ops, adj = np.zeros((len(rows), n), dtype=np.int64), np.zeros((len(rows), n, n), dtype=bool)
@@ -413,7 +401,6 @@ def to_keys(batch: DAGBatch,     # architectures of any depth, and any other gra
     return [_flat_text(o, a, n) if flat else _node_text(o, a, n)
             for flat, o, a, n in zip(full.tolist(), ops, adj, sizes)]
 
-# %% ../nbs/00_data.ipynb #6cac8007
 def _node_text(ops, adj, n): # 0: 3:0 1:0,1
     nodes = []
     for v in range(n):
@@ -460,7 +447,6 @@ class SVG(str):
     def _repr_svg_(self): return str(self)
     def __repr__(self): return f"SVG({len(self):,} characters)"
 
-# %% ../nbs/00_data.ipynb #34b34194
 _SVG_FRAME = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img"
  style="background:#fff;max-width:100%;height:auto"
@@ -539,7 +525,6 @@ def skip_pairs(space: SearchSpace = ENAS,
     nodes = space.max_nodes - 1 if space.chain else space.max_nodes
     return torch.triu_indices(nodes, nodes, 2 if space.chain else 1, device=device)
 
-# %% ../nbs/00_data.ipynb #cf6ecf88
 def raw_features(batch: DAGBatch,           # architectures of the space, of any depth
                  space: SearchSpace = ENAS,
                 ) -> Tensor:                # (B, layers · operations + pairs) 0.0 or 1.0
@@ -566,7 +551,6 @@ def read_structures(path: Path,  # text file, perhaps .gz: "[[op], [op, skip], �
     return (from_flat(torch.from_numpy(np.array(flat)), space),
             torch.tensor(accuracy, dtype=torch.float32, device="cpu"))
 
-# %% ../nbs/00_data.ipynb #8250ac57
 def _read_text(path):
     try:
         raw = Path(path).read_bytes()
@@ -604,13 +588,11 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         if path.parent.is_dir(): part.unlink(missing_ok=True)
 
-# %% ../nbs/00_data.ipynb #007c864e
 def _remove_parts(path): # what processes left behind that were killed while they wrote it
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         writer = part.name.split(".")[-2]
         if writer.isdecimal() and not psutil.pid_exists(int(writer)): part.unlink(missing_ok=True)
 
-# %% ../nbs/00_data.ipynb #fb0f30d1
 def write_structures(path: Path, batch: DAGBatch, accuracy: Tensor) -> None:
     "Write what `read_structures` reads, compressed if the name ends in .gz, whole or not at all."
     rows = zip(to_nested(batch), accuracy.tolist())
@@ -625,7 +607,6 @@ class About(NamedTuple):
     oracle: str = "surrogate" # evaluates other architectures: "supernet" (packaged) or "surrogate"
     network: str = ""         # that its architectures describe, if any: digits | cifar10
 
-# %% ../nbs/00_data.ipynb #aaad6d62
 class Source(NamedTuple):
     "Where a data set comes from."
     file: str              # its file name
@@ -652,7 +633,6 @@ SOURCES = {
 # %% ../nbs/00_data.ipynb #d04e6674
 ASSETS = Path(str(files("opembed_nb") / "assets"))  # what lies in the package
 
-# %% ../nbs/00_data.ipynb #6b5401b4
 def find_file(source: Source,
               cache: Path | None = None, # folder of downloads (default: the user's cache)
              ) -> Path:                  # a file whose sha256 is the source's
@@ -663,7 +643,6 @@ def find_file(source: Source,
         return _verified(folder / source.file, source, "replace the file or unset OPEMBED_DATA")
     return _downloaded(source, cache)
 
-# %% ../nbs/00_data.ipynb #40c6c42f
 def _verified(path, source, remedy): # the path
     try: found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:
@@ -795,7 +774,6 @@ def _invalid(space):
     return (f"it is none of space {space}: its first node alone is the input, "
             f"its last alone the output, and {edges}")
 
-# %% ../nbs/00_data.ipynb #c41f0b22
 _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # names of folders
 
 def _check_name(name):
@@ -803,7 +781,6 @@ def _check_name(name):
     require(bool(plain), f"name {name!r} is no plain folder name; use letters, digits, - _ and .")
     require(name not in SOURCES, f"name {name!r} is taken by a data set of this package")
 
-# %% ../nbs/00_data.ipynb #fa2a321f
 def _check_space(space):
     names = list(space.operations)
     require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
@@ -821,14 +798,12 @@ def _checked_scores(scores, n): # (n,) double
     require(not wrong, f"score {wrong[:1]} is not finite; leave its architecture out")
     return scores
 
-# %% ../nbs/00_data.ipynb #ebb80127
 def _checked_groups(groups, n):
     groups = tuple(groups.tolist() if isinstance(groups, (Tensor, np.ndarray)) else groups)
     require(len(groups) == n, f"{len(groups)} groups, {n} are needed: one for each architecture")
     require(all(type(g) in (int, str) for g in groups), "groups are integers or names")
     return groups
 
-# %% ../nbs/00_data.ipynb #49a2b7de
 def _check_spread(data, scores):
     spread = float(scores[data.order[:data.n_train]].std(unbiased=False))
     require(spread > 0, f"all scores of the train part are {float(scores[data.order[0]]):g}: "
@@ -864,7 +839,6 @@ def _written_rows(data):
         if data.groups: row["group"] = data.groups[i]
         yield json.dumps(row, ensure_ascii=False)
 
-# %% ../nbs/00_data.ipynb #89ff81d7
 def _digest(data): # 16 hexadecimal digits that tell space, rows and split from any other
     whole = hashlib.sha256(repr((data.space, data.n_train, data.higher_is_better)).encode())
     batch = data.batch.to("cpu")
@@ -901,7 +875,6 @@ def _parsed(line, where):
     except (ValueError, RecursionError) as e:
         raise OpembedError(f"{where}: is no JSON ({str(e)[:120]})") from None
 
-# %% ../nbs/00_data.ipynb #c41f0b25
 def _read_head(path): # the first line as an object, the space, and the other lines
     first, *lines = _read_text(path).removesuffix("\n").split("\n")
     where = f"{path}, line 1"
@@ -975,13 +948,11 @@ def absolute_dataset(dataset: str) -> str:
     path = Path(dataset).expanduser()
     return str((path if path.exists() else project_folder() / path).absolute())
 
-# %% ../nbs/00_data.ipynb #3a7eaf09
 def dataset_name(dataset: str) -> str: # a folder in runs/
     "The name of a data set; of a file, what its first line says."
     if not is_file_name(dataset): return dataset
     return _read_head(Path(absolute_dataset(dataset)))[0]["name"]
 
-# %% ../nbs/00_data.ipynb #9db1b3fc
 def about(dataset: str) -> About:
     "What a data set is for, by its name in `SOURCES` or in runs/; no file is read."
     return SOURCES[dataset].about if dataset in SOURCES else About()

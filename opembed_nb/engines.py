@@ -69,6 +69,7 @@ def _serve(pipe): # in a worker: one task after another, until the parent closes
         pipe.send_bytes(b"ready")
         while True: pipe.send_bytes(_answer(pipe.recv_bytes()))
 
+# %% ../nbs/00d_engines.ipynb #03112383
 def _end_with_parent():
     parent_process().join()
     os._exit(1)  # at once, in the middle of a task
@@ -82,6 +83,7 @@ def _answer(message): # (result, error), packed
     try: return pickle.dumps((function(*job), None))
     except Exception as e: return pickle.dumps((None, _named(e)))
 
+# %% ../nbs/00d_engines.ipynb #00acad38
 _starting = threading.Lock()
 
 # %% ../nbs/00d_engines.ipynb #551940df
@@ -195,6 +197,7 @@ def _ready(running, patience): # workers that have answered, died, or used up th
     now = time.monotonic()
     return [worker for worker in running if worker.pipe in answers or worker.deadline <= now]
 
+# %% ../nbs/00d_engines.ipynb #fe4ee656
 class _Shared: # is packed once, and arrives at a worker as the thing itself
     def __init__(self, content): self.content = content
     def __reduce__(self): return pickle.loads, (self.content,)

@@ -55,6 +55,7 @@ def _pca(x, dims, seed):
     from sklearn.decomposition import PCA
     return PCA(dims, random_state=seed).fit_transform(x)
 
+# %% ../nbs/09_latent.ipynb #c82b381e
 def _tsne(x, seed, perplexity): # of at most fifty principal components
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

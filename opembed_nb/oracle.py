@@ -82,6 +82,7 @@ def _shared_states(memo, last, layers): # what the one before has in common with
     same = next((i for i, (a, b) in pairs if a != b), len(last))
     return {node: state for node, state in memo.items() if node[0] <= same}
 
+# %% ../nbs/06_oracle.ipynb #a76c3f2b
 def _digest(*tensors): # of their contents
     whole = hashlib.sha256()
     for tensor in tensors:
@@ -306,6 +307,7 @@ def _value_and_bar(members, error): # (B, members) → mean and standard deviati
     disagreement = (members - value[:, None]).square().sum(1) / (members.shape[1] - 1)
     return value, (disagreement + error ** 2).sqrt()
 
+# %% ../nbs/06_oracle.ipynb #6a945c08
 def _distance(features, known): # (B,) bits to the nearest row of `known`
     if not len(features): return features.new_zeros(0).long()
     known, parts = known.float(), []

@@ -129,7 +129,6 @@ def _parameters(chapter): # name → its type and default, as text, of the param
     except Exception as e:  # nbformat raises what it likes
         raise OpembedError(f"{path}: is no notebook ({' '.join(str(e).split())[:120]})") from None
 
-# %% ../nbs/10_pipeline.ipynb #d4599def
 def declared(chapter: str) -> dict[str, str]: # name → type, of the chapter's parameters cell
     "The parameters a chapter takes."
     return {name: p["inferred_type_name"] for name, p in _parameters(chapter).items()}
@@ -153,7 +152,6 @@ def check_parameters(values: dict,
     return {chapter: {name: values[name] for name in kinds if name in values}
             for chapter, kinds in wanted.items()}
 
-# %% ../nbs/10_pipeline.ipynb #1a938d79
 def _check_kind(name, value, kind, chapter):
     fits = isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
     require(fits, f"parameter {name!r} is {value!r}, {chapter} needs a value of type {kind}")
@@ -210,7 +208,6 @@ KERNEL_STARTS = 120  # seconds in which a notebook's kernel must have answered o
 def _environment(): # of a kernel, which runs in nbs/ and writes UTF-8 whatever the locale
     return {**absolute_folders(), "PYTHONUTF8": "1"}
 
-# %% ../nbs/10_pipeline.ipynb #dbdaa563
 async def _abandon_cell(): # whether there was one that still ran
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     if not tasks: return False
@@ -664,7 +661,6 @@ def _train_best(p, run, problem, record, engine):
     save_record(run.folder, "finalists", values, time.perf_counter() - start)
     print(f"\n{finalists(run.folder.parents[3], p.profile, data.name)}")
 
-# %% ../nbs/10_pipeline.ipynb #d83863f8
 def _weights(args):
     for card in make_weights(Path(args.folder), local_engine(args.workers)): print(card)
 

@@ -32,6 +32,7 @@ def runs_root() -> Path: # absolute
     "The folder of all runs: $OPEMBED_RUNS, or the project's runs/."
     return chosen_folder("OPEMBED_RUNS") or project_folder().absolute() / "runs"
 
+# %% ../nbs/00c_records.ipynb #6d8eb7f0
 def run_folder(dataset: str, # its name, or the file of one's own
                model: str, seed: int = 0, profile: str = "live",
                root: Path | None = None, # default: `runs_root()`
@@ -159,6 +160,7 @@ def record_files(root: Path,     # runs/ or results/
     return sorted((path for path in found if _is_record_file(path)),
                   key=lambda path: (*path.parts[:-2], _seed(path), path.name))
 
+# %% ../nbs/00c_records.ipynb #3ca051f9
 def _seed(path): return int(path.parent.name.removeprefix("seed-"))
 
 # %% ../nbs/00c_records.ipynb #3ca051f9
@@ -176,6 +178,7 @@ def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, se
     names = dict(zip(("profile", "dataset", "model"), path.parts[-5:-2]))
     return dict(**record, **names, seed=_seed(path))
 
+# %% ../nbs/00c_records.ipynb #abaff3e8
 def _no_record(path, why):
     return OpembedError(f"{path}: is no record ({why}); delete it and run its chapter again")
 

@@ -23,6 +23,7 @@ def _by_onednn(rows):
     fits = _ONEDNN and rows.dtype == torch.float32 and rows.device.type == "cpu"
     return fits and rows.numel() > 0 and not torch.compiler.is_compiling()
 
+# %% ../nbs/01b_sweeps.ipynb #17a9197e
 def filling(rows: int) -> int:
     "How many rows to add: oneDNN prepares itself for each number of rows, so few should occur."
     return -rows % 32 if _ONEDNN else 0
@@ -52,6 +53,7 @@ def add_product(out: Tensor,    # (R, O), changed in place
     if _by_onednn(rows): return out.add_(product(rows, weight))
     return out.addmm_(rows, weight.T)
 
+# %% ../nbs/01b_sweeps.ipynb #6a4f5f6c
 def weight_gradient(grad: Tensor, rows: Tensor) -> Tensor: # (R, O), (R, I) → (O, I)
     "gradᵀ · rows"
     return product(grad.T, rows.T)

@@ -128,7 +128,6 @@ def _fit_latents(model, z): # an error that names what is wrong with z or with t
     sums = [p.detach().sum() for p in model.decoder.parameters()]
     _refuse_nan(model, *sums, model.embedding.table().sum())
 
-# %% ../nbs/04_training.ipynb #82084379
 def _refuse_nan(model, *results): # an error that names the first weight that is not finite
     if torch.compiler.is_compiling() or all(r.isfinite().all() for r in results): return
     wrong = [name for name, p in model.named_parameters() if not p.isfinite().all()]
@@ -160,7 +159,6 @@ MODELS = {
                           "GraphRNN-EMB (ours)"),
 }
 
-# %% ../nbs/04_training.ipynb #df3359a4
 def parts_of(name: str) -> Parts:
     "The row of a model; `OpembedError` if the name is unknown."
     known = ", ".join(MODELS)
@@ -223,7 +221,6 @@ UNUSED = {  # prefixes of public tensors that no computation reads
     GCNEncoder: ("grue_forward.", "grue_backward.", "gate_backward.", "mapper_backward."),
     GraphRNNDecoder: ("add_edges.",)}
 
-# %% ../nbs/04_training.ipynb #900656bf
 def _public_names(name): # public pattern → our pattern, and the prefixes of what is not used
     parts = parts_of(name)
     require(parts.encoder in PUBLIC, f"model {name!r} is not in the public code; build_model makes "
@@ -232,7 +229,6 @@ def _public_names(name): # public pattern → our pattern, and the prefixes of w
     for part in (parts.decoder, parts.encoder, parts.embedding): names |= PUBLIC.get(part, {})
     return names, UNUSED.get(parts.encoder, ()) + UNUSED.get(parts.decoder, ())
 
-# %% ../nbs/04_training.ipynb #579f9dc3
 def _renamed(tensor, names): # by the pattern that fits, or None
     for theirs, ours in names.items():
         head, tail = theirs.split("*")
@@ -283,7 +279,6 @@ def to_public(model: GraphVAE,
     tensors = model.named_parameters()
     return {_renamed(k, names): p.grad if grad else p.detach() for k, p in tensors}
 
-# %% ../nbs/04_training.ipynb #7c4ca762
 @torch.no_grad()
 def load_weights(model: GraphVAE, state: dict[str, Tensor],
                  source: str = "weights", # what messages call them
@@ -381,7 +376,6 @@ def signal_weights(model: nn.Module,
     if operations: scale_operations(model, operations)
     if latents: whiten_latents(model, batch[:2048], latents)
 
-# %% ../nbs/04_training.ipynb #b63acd3d
 INITIAL_WEIGHTS = {"pytorch": lambda model, batch, seed: None, "signal": signal_weights}
 
 # %% ../nbs/04_training.ipynb #5d1c90ac
@@ -503,7 +497,6 @@ def _keep(trainer, path, identity):
     save_tensors(path, tensors, identity=identity, round=trainer.round, history=trainer.history,
                  schedule=schedule, lr=trainer.lr)
 
-# %% ../nbs/04_training.ipynb #fe3a51a0
 def _restore(trainer, tensors, meta):
     trainer.history = meta["history"]
     own = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
@@ -560,7 +553,6 @@ def _start(name, batch, config, space, device, sizes, round=1, table=None): # of
     trainer.again = partial(_start, name, batch, config, space, device, sizes)
     return trainer
 
-# %% ../nbs/04_training.ipynb #3863daa5
 def _begin(name, batch, config, space, device, sizes, path, identity): # or go on
     if not path or not path.exists(): return _start(name, batch, config, space, device, sizes)
     tensors, meta = load_checkpoint(path, identity)
@@ -577,7 +569,6 @@ def _next_epoch(trainer, batch): # the trainer; another one at the start of a ro
     _epoch(trainer, batch[:config.max_graphs or len(batch)])
     return trainer
 
-# %% ../nbs/04_training.ipynb #51d74734
 def _keep_epoch(trainer, path, identity, snapshots):
     epoch = trainer.history[-1]["epoch"]
     if epoch in snapshots:
@@ -654,7 +645,6 @@ def save_pretrained(run: Trained,
     write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return load_pretrained(model.name, dataset, folder)
 
-# %% ../nbs/04_training.ipynb #f3b54abd
 def add_to_card(name: str, dataset: str, folder: Path, **facts) -> None:
     "Write down what a packaged model can do."
     card = {**read_card(name, dataset, folder), **facts}

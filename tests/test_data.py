@@ -1432,7 +1432,8 @@ def test_a_data_set_of_20000_is_read_in_seconds(tmp_path):
 
 @pytest.mark.parametrize("device", ["cuda:7", "gpu"])
 def test_a_device_that_is_not_there_is_named(device):
-    with pytest.raises(OpembedError, match=f"device '{device}': .*; name another, cpu for one") as e:
+    named = f"device '{device}': .*; name another, cpu for one"
+    with pytest.raises(OpembedError, match=named) as e:
         chosen_device(device)
     assert "\n" not in str(e.value)
     assert chosen_device("cpu") == "cpu"
