@@ -74,7 +74,7 @@ def _end_with_parent():
     parent_process().join()
     os._exit(1)  # at once, in the middle of a task
 
-# %% ../nbs/00d_engines.ipynb #03112383
+# %% ../nbs/00d_engines.ipynb #115da319
 def _answer(message): # (result, error), packed
     try: function, job = pickle.loads(message)
     except Exception as e:

@@ -194,7 +194,7 @@ _SURROGATE = """
 SELECT surrogate FROM rounds
 WHERE study = ? AND strategy = ? AND seed = ? AND round = ?"""
 
-# %% ../nbs/06b_ledger.ipynb #0b9a45c3
+# %% ../nbs/06b_ledger.ipynb #f168d083
 _ADD_ROUND = "INSERT OR IGNORE INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ADD_PROPOSAL = "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_EVALUATION = "INSERT OR IGNORE INTO evaluations (study, architecture) VALUES (?, ?)"
@@ -253,7 +253,7 @@ def _birth(pid): # when a process began, in seconds; None if it has ended
         return round(process.create_time())
     except psutil.NoSuchProcess: return None
 
-# %% ../nbs/06b_ledger.ipynb #b000bfb8
+# %% ../nbs/06b_ledger.ipynb #7e906184
 def _dead(owner, claimed, lease): # whether the process that holds a claim is gone
     host, pid, birth = owner.split()
     if host != socket.gethostname(): return time.time() - claimed > lease

@@ -40,7 +40,7 @@ def run_folder(dataset: str, # its name, or the file of one's own
     "Where a run is kept."
     return Path(root or runs_root(), profile, _dataset_folder(dataset), model, f"seed-{seed}")
 
-# %% ../nbs/00c_records.ipynb #6d8eb7f0
+# %% ../nbs/00c_records.ipynb #3608d380
 def _dataset_folder(dataset): # a file's name is in the file
     return dataset_name(dataset) if dataset.endswith(".jsonl") else dataset
 
@@ -163,7 +163,7 @@ def record_files(root: Path,     # runs/ or results/
 # %% ../nbs/00c_records.ipynb #3ca051f9
 def _seed(path): return int(path.parent.name.removeprefix("seed-"))
 
-# %% ../nbs/00c_records.ipynb #3ca051f9
+# %% ../nbs/00c_records.ipynb #b60a3610
 def _is_record_file(path): # by its name
     named = re.fullmatch(r"seed-(0|[1-9][0-9]*)/[a-z][a-z0-9_-]*\.json", "/".join(path.parts[-2:]))
     return bool(named) and path.is_file()
@@ -182,7 +182,7 @@ def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, se
 def _no_record(path, why):
     return OpembedError(f"{path}: is no record ({why}); delete it and run its chapter again")
 
-# %% ../nbs/00c_records.ipynb #abaff3e8
+# %% ../nbs/00c_records.ipynb #5ae630a1
 def read_records(root: Path,    # runs/ or results/
                  section: str,  # which section
                  profile: str = "*", dataset: str = "*", model: str = "*", # all of them, or one

@@ -28,7 +28,7 @@ def filling(rows: int) -> int:
     "How many rows to add: oneDNN prepares itself for each number of rows, so few should occur."
     return -rows % 32 if _ONEDNN else 0
 
-# %% ../nbs/01b_sweeps.ipynb #17a9197e
+# %% ../nbs/01b_sweeps.ipynb #3cb17ca6
 def _without_gaps(x): return x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous()
 
 # %% ../nbs/01b_sweeps.ipynb #1b000007

@@ -231,3 +231,9 @@ def test_nbval_compares_the_outputs_of_clean_cells(tmp_path):
     tampered = run_toy_chapter(tmp_path / "tampered", toy)
     assert "2 failed, 1 passed" in tampered, tampered
     assert "Cell outputs differ" in tampered
+
+
+@each_chapter
+def test_every_cell_has_an_id_of_its_own(path):
+    ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    assert len(set(ids)) == len(ids)
