@@ -76,6 +76,7 @@ def _end_with_parent():
 
 # %% ../nbs/00d_engines.ipynb #115da319
 def _answer(message): # (result, error), packed
+    # Pickle is safe here: a pipe that only a worker and the process that started it hold.
     try: function, job = pickle.loads(message)
     except Exception as e:
         advice = "tasks are functions of modules, and what those are given"

@@ -1,5 +1,6 @@
 "The recipe `signal`: its initial weights, its schedule, and what only those weights learn."
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from opembed_nb.sgp import mean_std
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
+    PAPER_TABLE_1,
     TrainConfig,
     build_model,
     fit,
@@ -195,3 +197,38 @@ def test_the_trials_of_readme_and_table_are_those_of_the_records():
             assert f"| finalist | {dataset} | {MODELS[model].title} | 3 | 10 |" in table
             assert f"| {shown[-1]} |" in table
         assert f"{shown[0]} against {shown[1]} % on `{dataset}`" in readme
+
+
+def of_the_record(profile, model):
+    "Passes, and what `abilities` measured, of a model of the paper's data."
+    where = (profile, "enas-cifar10", model)
+    [training] = read_records(ROOT / "results", "training", *where)
+    [able] = read_records(ROOT / "results", "abilities", *where)
+    return len(training["values"]["history"]), able["values"]
+
+
+@pytest.mark.parametrize("model", ["dvae", "dvae-emb", "gcn", "gcn-emb"])
+def test_the_row_of_readme_at_the_papers_width_is_that_of_the_records(model):
+    passes, able = of_the_record("laptop", model)
+    accuracy, validity, *_ = PAPER_TABLE_1[model]
+    cells = [
+        MODELS[model].title,
+        str(passes),
+        f"{able['accuracy']:.2f} ({accuracy:.2f})",
+        f"{able['validity']:.2f} ({validity:.2f})",
+    ]
+    assert f"| {' | '.join(cells)} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_times_of_readme_are_those_of_the_records():
+    readme, ratios = (ROOT / "README.md").read_text(encoding="utf-8"), {}
+    for name in ("protocol", "protocol-passes-18"):
+        text = (ROOT / f"results/benchmarks/{name}.json").read_text(encoding="utf-8")
+        ratios[name] = {row["model"]: round(row["ratio"]) for row in json.loads(text)["rows"]}
+    slow, fast = ratios["protocol"], ratios["protocol-passes-18"]
+    assert f"{slow['dvae']} times as long for D-VAE and {slow['dvae-emb']} times" in readme
+    assert f"in a {fast['gcn']}th and a {fast['gcn-emb']}nd of the protocol's time" in readme
+    passes, gcn = of_the_record("passes-18", "gcn")
+    _, gcn_emb = of_the_record("passes-18", "gcn-emb")
+    shares = f"GCN has {gcn['accuracy']:.2f} % and GCN-EMB {gcn_emb['accuracy']:.2f} %"
+    assert f"After {passes} passes {shares}" in readme
