@@ -24,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .data import (
-    OpembedError, chosen_folder, dataset_name, project_folder, require, write_whole)
+from opembed_nb.data import (
+    OpembedError, chosen_folder, dataset_folder, folder_dataset, project_folder, require,
+    write_whole)
 
 # %% ../nbs/00c_records.ipynb #0c7ec0d6
 def runs_root() -> Path: # absolute
@@ -38,11 +39,7 @@ def run_folder(dataset: str, # its name, or the file of one's own
                root: Path | None = None, # default: `runs_root()`
               ) -> Path:                 # runs/<profile>/<dataset>/<model>/seed-<k>
     "Where a run is kept."
-    return Path(root or runs_root(), profile, _dataset_folder(dataset), model, f"seed-{seed}")
-
-# %% ../nbs/00c_records.ipynb #3608d380
-def _dataset_folder(dataset): # a file's name is in the file
-    return dataset_name(dataset) if dataset.endswith(".jsonl") else dataset
+    return Path(root or runs_root(), profile, dataset_folder(dataset), model, f"seed-{seed}")
 
 # %% ../nbs/00c_records.ipynb #0c7ec0d9
 def save_tensors(path: Path,
@@ -155,7 +152,7 @@ def record_files(root: Path,     # runs/ or results/
                  profile: str = "*", dataset: str = "*", model: str = "*",
                 ) -> list[Path]: # in the order of their seeds
     "The files that hold records; copies like `seed-0 (1)` and other strays are left out."
-    parts = (profile, _dataset_folder(dataset), model, "seed-*", section + ".json")
+    parts = (profile, dataset_folder(dataset), model, "seed-*", section + ".json")
     found = Path(root).glob("/".join(p if "*" in p else glob.escape(p) for p in parts))
     return sorted((path for path in found if _is_record_file(path)),
                   key=lambda path: (*path.parts[:-2], _seed(path), path.name))
@@ -175,8 +172,9 @@ def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, se
     except (OSError, ValueError) as e: raise _no_record(path, e) from None
     if not isinstance(record, dict) or not {"values", "seconds", "provenance"} <= record.keys():
         raise _no_record(path, "no values, seconds and provenance")
-    names = dict(zip(("profile", "dataset", "model"), path.parts[-5:-2]))
-    return dict(**record, **names, seed=_seed(path))
+    profile, folder, model = path.parts[-5:-2]
+    return dict(**record, profile=profile, dataset=folder_dataset(folder), model=model,
+                seed=_seed(path))
 
 # %% ../nbs/00c_records.ipynb #abaff3e8
 def _no_record(path, why):
