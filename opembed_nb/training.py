@@ -32,7 +32,7 @@ from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device, codes,
     require, same_graphs, validity, write_whole)
 from .decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
-from .embeddings import OneHot, OperationEmbedding, warm_start
+from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
 from .engines import Engine, LocalEngine, run_again
 from opembed_nb.records import (
@@ -172,16 +172,18 @@ def build_model(name: str,                 # one of `MODELS`
                 latent: int = 56,          # width of the latent vector
                 dim: int = 3,              # d_op of a learnable embedding; one-hot ignores it
                 seed: int | None = None,   # seed of the weights; None: torch's own state
+                embedding: str | None = None, # one of `EMBEDDINGS`; None: the model's own
                ) -> GraphVAE:
     "Build a model by name with fresh weights; `OpembedError` if the name is unknown."
     parts = parts_of(name)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None: torch.manual_seed(seed)
         learned = parts.embedding is OperationEmbedding
-        embedding = OperationEmbedding(space.n_types, dim) if learned else OneHot(space.n_types)
-        encoder = parts.encoder(embedding.dim, space, hidden, latent)
-        decoder = parts.decoder(embedding.dim, space, hidden, latent, encoder)
-    return GraphVAE(embedding, encoder, decoder, name, space)
+        if embedding: rows = make_embedding(embedding, space)
+        else: rows = OperationEmbedding(space.n_types, dim) if learned else OneHot(space.n_types)
+        encoder = parts.encoder(rows.dim, space, hidden, latent)
+        decoder = parts.decoder(rows.dim, space, hidden, latent, encoder)
+    return GraphVAE(rows, encoder, decoder, name, space)
 
 # %% ../nbs/04_training.ipynb #5c74b3f4
 PUBLIC = {  # part → public name: our name; an encoder's entries go before its decoder's
@@ -315,8 +317,8 @@ def open_gates(model: nn.Module,
 def scale_operations(model: nn.Module,
                      size: float = 0.4, # standard deviation over operations and units
                     ) -> None:
-    "Give what operations add to pre-activations the same size for every embedding and width."
-    vectors = model.embedding.table()[2:]  # without input and output
+    "Give what operations add to pre-activations one size at every width, times their `start`."
+    vectors, size = model.embedding.table()[2:], size * model.embedding.start  # not input, output
     for part in (model.encoder, model.decoder):
         for columns in part.operation_columns():
             columns *= size / (vectors @ columns.T).std()
@@ -524,14 +526,14 @@ def fit_rounds(name: str,                    # one of `MODELS`
                progress: bool | None = None, # a bar; default: on a terminal
                stop_after: int | None = None, # leave after so many epochs, as if interrupted
                snapshots: tuple[int, ...] = (), # epochs of the last round whose weights are kept
-               **sizes,                      # hidden, latent, dim: see `build_model`
+               **sizes,                      # hidden, latent, dim, embedding: see `build_model`
               ) -> Trained:
     "Train over rounds: new weights in each, the operation table kept (paper, section 3.3)."
-    rounds = config.training_rounds if parts_of(name).embedding is OperationEmbedding else 1
-    epochs = rounds * config.epochs
     identity = _identity(name, batch, config, space, sizes)
     path = Path(folder, "checkpoint.safetensors") if folder else None
     trainer = _begin(name, batch, config, space, device, sizes, path, identity)
+    rounds = _rounds(trainer.model, config)
+    epochs = rounds * config.epochs
     left = epochs if stop_after is None else stop_after
     hidden = None if progress is None else not progress
     with tqdm(total=epochs, initial=len(trainer.history), desc=name, unit="epoch",
@@ -552,6 +554,9 @@ def _start(name, batch, config, space, device, sizes, round=1, table=None): # of
     trainer = _Trainer(model, config, round, batch[:config.max_graphs or len(batch)], table)
     trainer.again = partial(_start, name, batch, config, space, device, sizes)
     return trainer
+
+def _rounds(model, config): # a fixed table has nothing to carry into another round
+    return config.training_rounds if isinstance(model.embedding, OperationEmbedding) else 1
 
 def _begin(name, batch, config, space, device, sizes, path, identity): # or go on
     if not path or not path.exists(): return _start(name, batch, config, space, device, sizes)
@@ -685,8 +690,7 @@ class _Training: # one model and seed on its way
         self.batch, self.label = data.train.batch, f"{name}, seed {config.seed}"
         self.folder = run_folder(data.name, name, config.seed, profile, root).absolute()
         before = self.read()  # refuses a folder that belongs to other parameters
-        learns = MODELS[name].embedding is OperationEmbedding
-        self.epochs = config.epochs * (config.training_rounds if learns else 1)
+        self.epochs = config.epochs * _rounds(before.model, config)
         self.begun_at, self.done = len(before.history), len(before.history) == self.epochs
 
     def job(self, batch): return self.name, batch, self.config, self.folder, self.space, self.kwargs
