@@ -516,6 +516,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.networks.Schedule': ('networks.html#schedule', 'opembed_nb/networks.py'),
                                      'opembed_nb.networks.Supernet': ('networks.html#supernet', 'opembed_nb/networks.py'),
                                      'opembed_nb.networks.Supernet.__init__': ('networks.html#supernet.__init__', 'opembed_nb/networks.py'),
+                                     'opembed_nb.networks.Supernet.applied': ('networks.html#supernet.applied', 'opembed_nb/networks.py'),
                                      'opembed_nb.networks.Supernet.forward': ('networks.html#supernet.forward', 'opembed_nb/networks.py'),
                                      'opembed_nb.networks._Frame': ('networks.html#_frame', 'opembed_nb/networks.py'),
                                      'opembed_nb.networks._Frame.__init__': ('networks.html#_frame.__init__', 'opembed_nb/networks.py'),

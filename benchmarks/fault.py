@@ -1,0 +1,156 @@
+"""A supernet that applies its last operation whatever is asked, and one that does as it is told.
+
+    python benchmarks/fault.py [--seeds 0 1 2] [--rows 2000] [--draws 3] [--epochs 2500]
+
+Both are trained alike on the digits: images, schedule, seed, sampled architectures. They are asked
+for architectures of the paper's file, and for the same wirings with other operations drawn at
+random. The records go to results/fault/: one of the file itself, one of each supernet and seed.
+Records that are there are not made again; a training that was killed goes on. Needs the paper's
+file (chapter 0 says where it is looked for).
+"""
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from opembed_nb.data import ENAS, DAGBatch, cat_batches, load_dataset, random_architectures
+from opembed_nb.graph_properties import (
+    average_path_length,
+    clustering_coefficient,
+    edge_count,
+    operation_means,
+    pearson,
+    variance_within,
+    wirings,
+)
+from opembed_nb.networks import NETWORKS, digit_images, train_supernet
+from opembed_nb.oracle import WeightSharingOracle
+from opembed_nb.records import run_folder, save_record
+
+RESULTS = Path(__file__).parents[1] / "results"
+PAPER, OURS = "enas-cifar10", "enas-digits"
+MODELS = {"supernet": None, "supernet-last-branch": "last branch"}  # name → its fault
+
+
+def correlations(batch, accuracy):
+    "With accuracy: the paper's two properties, the number of edges, and paths with edges fixed."
+    length, edges = average_path_length(batch), edge_count(batch)
+    found = {
+        "average path length": pearson(length, accuracy),
+        "clustering coefficient": pearson(clustering_coefficient(batch), accuracy),
+        "edges": pearson(edges, accuracy),
+        "average path length, edges fixed": pearson(length, accuracy, given=edges),
+    }
+    return {name: correlation._asdict() for name, correlation in found.items()}
+
+
+def dependence(batch, accuracy):
+    "How far the accuracy of architectures that share a wiring differs, and that of operations."
+    wiring = wirings(batch)
+    size = wiring.bincount()
+    empty = accuracy.new_zeros(len(size))
+    low, high = (
+        empty.scatter_reduce(0, wiring, accuracy, how, include_self=False)
+        for how in ("amin", "amax")
+    )
+    of_operations = operation_means(batch, accuracy.double())
+    between = of_operations.amax(1) - of_operations.amin(1)
+    return dict(
+        architectures=len(batch),
+        mean=float(accuracy.mean()),
+        std=float(accuracy.std()),
+        wirings=len(size),
+        several=int((size > 1).sum()),
+        depend=int((low != high).sum()),
+        widest=float((high - low).max()),
+        within=variance_within(accuracy, wiring),
+        operations=float(between.max()),
+    )
+
+
+def rounded(pairs):
+    "Accuracies of architectures that share a wiring, two and two."
+    return [[round(a, 4) for a in pair] for pair in pairs.tolist()]
+
+
+def file_itself(folder):
+    "What the paper's file says, for a reader who does not have it."
+    start, data = time.perf_counter(), load_dataset(PAPER)
+    wiring, accuracy = wirings(data.batch), data.accuracy
+    train, test = (wiring[rows] for rows in data.order.tensor_split([data.n_train]))
+    twice = [rows[:2] for rows in wiring.argsort(stable=True).split(wiring.bincount().tolist())]
+    pairs = accuracy[torch.stack([rows for rows in twice if len(rows) == 2])]
+    values = dict(
+        **dependence(data.batch, accuracy),
+        correlations=correlations(data.batch, accuracy),
+        test=len(test),
+        known=int(torch.isin(test, train).sum()),
+        pairs=rounded(pairs.unique(dim=0)),
+    )
+    save_record(folder, "fault", values, time.perf_counter() - start)
+
+
+def sample(data, rows, draws):
+    "Architectures of the file, then the same wirings with other operations: rows · draws of them."
+    generator = torch.Generator().manual_seed(0)
+    picked = torch.randperm(len(data), generator=generator)[:rows]
+    own = data.batch[picked]
+    others = random_architectures(rows * (draws - 1), data.space, generator).ops.split(rows)
+    drawn = [DAGBatch(ops, own.adj, own.n_nodes) for ops in others]
+    return cat_batches([own, *drawn]), data.accuracy[picked]
+
+
+def supernet(folder, fault, seed, args):
+    "Train one supernet and ask it for all architectures of the sample."
+    images = digit_images()
+    sizes, schedule = NETWORKS["digits"]["supernet"]
+    schedule = replace(schedule, epochs=args.epochs, cycle=args.epochs, seed=seed)
+    work = run_folder(OURS, folder.parent.name, seed, f"fault-{args.epochs}")
+    net, history = train_supernet(images, ENAS, sizes, schedule, work, fault=fault)
+    start, trained = time.perf_counter(), sum(row["seconds"] for row in history)
+    oracle = WeightSharingOracle(net, images)
+    batch, papers = sample(load_dataset(PAPER), args.rows, args.draws)
+    accuracy = oracle(batch)
+    own = accuracy[: args.rows]
+    values = dict(
+        fault=fault,
+        schedule=asdict(schedule),
+        sizes=asdict(sizes),
+        oracle=oracle.version,
+        train_loss=history[-1]["loss"],
+        training_seconds=round(trained, 1),
+        rows=args.rows,
+        draws=args.draws,
+        **dependence(batch, accuracy),
+        correlations=correlations(batch[: args.rows], own),
+        with_papers=pearson(own, papers)._asdict(),
+        pairs=rounded(accuracy.view(args.draws, -1)[:2, :200].T),
+    )
+    save_record(folder, "fault", values, trained + time.perf_counter() - start)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rows", type=int, default=2000, help="architectures of the file")
+    parser.add_argument("--draws", type=int, default=3, help="choices of operations of each")
+    parser.add_argument("--epochs", type=int, default=NETWORKS["digits"]["supernet"][1].epochs)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where records are kept")
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # one thread: the records say the same on every run of a machine
+    folder = run_folder(PAPER, "data", 0, "fault", args.results)
+    if not (folder / "fault.json").exists():
+        file_itself(folder)
+    for seed in args.seeds:
+        for model, fault in MODELS.items():
+            folder = run_folder(OURS, model, seed, "fault", args.results)
+            if not (folder / "fault.json").exists():
+                supernet(folder, fault, seed, args)
+                print(folder, flush=True)
+
+
+if __name__ == "__main__":
+    main()
