@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,8 @@ import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device, codes,
     require, same_graphs, validity, write_whole)
-from .decoder import DAGDecoder, GraphRNNDecoder, SequenceDecoder
+from .decoder import (
+    DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
 from .engines import Engine, LocalEngine, run_again
@@ -113,6 +114,7 @@ def _fit_batch(model, batch): # the batch, or an error that names the tensor
             require(tensor.dtype == kind, f"{name} is {tensor.dtype}, {kind} is needed")
             require(tensor.device == model.device,
                     f"{name} is on {tensor.device}, the model on {model.device}")
+        if isinstance(batch, PlannedBatch) and batch.space == model.space: return batch
         return check_batch(batch, model.space)
     except OpembedError as e: raise OpembedError(f"model {model.name!r}: {e}") from None
 
@@ -443,6 +445,7 @@ def _schedule(adam, config, steps): # of the step size, over so many steps
 class _Trainer: # the moving parts of one round
     def __init__(self, model, config, round, batch, table=None):
         self.model, self.config, self.round, self.history = model, config, round, []
+        self.batch = batch
         seed = config.seed + 1000 * round
         if table is not None: warm_start(model.embedding, table)
         known = ", ".join(INITIAL_WEIGHTS)
@@ -459,9 +462,13 @@ class _Trainer: # the moving parts of one round
     @property
     def lr(self): return self.adam.param_groups[0]["lr"]
 
-    def step(self, batch):
+    @cached_property
+    def graphs(self): # checked and moved once for all passes
+        try: return plan_batch(self.batch.to(self.model.device), self.model.space)
+        except OpembedError as e: raise OpembedError(f"model {self.model.name!r}: {e}") from None
+
+    def step(self, batch): # nothing in it waits for the device
         config = self.config
-        batch = batch.to(self.model.device)
         loss = self.model.loss(batch, config.beta, config.noise, self.noise)
         self.adam.zero_grad()
         loss.loss.backward()
@@ -472,19 +479,20 @@ class _Trainer: # the moving parts of one round
         return loss
 
 # %% ../nbs/04_training.ipynb #4b6fc32a
-def _epoch(trainer, batch): # one pass in a new order, and its row of the history
-    start, lr = time.perf_counter(), trainer.lr
+def _epoch(trainer): # one pass in a new order, and its row of the history
+    start, lr, graphs = time.perf_counter(), trainer.lr, trainer.graphs
     total = torch.zeros(3, dtype=torch.double, device=trainer.model.device)
     trainer.model.train()
-    order = torch.randperm(len(batch), generator=trainer.order, device="cpu")
-    for rows in order.split(trainer.config.minibatch):
-        total += torch.stack(trainer.step(batch[rows.to(batch.device)])).detach()
+    order = torch.randperm(len(graphs), generator=trainer.order, device="cpu")
+    parts = (rows.split(trainer.config.minibatch) for rows in (order, order.to(graphs.device)))
+    for rows, there in zip(*parts):
+        total += torch.stack(trainer.step(graphs.part(rows, there))).detach()
     total = total.cpu()
     require(total.isfinite().all(),
             f"{trainer.model.name}: the loss is {total[0]} in epoch {len(trainer.history) + 1}; "
             f"a smaller lr than {trainer.config.lr} may help")
     if trainer.config.schedule == "plateau": trainer.schedule.step(float(total[0]))
-    loss, reconstruction, kl = (total / len(batch)).tolist()
+    loss, reconstruction, kl = (total / len(graphs)).tolist()
     epoch = 1 + sum(row["round"] == trainer.round for row in trainer.history)
     seconds = round(time.perf_counter() - start, 3)
     trainer.history.append(dict(round=trainer.round, epoch=epoch, loss=loss, lr=lr, kl=kl,
@@ -539,7 +547,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
     with tqdm(total=epochs, initial=len(trainer.history), desc=name, unit="epoch",
               disable=hidden) as bar:
         while len(trainer.history) < epochs and left > 0:
-            trainer = _next_epoch(trainer, batch)
+            trainer = _next_epoch(trainer)
             left -= 1
             kept = snapshots if trainer.round == rounds else ()
             if path: _keep_epoch(trainer, path, identity, kept)
@@ -566,12 +574,12 @@ def _begin(name, batch, config, space, device, sizes, path, identity): # or go o
     return trainer
 
 # %% ../nbs/04_training.ipynb #b9fc4ba6
-def _next_epoch(trainer, batch): # the trainer; another one at the start of a round
+def _next_epoch(trainer): # the trainer; another one at the start of a round
     config, history = trainer.config, trainer.history
     if len(history) == trainer.round * config.epochs:
         trainer = trainer.again(trainer.round + 1, trainer.model.embedding.table())
         trainer.history = history
-    _epoch(trainer, batch[:config.max_graphs or len(batch)])
+    _epoch(trainer)
     return trainer
 
 def _keep_epoch(trainer, path, identity, snapshots):

@@ -12,12 +12,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from opembed_nb import training
+from opembed_nb import encoders, training
 from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
+from opembed_nb.decoder import plan_batch
 from opembed_nb.engines import LocalEngine, ProcessEngine
 from opembed_nb.records import load_tensors, save_record, save_tensors
-from opembed_nb.training import TrainConfig, build_model, fit, fit_rounds, train_models
+from opembed_nb.training import (
+    MODELS,
+    RECIPES,
+    TrainConfig,
+    build_model,
+    fit,
+    fit_rounds,
+    train_config,
+    train_models,
+)
 
 SMALL = dict(hidden=12, latent=6, device="cpu", progress=False)
 CONFIG = TrainConfig(epochs=3, minibatch=16, lr=1e-3, patience=0, factor=0.5)
@@ -366,3 +377,52 @@ def test_no_tensor_is_made_on_another_device():
 
 def test_the_whole_space_is_known():
     assert ENAS.n_types == 8 and ENAS.max_nodes == 8
+
+
+class Waits(TorchDispatchMode):
+    "Refuses what makes a program wait for a GPU: numbers and sizes that only the device knows."
+
+    ASK = {"_local_scalar_dense", "item", "nonzero", "masked_select", "is_nonzero", "_unique2"}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name.removeprefix("aten::")
+        assert name not in self.ASK, f"{name} waits for the device"
+        if name in ("index", "index_put", "index_put_"):
+            kinds = [index.dtype for index in args[1] if index is not None]
+            assert torch.bool not in kinds, f"{name} by a mask waits for the device"
+        return function(*args, **(kwargs or {}))
+
+
+def test_what_waits_for_a_device_is_refused(graphs):
+    for ask in (lambda x: x.max().item(), lambda x: x[x > 0], lambda x: x.unique()):
+        with pytest.raises(AssertionError, match="waits for the device"), Waits():
+            ask(graphs.ops)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_step_waits_for_the_device(name, recipe, graphs, monkeypatch):
+    # On a CPU this function looks at the largest type, on a GPU it does not.
+    monkeypatch.setattr(encoders, "one_hot", lambda x, n: (x[..., None] == torch.arange(n)).long())
+    model = build_model(name, hidden=12, latent=6, seed=0)
+    trainer = training._Trainer(model, train_config(recipe, 12), 1, graphs)
+    for rows in torch.arange(64).split(32):
+        part = trainer.graphs.part(rows, rows)
+        with Waits():
+            trainer.step(part)
+
+
+def test_a_planned_batch_is_a_batch_that_is_checked_once(graphs, monkeypatch):
+    model, checked = build_model("dvae-emb", hidden=12, latent=6, seed=0).eval(), []
+    monkeypatch.setattr(training, "check_batch", lambda batch, space: checked.append(1) or batch)
+    planned = plan_batch(graphs, ENAS)
+    rows = torch.tensor([3, 1, 60])
+    assert torch.equal(model.loss(planned.part(rows, rows)).loss, model.loss(graphs[rows]).loss)
+    assert len(checked) == 1
+    model.loss(plan_batch(graphs, replace(ENAS, name="other")))  # of another space: checked again
+    assert len(checked) == 2
+    wrong = replace(graphs, ops=graphs.ops + 1)
+    with pytest.raises(OpembedError, match="ops holds type 8"):
+        plan_batch(wrong, ENAS)
+    with pytest.raises(OpembedError, match="model 'dvae': batch is not of space enas"):
+        fit("dvae", wrong, CONFIG, **SMALL)
