@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test check book export execute lint reproduce bench digits weights clean
+.PHONY: help venv demo test check book export execute lint reproduce bench gpu digits weights clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -53,6 +53,9 @@ reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU
 
 bench: $(INSTALLED)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/run.py
+
+gpu: $(INSTALLED)  ## on a CUDA device: parity, one training, prediction and search, and how much sooner
+	$(BIN)/python benchmarks/gpu.py
 
 digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study again
 	$(BIN)/opembed digits opembed_nb/assets

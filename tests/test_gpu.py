@@ -1,0 +1,80 @@
+"`make gpu`: everything it does on a GPU, done small on the processor; and what it says without."
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = ["parity", "waits", "training", "passes", "prediction", "search", "models"]
+
+
+def call(folder, *arguments):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--out", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    done = call(folder, "--device", "cpu", "--tiny", "--passes", "2")
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads((folder / "gpu.json").read_text())
+
+
+def test_every_part_has_rows_and_every_limit_holds(dry):
+    _, record = dry
+    assert list(record["parts"]) == PARTS and not record["failed"] and not record["cut"]
+    for name, rows in record["parts"].items():
+        assert rows and all(row.get("holds", True) for row in rows), name
+    assert {"commit", "torch", "processor"} <= record["provenance"].keys()
+    paper = [row for row in record["parts"]["passes"] if row["protocol"] == "paper"]
+    assert {(row["model"], row["minibatch"]) for row in paper} == {("dvae-emb", 32), ("dvae", 32)}
+    for row in paper:
+        assert row["ratio_all"] == pytest.approx(
+            row["all_threads"] / row["seconds_a_pass"], rel=0.2
+        )
+
+
+def test_the_table_has_a_line_for_each_row(dry):
+    folder, record = dry
+    text = (folder / "gpu.md").read_text()
+    tables = len(record["parts"])
+    rows = sum(map(len, record["parts"].values()))
+    assert text.count("\n| ") == rows + 2 * tables
+
+
+def test_what_was_reached_survives_a_part_that_fails(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu
+
+    def broken(run):
+        yield dict(model="dvae", seconds=1.0)
+        raise RuntimeError("no memory is left")
+
+    monkeypatch.setitem(gpu.PARTS, "waits", (broken, 1.0))
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["gpu.py", "--device", "cpu", "--tiny", "--parts", "waits", "--out", str(tmp_path)],
+    )
+    assert gpu.main() == 1
+    record = json.loads((tmp_path / "gpu.json").read_text())
+    assert record["parts"]["waits"] == [dict(model="dvae", seconds=1.0)]
+    assert record["failed"] == {"waits": "RuntimeError: no memory is left"}
+
+
+def test_no_row_begins_when_the_time_is_over(tmp_path):
+    done = call(tmp_path, "--device", "cpu", "--tiny", "--minutes", "0")
+    assert done.returncode == 1 and not done.stdout and not (tmp_path / "gpu.json").exists()
+
+
+def test_without_cuda_it_says_so_and_writes_nothing(tmp_path):
+    done = call(tmp_path / "gpu")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "no CUDA device" in done.stderr and not (tmp_path / "gpu").exists()
