@@ -21,7 +21,7 @@ $(INSTALLED): settings.ini constraints.txt setup.py pyproject.toml
 	fi; \
 	echo "Installing the tested set into .venv with $$($$found --version); the first time takes some minutes"; \
 	$$found -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[run,parallel,dashboard,book,test]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[run,parallel,dashboard,benchmarks,book,test]"
 	@touch $@
 
 demo: $(INSTALLED)  ## every chapter in minutes, offline: train, predict, search, train the winners, and the book of that run

@@ -11,7 +11,7 @@ settings = config["DEFAULT"]
 
 extras = {
     name: settings[f"{name}_requirements"].split()
-    for name in ("run", "parallel", "dashboard", "book", "test")
+    for name in ("run", "parallel", "dashboard", "benchmarks", "book", "test")
 }
 extras["all"] = sorted({requirement for group in extras.values() for requirement in group})
 

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ENAS', 'PALETTE', 'DARK', 'SOURCES', 'CELLS', 'GNNS', 'ASSETS', 'SPLITS', 'OpembedError', 'require', 'refused',
            'project_folder', 'chosen_device', 'chosen_folder', 'absolute_folders', 'SearchSpace', 'DAGBatch', 'codes',
-           'same_graphs', 'cat_batches', 'check_batch', 'validity', 'from_flat', 'to_flat', 'from_nested', 'to_nested',
-           'to_igraph', 'to_networkx', 'to_pyg', 'from_igraph', 'from_networkx', 'to_keys', 'from_keys', 'SVG', 'draw',
-           'random_architectures', 'skip_pairs', 'raw_features', 'read_structures', 'write_whole', 'write_structures',
-           'About', 'Source', 'find_file', 'Split', 'split_rows', 'ArchDataset', 'wirings', 'load_dataset',
-           'is_file_name', 'absolute_dataset', 'dataset_name', 'about', 'dataset_folder', 'folder_dataset']
+           'same_graphs', 'cat_batches', 'check_batch', 'validity', 'wiring_tensor', 'from_flat', 'to_flat',
+           'from_nested', 'to_nested', 'malformed', 'to_igraph', 'to_networkx', 'to_pyg', 'from_igraph',
+           'from_networkx', 'to_keys', 'from_keys', 'SVG', 'draw', 'random_architectures', 'skip_pairs', 'raw_features',
+           'read_text', 'write_whole', 'About', 'Source', 'find_file', 'Split', 'split_rows', 'ArchDataset', 'wirings',
+           'load_dataset', 'is_file_name', 'absolute_dataset', 'dataset_name', 'about', 'dataset_folder',
+           'folder_dataset']
 
 # %% ../nbs/00_data.ipynb #67685a63
 import glob
@@ -24,7 +25,8 @@ import pkgutil
 import random
 import re
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -84,9 +86,14 @@ class SearchSpace:
     operations: tuple[str, ...]   # what a layer can do; operation k is node type k + 2
     n_layers: int                 # the most layers an architecture has
     chain: bool = True            # whether node i feeds i + 1 and the output reads the last layer
+    wirings: tuple[str, ...] = field(default=(), repr=False) # the only ones there are; else any
 
     INPUT = 0                     # node type of the input
     OUTPUT = 1                    # node type of the output
+
+    def __post_init__(self): # JSON knows no tuples
+        object.__setattr__(self, "operations", tuple(self.operations))
+        object.__setattr__(self, "wirings", tuple(self.wirings))
 
     @property
     def n_types(self) -> int: return len(self.operations) + 2
@@ -203,7 +210,26 @@ def validity(batch: DAGBatch, space: SearchSpace = ENAS) -> BoolTensor: # (B,)
     if space.chain:
         valid &= (adj.diagonal(1, 1, 2) | ~mask[:, 1:]).all(1)
         valid &= (adj & last[:, None]).sum((1, 2)) == 1
+    if space.wirings: valid &= _wired(batch, space)
     return valid
+
+# %% ../nbs/00_data.ipynb #d00b0010
+@lru_cache
+def wiring_tensor(space: SearchSpace) -> BoolTensor: # (wirings, N, N), on the CPU
+    "The wirings that a space has: of each node but the first, from whom it hears."
+    adj = torch.zeros(len(space.wirings), space.max_nodes, space.max_nodes, dtype=torch.bool,
+                      device="cpu")
+    for k, wiring in enumerate(space.wirings):
+        for v, sources in enumerate(wiring.split(" "), 1):
+            for u in sources.split(","): adj[k, int(u), v] = True
+    return adj
+
+def _wired(batch, space): # (B,) whether a graph has a wiring of the space, node by node
+    known, N = wiring_tensor(space).to(batch.device), batch.adj.shape[1]
+    if N < space.max_nodes: return torch.zeros_like(batch.n_nodes, dtype=torch.bool)
+    own = batch.adj[:, :space.max_nodes, :space.max_nodes].flatten(1)
+    same = (own[:, None] == known.flatten(1)).all(2).any(1)
+    return same & (batch.n_nodes == space.max_nodes)
 
 # %% ../nbs/00_data.ipynb #cf3b4202
 def from_flat(rows,                      # (B, L(L+1)/2) integers, or strings "3 3 0 2 0 1 …"
@@ -275,7 +301,7 @@ def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, ski
                ) -> DAGBatch:
     "Tensors of architectures written as the nested lists of ENAS."
     for row in rows:
-        why = _malformed(row, space)
+        why = malformed(row, space)
         require(not why, f"architecture {row}: {why}")
     return from_flat([[i for layer in row for i in layer] for row in rows], space)
 
@@ -291,7 +317,8 @@ def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
     return out
 
 # %% ../nbs/00_data.ipynb #b8728d27
-def _malformed(row, space): # why `row` is no nested list of the space, or ""
+def malformed(row, space: SearchSpace) -> str: # "" if nothing is wrong
+    "Why `row` is no nested list of the space."
     if not isinstance(row, list): return "an architecture is a list of layers"
     if len(row) != space.n_layers: return f"{len(row)} layers, the space has {space.n_layers}"
     last = len(space.operations) - 1
@@ -501,7 +528,10 @@ def random_architectures(n: int,                # how many
     ops = torch.randint(2, space.n_types, (n, N), generator=generator, device=device)
     ops[:, 0], ops[:, -1] = space.INPUT, space.OUTPUT
     adj = (torch.rand(n, N, N, generator=generator, device=device) < p_skip).triu(1)
-    if space.chain:
+    if space.wirings:
+        chosen = torch.randint(len(space.wirings), (n,), generator=generator, device=device)
+        adj = wiring_tensor(space).to(device)[chosen]
+    elif space.chain:
         adj[:, :, -1] = False
         adj.diagonal(1, 1, 2)[:] = True
     else: _tie(adj, torch.rand(n, N, generator=generator, device=device))
@@ -540,38 +570,14 @@ def raw_features(batch: DAGBatch,           # architectures of the space, of any
     return torch.cat([(ops[:, 1:-1, None] == kinds).flatten(1), adj[:, u, v]], 1).float()
 
 # %% ../nbs/00_data.ipynb #4de73bd5
-def read_structures(path: Path,  # text file, perhaps .gz: "[[op], [op, skip], …], accuracy" a line
-                    space: SearchSpace = ENAS,
-                   ) -> tuple[DAGBatch, Tensor]: # the architectures, (n,) accuracies in 0 … 1
-    "Parse a file of ENAS structures strictly; an `OpembedError` names file, line and reason."
-    flat, accuracy = [], []
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
-        why = _parse_row(line, space, flat, accuracy)
-        require(not why, f"{path}, line {number}: {why}; download the file again or mend the line")
-    require(len(flat) > 0, f"{path}: holds no architectures; download the file again")
-    return (from_flat(torch.from_numpy(np.array(flat)), space),
-            torch.tensor(accuracy, dtype=torch.float32, device="cpu"))
-
-def _read_text(path):
+def read_text(path: Path) -> str: # of a file, perhaps .gz
+    "The whole text; `OpembedError` if it cannot be read."
     try:
         raw = Path(path).read_bytes()
         if Path(path).suffix == ".gz": raw = gzip.decompress(raw)
         return raw.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
         raise OpembedError(f"{path}: cannot be read: {e}") from None
-
-# %% ../nbs/00_data.ipynb #e26a883b
-def _parse_row(line, space, flat, accuracy): # appends the row, or says why not
-    try: row = json.loads(f"[{line}]")
-    except (ValueError, RecursionError) as e:
-        return f"no row of the form [[op], [op, skip], …], accuracy ({e})"
-    if len(row) != 2: return f"{len(row)} fields, a row has an architecture and an accuracy"
-    if why := _malformed(row[0], space): return why
-    if type(row[1]) not in (int, float) or not 0 <= row[1] <= 1:
-        return f"accuracy {row[1]!r} is not between 0 and 1"
-    flat.append([i for layer in row[0] for i in layer])
-    accuracy.append(float(row[1]))
-    return ""
 
 # %% ../nbs/00_data.ipynb #fb0f30d0
 def write_whole(path: Path, content: bytes) -> None:
@@ -594,12 +600,6 @@ def _remove_parts(path): # what processes left behind that were killed while the
         writer = part.name.split(".")[-2]
         if writer.isdecimal() and not psutil.pid_exists(int(writer)): part.unlink(missing_ok=True)
 
-def write_structures(path: Path, batch: DAGBatch, accuracy: Tensor) -> None:
-    "Write what `read_structures` reads, compressed if the name ends in .gz, whole or not at all."
-    rows = zip(to_nested(batch), accuracy.tolist())
-    text = "".join(f"{row}, {value:.6g}\n" for row, value in rows).encode()
-    write_whole(path, gzip.compress(text, 9, mtime=0) if Path(path).suffix == ".gz" else text)
-
 # %% ../nbs/00_data.ipynb #e3bbf84e
 class About(NamedTuple):
     "What a data set is for."
@@ -616,7 +616,7 @@ class Source(NamedTuple):
     space: SearchSpace = ENAS # the space of its architectures
     dropped: int = 0       # rows at the beginning that are not used
     about: About = About()
-    reader: str = ""       # "module:function" that reads it; "" for a file of ENAS structures
+    reader: str = "opembed_nb.benchmarks:read_enas" # module and function that read it
 
 # %% ../nbs/00_data.ipynb #0faf389b
 SOURCES = {
@@ -632,11 +632,17 @@ SOURCES = {
         about=About("accuracy on CIFAR-10 with shared weights", paper=True, network="cifar10")),
 }
 
+# %% ../nbs/00_data.ipynb #d00b0002
 CELLS = SearchSpace("nas-bench-201", ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3",
-                                      "avg_pool_3x3"), n_layers=6, chain=False)
+                                      "avg_pool_3x3"), n_layers=6, chain=False,
+                    wirings=("0 0 1 0 1 2,3 4,5,6",))
+_TREES = "0000 0001 0011 0012 0013 0111 0112 0122 0123" # of layers 1 … 4, whom each hears
 GNNS = SearchSpace("nas-bench-graph", ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc",
-                                       "skip"), n_layers=4, chain=False)
+                                       "skip"), n_layers=4, chain=False, wirings=tuple(
+    " ".join(tree) + " " + ",".join(leaf for leaf in "1234" if leaf not in tree)
+    for tree in _TREES.split()))
 
+# %% ../nbs/00_data.ipynb #d00b0003
 SOURCES |= {f"nas-bench-201/{task.lower()}": Source(
     "nats_bench.csv", "https://raw.githubusercontent.com/v-tao/nats-bench-landscape/"
     "b307ae5fe6e8d7043cd4fe7d1c3532288271adb7/nats_bench.csv",
@@ -692,10 +698,17 @@ class Split(NamedTuple):
     batch: DAGBatch    # its architectures
     accuracy: Tensor   # (n,) larger is better
     target: Tensor     # (n,) accuracy in standard deviations of the train part
+    usable: BoolTensor | None = None # (n,) see `ArchDataset`
+    test_score: Tensor | None = None # (n,) see `ArchDataset`
 
 def _part(data, rows):
     accuracy = data.accuracy[rows]
-    return Split(data.batch[rows], accuracy, data.standardise(accuracy))
+    more = (x if x is None else x[rows] for x in (data.usable, data.test_score))
+    return Split(data.batch[rows], accuracy, data.standardise(accuracy), *more)
+
+def _shown(data):
+    return (f"ArchDataset({data.name}: {len(data):,} architectures, {data.n_train:,} train, "
+            f"{len(data) - data.n_train:,} test)")
 
 # %% ../nbs/00_data.ipynb #a51f43a3
 def split_rows(n: int,                     # how many rows
@@ -733,6 +746,7 @@ class ArchDataset:
     seed: int = 0          # of the split
     groups: tuple | None = None # (n,) what the split kept together
     test_score: Tensor | None = None # (n,) for the report, where `accuracy` is of validation
+    usable: BoolTensor | None = None # (n,) what is worth ranking, where some learn nothing
     @property
     def train(self) -> Split: return _part(self, self.order[:self.n_train])
     @property
@@ -756,9 +770,7 @@ class ArchDataset:
                     task="scores of your own") -> "ArchDataset": # see below
         return _from_scores(name, space, batch, scores, seed, groups, higher_is_better, task)
     def __len__(self): return len(self.batch)
-    def __repr__(self):
-        return (f"ArchDataset({self.name}: {len(self):,} architectures, "
-                f"{self.n_train:,} train, {len(self) - self.n_train:,} test)")
+    def __repr__(self): return _shown(self)
 
 # %% ../nbs/00_data.ipynb #d00b0007
 SPLITS = ("own", "wiring")
@@ -838,6 +850,12 @@ def _check_space(space):
     require(not twice, f"operation {twice[:1]} stands twice; input and output count, too")
     require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
+    form = rf"0( [0-9]+(,[0-9]+)*){{{space.n_layers}}}"
+    for wiring in space.wirings:
+        known = isinstance(wiring, str) and re.fullmatch(form, wiring) and all(
+            int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))
+        require(bool(known), f"wiring {wiring!r} does not say of each node after the first from "
+                             "which earlier ones it hears, as '0 0,1 2' does for three")
 
 # %% ../nbs/00_data.ipynb #7365cedc
 def _checked_scores(scores, n): # (n,) double
@@ -874,6 +892,7 @@ def _save_dataset(data, path): # a line that says what it is, then a line for ea
             "`ArchDataset.from_scores` makes one that can be saved")
     space = dict(name=data.space.name, operations=data.space.operations,
                  layers=data.space.n_layers, chain=data.space.chain)
+    if data.space.wirings: space["wirings"] = data.space.wirings
     head = dict(name=data.name, task=data.about.task, higher_is_better=data.higher_is_better,
                 seed=data.seed, space=space)
     rows = [json.dumps(head, ensure_ascii=False), *_written_rows(data)]
@@ -899,9 +918,9 @@ def _digest(data): # 16 hexadecimal digits that tell space, rows and split from 
 
 # %% ../nbs/00_data.ipynb #c41f0b24
 _HEAD = {"name": str, "space": dict, "task": str, "higher_is_better": bool, "seed": int}
-_SPACE = {"name": str, "operations": list, "layers": int, "chain": bool}
+_SPACE = {"name": str, "operations": list, "layers": int, "chain": bool, "wirings": list}
 _ROW = {"nodes": list, "edges": list, "score": (int, float), "group": (int, str)}
-_LEFT_OUT = {"task", "higher_is_better", "seed", "group"}  # fields that may be
+_LEFT_OUT = {"task", "higher_is_better", "seed", "group", "wirings"}  # fields that may be
 
 def _known_fields(found, kinds, where): # the object, checked
     require(isinstance(found, dict), f"{where}: it is no object with the fields {', '.join(kinds)}")
@@ -926,11 +945,12 @@ def _parsed(line, where):
         raise OpembedError(f"{where}: is no JSON ({str(e)[:120]})") from None
 
 def _read_head(path): # the first line as an object, the space, and the other lines
-    first, *lines = _read_text(path).removesuffix("\n").split("\n")
+    first, *lines = read_text(path).removesuffix("\n").split("\n")
     where = f"{path}, line 1"
     head = _known_fields(_parsed(first, where), _HEAD, where)
     facts = _known_fields(head["space"], _SPACE, f"{where}, space")
-    space = SearchSpace(facts["name"], tuple(facts["operations"]), facts["layers"], facts["chain"])
+    space = SearchSpace(facts["name"], facts["operations"], facts["layers"], facts["chain"],
+                        facts.get("wirings", ()))
     try:
         _check_name(head["name"])
         _check_space(space)
@@ -977,13 +997,7 @@ def load_dataset(name: str = "enas-digits", # one of `SOURCES`, or a .jsonl file
                 ) -> ArchDataset:
     "Load a data set by name or path; `OpembedError` on an unknown name or a bad file."
     if is_file_name(name): return _read_dataset(Path(absolute_dataset(name)))
-    source = SOURCES[name]
-    if source.reader: return pkgutil.resolve_name(source.reader)(name, cache)
-    batch, accuracy = read_structures(find_file(source, cache), source.space)
-    batch, accuracy = batch[source.dropped:], accuracy[source.dropped:]
-    order, n_train = split_rows(len(batch))
-    return ArchDataset(name, source.space, batch, accuracy, torch.tensor(order, device="cpu"),
-                       n_train, source.about)
+    return pkgutil.resolve_name(SOURCES[name].reader)(name, cache)
 
 # %% ../nbs/00_data.ipynb #f84931fd
 def is_file_name(dataset: str) -> bool:

@@ -24,11 +24,10 @@ from threadpoolctl import threadpool_limits
 from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
-from .benchmarks import canonical
+from .benchmarks import canonical, write_structures
 from .data import (
-    ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch,
-    chosen_device, codes, random_architectures, raw_features, require, to_flat, to_keys,
-    write_structures, write_whole)
+    ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device,
+    codes, random_architectures, raw_features, require, to_flat, to_keys, write_whole)
 from .networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
@@ -45,13 +44,15 @@ class Oracle(Protocol):
     def __call__(self, batch: DAGBatch) -> Tensor: ... # (B,) in 0 … 1, where the batch is
 
 # %% ../nbs/06_oracle.ipynb #06a00002
+def _keys(batch, space): return codes(canonical(batch, space), space.max_nodes)
+
 class TableOracle:
     "Scores an architecture by what a data set says of it, or of one that is isomorphic to it."
     def __init__(self, data: ArchDataset): # of graphs of at most 8 nodes
         self.space, self.name = data.space, f"table {data.name}"
         self.accuracy, self.best = data.accuracy.cpu(), float(data.accuracy.max())
         self.test_score = None if data.test_score is None else data.test_score.cpu()
-        keys = codes(canonical(data.batch.to("cpu")), data.space.max_nodes)
+        keys = _keys(data.batch.to("cpu"), data.space)
         self.rows = {key.tobytes(): row for row, key in enumerate(keys.numpy())}
         require(len(self.rows) == len(data), f"{self.name}: {len(data) - len(self.rows)} of its "
                 f"{len(data)} architectures are isomorphic to others; which score is meant?")
@@ -72,8 +73,8 @@ class TableOracle:
         return torch.tensor([row >= 0 for row in self._look(batch)], device=batch.device).bool()
 
     def _look(self, batch): # of each its row, or -1
-        keys = codes(canonical(check_batch(batch, self.space).to("cpu")), self.space.max_nodes)
-        return [self.rows.get(key.tobytes(), -1) for key in keys.numpy()]
+        rows = _keys(check_batch(batch, self.space).to("cpu"), self.space).numpy()
+        return [self.rows.get(key.tobytes(), -1) for key in rows]
 
     def _found(self, batch):
         found = self._look(batch)

@@ -77,12 +77,12 @@ def load_checkpoint(path: Path,     # written by `save_tensors` with its identit
     return tensors, meta
 
 # %% ../nbs/00c_records.ipynb #aafd7f27
-def _parameters_of(identity): # ("lr",) or ("config", "lr") → value
+def _parameters_of(identity): # ("lr",) or ("config", "lr") → value; empty lists are left out
     found = {}
     for key, value in identity.items():
         if isinstance(value, dict): found |= {(key, name): v for name, v in value.items()}
         else: found[key,] = value
-    return found
+    return {key: value for key, value in found.items() if value != []}
 
 # %% ../nbs/00c_records.ipynb #0c7ec0f2
 def optimizer_tensors(optimizer: torch.optim.Optimizer,

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opembed_nb.benchmarks import read_structures, write_structures
 from opembed_nb.data import (
     ASSETS,
     ENAS,
@@ -46,7 +47,6 @@ from opembed_nb.data import (
     load_dataset,
     random_architectures,
     raw_features,
-    read_structures,
     same_graphs,
     skip_pairs,
     split_rows,
@@ -56,7 +56,6 @@ from opembed_nb.data import (
     to_nested,
     to_networkx,
     validity,
-    write_structures,
     write_whole,
 )
 from opembed_nb.records import read_records, run_folder, save_record

@@ -100,7 +100,7 @@ def test_every_requirement_has_a_pin_inside_its_range():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if "==" in line)
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    for group in ("requirements", "run_requirements", "book_requirements", "test_requirements"):
+    for group in (name for name in settings() if name.endswith("requirements")):
         for requirement in map(Requirement, settings()[group].split()):
             pin = pins.get(canonicalize_name(requirement.name))
             assert pin, f"settings.ini, {group}: {requirement.name} has no pin in constraints.txt"

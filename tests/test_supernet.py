@@ -20,6 +20,7 @@ import torch
 
 import opembed_nb.networks as networks
 import opembed_nb.oracle as oracle_module
+from opembed_nb.benchmarks import read_structures
 from opembed_nb.data import (
     ASSETS,
     ENAS,
@@ -27,7 +28,6 @@ from opembed_nb.data import (
     SearchSpace,
     load_dataset,
     random_architectures,
-    read_structures,
 )
 from opembed_nb.networks import (
     CIFAR10,
