@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test check book export execute lint reproduce bench gpu digits weights clean
+.PHONY: help venv demo test check book export execute lint reproduce bench gpu evidence digits weights clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -56,6 +56,12 @@ bench: $(INSTALLED)  ## speed, as ratios measured in one run
 
 gpu: $(INSTALLED)  ## on a CUDA device: parity, one training, prediction and search, and how much sooner
 	$(BIN)/python benchmarks/gpu.py
+
+# Part of it: make evidence DATA=enas-digits ARMS="learned-3 one-hot" SEEDS="0 1" MODELS=dvae
+WORKERS ?= 2
+evidence: $(INSTALLED)  ## what is missing of chapter 9b's trainings, two at a time; WORKERS= MINUTES= DATA= ARMS= SEEDS= MODELS=
+	OMP_NUM_THREADS=1 $(BIN)/python -m opembed_nb.evidence --workers $(WORKERS) $(if $(MINUTES),--minutes $(MINUTES)) \
+	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS)) $(if $(ARMS),--arms $(ARMS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study again
 	$(BIN)/opembed digits opembed_nb/assets
