@@ -98,50 +98,61 @@ def _plan_sizes(batch, partial): # partial and final states, None if unknown, an
     return *known, int(counts.max()) if len(batch) else 0
 
 # %% ../nbs/03_decoder.ipynb #2fb6ff35
-def _hidden(old_half, new_half, row, u): # the hidden layer for the pairs (u, v), v = u + 1 …
+def _hidden(old_part, new_part, graph_part, row, u): # of the pairs (u, v), v = u + 1 …
     pairs = row[u, u + 1:]
-    hidden = new_half.index_select(0, pairs.flatten()).unflatten(0, pairs.shape)
-    return hidden.add_(old_half[u]).relu_().flatten(0, 1)  # (v · B, 4H)
+    hidden = new_part.index_select(0, pairs.flatten()).unflatten(0, pairs.shape)
+    if graph_part is not None: hidden.add_(graph_part[u:])
+    return hidden.add_(old_part[u]).relu_().flatten(0, 1)  # (v · B, 4H)
 
 # %% ../nbs/03_decoder.ipynb #40981aa5
 class _EdgeLogits(torch.autograd.Function):
-    # old (N, B, H) states, new (R, H) scoring states, W (4H, 2H), w_out (1, 4H), row (N, N, B) into
-    # new → logits (N(N - 1)/2 · B) of u → v for u < v, in the order of u, v, graph
+    # old (N, B, H) states or messages, new (R, H) scoring states, graph (N - 1, B, H) graph states
+    # before nodes 1 … N - 1 or None, W (4H, 2H or 3H), w_out (1, 4H), row (N, N, B) into new →
+    # logits (N(N - 1)/2 · B) of u → v for u < v, in the order of u, v, graph of the batch
     @staticmethod
-    def forward(ctx, old, new, W, b, w_out, b_out, row):
+    def forward(ctx, old, new, graph, W, b, w_out, b_out, row):
         (N, B, H), M = old.shape, len(W)
-        W_old, W_new = W.split(H, 1)
-        old_half = product(old[:-1].flatten(0, 1), W_old).view(N - 1, B, M)
-        new_half = product(new, W_new, b)
-        logits = [_hidden(old_half, new_half, row, u) @ w_out[0] for u in range(N - 1)]
-        ctx.save_for_backward(old, new, W_old, W_new, w_out, row, old_half, new_half)
+        W_old, W_new, *W_graph = W.split(H, 1)
+        old_part = product(old[:-1].flatten(0, 1), W_old).view(N - 1, B, M)
+        new_part, graph_part = product(new, W_new, b), None
+        if W_graph: graph_part = product(graph.flatten(0, 1), *W_graph).view(N - 1, B, M)
+        parts = old_part, new_part, graph_part
+        logits = [_hidden(*parts, row, u) @ w_out[0] for u in range(N - 1)]
+        ctx.save_for_backward(old, new, graph, W, w_out, row, *parts)
         return torch.cat(logits) + b_out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        old, new, W_old, W_new, w_out, row, old_half, new_half = ctx.saved_tensors
-        (N, B, H), M = old.shape, len(W_old)
-        halves = _edge_halves(grad, old_half, new_half, row, w_out)
-        flat, d_new_half, d_w_out = halves[0].view((N - 1) * B, M), *halves[1:]
-        d_W_old = weight_gradient(flat, old[:-1].flatten(0, 1))
-        d_W = torch.cat([d_W_old, weight_gradient(d_new_half, new)], 1)
+        old, new, graph, W, w_out, row, *parts = ctx.saved_tensors
+        (N, B, H), M = old.shape, len(W)
+        W_old, W_new, *W_graph = W.split(H, 1)
+        d_old_part, d_new_part, d_graph_part, d_w_out = _edge_parts(grad, *parts, row, w_out)
+        flat, d_graph = d_old_part.view((N - 1) * B, M), None
+        d_W = [weight_gradient(flat, old[:-1].flatten(0, 1)), weight_gradient(d_new_part, new)]
         d_old = pad(product(flat, W_old.T), (0, 0, 0, B)).view(N, B, H)
-        d_new, d_b = product(d_new_half, W_new.T), d_new_half.sum(0)
-        return d_old, d_new, d_W, d_b, d_w_out, grad.sum().view(1), None
+        d_new, d_b = product(d_new_part, W_new.T), d_new_part.sum(0)
+        if W_graph:
+            flat = d_graph_part.view((N - 1) * B, M)
+            d_W.append(weight_gradient(flat, graph.flatten(0, 1)))
+            d_graph = product(flat, W_graph[0].T).view(N - 1, B, H)
+        return d_old, d_new, d_graph, torch.cat(d_W, 1), d_b, d_w_out, grad.sum().view(1), None
 
 # %% ../nbs/03_decoder.ipynb #2fb6ff36
-def _edge_halves(grad, old_half, new_half, row, w_out): # gradients of both halves and of w_out
-    N, B, M = len(old_half) + 1, *old_half.shape[1:]
-    d_old_half, d_new_half = torch.empty_like(old_half), torch.zeros_like(new_half)
+def _edge_parts(grad, old_part, new_part, graph_part, row, w_out): # their gradients, and w_out's
+    N, B, M = len(old_part) + 1, *old_part.shape[1:]
+    d_old_part, d_new_part = torch.empty_like(old_part), torch.zeros_like(new_part)
+    d_graph_part = None if graph_part is None else torch.zeros_like(graph_part)
     d_w_out = torch.zeros_like(w_out)
     for u, g in enumerate(grad.split([B * (N - 1 - u) for u in range(N - 1)])):
-        hidden = _hidden(old_half, new_half, row, u)
+        hidden = _hidden(old_part, new_part, graph_part, row, u)
         d_w_out[0].addmv_(hidden.T, g)
         d_hidden = hidden.sign_().mul_(g[:, None])  # ReLU's derivative is the sign of its output
-        torch.sum(d_hidden.view(N - 1 - u, B, M), 0, out=d_old_half[u])
-        d_new_half.index_add_(0, row[u, u + 1:].flatten(), d_hidden)
-    return d_old_half.mul_(w_out), d_new_half.mul_(w_out), d_w_out
+        torch.sum(d_hidden.view(N - 1 - u, B, M), 0, out=d_old_part[u])
+        if d_graph_part is not None: d_graph_part[u:] += d_hidden.view(N - 1 - u, B, M)
+        d_new_part.index_add_(0, row[u, u + 1:].flatten(), d_hidden)
+    if d_graph_part is not None: d_graph_part.mul_(w_out)
+    return d_old_part.mul_(w_out), d_new_part.mul_(w_out), d_graph_part, d_w_out
 
 # %% ../nbs/03_decoder.ipynb #20fa67f9
 class _ScoringStates(torch.autograd.Function):
@@ -212,13 +223,14 @@ class DAGDecoder(Decoder):
                  latent: int,           # width of the latent vector
                  encoder: nn.Module | None = None): # gives its message, and what stands for a graph
         super().__init__()
-        self.space, self.sums = space, getattr(encoder, "graph_state", "last") == "sum"
+        self.space = space
+        self.graph_state = getattr(encoder, "graph_state", "last") if space.chain else "messages"
         self.message = getattr(encoder, "forward_message", None)
         if self.message is None: self.message = GatedSum(hidden, space.max_nodes)
         self.start = Linear(latent, hidden)
         self.cell = nn.GRUCell(dim, hidden)
         self.type_head = _mlp(hidden, 2 * hidden, space.n_types)
-        self.edge_head = _mlp(2 * hidden, 4 * hidden, 1)
+        self.edge_head = _mlp((2 if space.chain else 3) * hidden, 4 * hidden, 1)
 
     def operation_columns(self) -> list[Tensor]: return [self.cell.weight_ih]
 
@@ -233,7 +245,8 @@ class DAGDecoder(Decoder):
     def type_scores(self, z: Tensor, batch: DAGBatch, table: Tensor, # as in `log_prob`
                    ) -> Tensor: # (N - 1, B)
         "Log probability of the types of nodes 1 … N - 1 under teacher forcing."
-        return _score_types(self, _states(self, z, batch, table)[0], batch)
+        before = _graph_states(self, *_states(self, z, batch, table), batch)
+        return _score_types(self, before, batch)
 
     def _written(self, *arguments): return _write(self, *arguments)
 
@@ -241,10 +254,11 @@ class DAGDecoder(Decoder):
 def _dag_log_prob(decoder, z, batch, table, padding):
     batch = widen(batch, decoder.space.max_nodes)
     states, messages = _states(decoder, z, batch, table)
-    typed = _score_types(decoder, states, batch)
+    before = _graph_states(decoder, states, messages, batch)
+    typed = _score_types(decoder, before, batch)
     u, v = torch.triu_indices(len(states), len(states), 1, device=z.device)
-    logits, bits = _edge_logits(decoder, states, messages, table, batch), batch.adj[:, u, v].T
-    logits = logits.view(bits.shape)
+    bits = batch.adj[:, u, v].T
+    logits = _edge_logits(decoder, states, messages, before, table, batch).view(bits.shape)
     edges = -binary_cross_entropy_with_logits(logits, bits.to(logits.dtype), reduction="none")
     if not padding:
         typed = typed * batch.mask.T[1:]
@@ -252,31 +266,36 @@ def _dag_log_prob(decoder, z, batch, table, padding):
     return typed.sum(0) + edges.sum(0)
 
 # %% ../nbs/03_decoder.ipynb #d5faf81c
-def _states(decoder, z, batch, table): # states, 0 past a graph's end, and messages
-    first = torch.tanh(decoder.start(z))
+def _states(decoder, z, batch, table): # states and messages, 0 past a graph's end
+    first, there = torch.tanh(decoder.start(z)), batch.mask.T[:, :, None]
     states, messages = sweep(decoder.cell, decoder.message, table, batch, first)
-    return states * batch.mask.T[:, :, None], messages
+    # In a chain nobody reads the messages past the end.
+    return states * there, messages if decoder.space.chain else messages * there
+
+def _graph_states(decoder, states, messages, batch): # (N - 1, B, H) before nodes 1 … N - 1
+    N, B, H = states.shape
+    if decoder.graph_state == "sum": return states[:-1].cumsum(0)
+    if decoder.graph_state == "messages": return messages[:-1].cumsum(0)
+    nodes = torch.arange(N - 1, device=states.device)[:, None]
+    rows = torch.minimum(nodes, batch.n_nodes - 1) * B + torch.arange(B, device=states.device)
+    return states.flatten(0, 1).index_select(0, rows.flatten()).view(N - 1, B, H)
 
 # %% ../nbs/03_decoder.ipynb #ffc980ac
-def _score_types(decoder, states, batch): # (N - 1, B) of v's type, from the graph before v
-    N, B, H = states.shape
-    if decoder.sums: before = states[:-1].cumsum(0)
-    else:
-        nodes = torch.arange(N - 1, device=states.device)[:, None]
-        rows = torch.minimum(nodes, batch.n_nodes - 1) * B + torch.arange(B, device=states.device)
-        before = states.flatten(0, 1).index_select(0, rows.flatten()).view(N - 1, B, H)
+def _score_types(decoder, before, batch): # (N - 1, B) of v's type, from the graph before v
     logits = decoder.type_head(before.flatten(0, 1))
-    return -cross_entropy(logits, batch.ops.T[1:].flatten(), reduction="none").view(N - 1, B)
+    scores = -cross_entropy(logits, batch.ops.T[1:].flatten(), reduction="none")
+    return scores.view(before.shape[:2])
 
 # %% ../nbs/03_decoder.ipynb #1cba9fdf
-def _edge_logits(decoder, states, messages, table, batch): # as in `_EdgeLogits`
+def _edge_logits(decoder, states, messages, before, table, batch): # as in `_EdgeLogits`
     plan, cell = EdgePlan(batch, decoder.space.n_types), decoder.cell
     first, _, last = decoder.edge_head
     inputs = torch.addmm(cell.bias_ih, table, cell.weight_ih.T)
     received = plan.received.to(messages.dtype)
     new = _ScoringStates.apply(states, messages, inputs, cell.weight_hh, cell.bias_hh,
                                plan.types, plan.flat, received, plan.final)
-    return _EdgeLogits.apply(states, new, first.weight, first.bias, last.weight, last.bias,
+    old, graph = (states, None) if decoder.space.chain else (messages, before)
+    return _EdgeLogits.apply(old, new, graph, first.weight, first.bias, last.weight, last.bias,
                              plan.row)
 
 # %% ../nbs/03_decoder.ipynb #aaa8eb3e
@@ -296,7 +315,8 @@ class _Tree: # rows of states; the samples on a row have the same vector and the
     def __init__(self, decoder, z, table, repeats):
         self.decoder, cell, (first, _, self.last) = decoder, decoder.cell, decoder.edge_head
         self.W, H = cell.weight_hh, cell.hidden_size
-        self.W_old, self.W_new = (part.contiguous() for part in first.weight.split(H, 1))
+        parts = (part.contiguous() for part in first.weight.split(H, 1))
+        self.W_old, self.W_new, *self.W_graph = parts
         self.bias, (self.W_m, self.place) = first.bias, decoder.message.fused()
         inputs = torch.addmm(cell.bias_ih, table, cell.weight_ih.T)
         self.start = gru_start(inputs, cell.bias_hh)
@@ -308,13 +328,16 @@ class _Tree: # rows of states; the samples on a row have the same vector and the
         self.state = gru(begin, torch.tanh(decoder.start(z)), self.W)
         self.total, self.nodes = torch.zeros_like(self.state), []
 
-    def _score(self, state): return product(state, self.W_new, self.bias) # half of the edge MLP
+    def _score(self, state): return product(state, self.W_new, self.bias) # part of the edge MLP
 
-    def keep_node(self, v): # its message, its half of the edge MLP, its row of each present row
-        self.total = self.total + self.state if self.decoder.sums else self.state
+    def keep_node(self, v): # its message, its part of the edge MLP, its row of each present row
         g, m = product(self.state, self.W_m, self.place[v]).chunk(2, 1)
-        rows = torch.arange(len(self.state), device=g.device)
-        self.nodes.append((g.sigmoid() * m, product(self.state, self.W_old), rows))
+        rows, message = torch.arange(len(self.state), device=g.device), g.sigmoid() * m
+        read = self.state if self.decoder.space.chain else message
+        self.nodes.append((message, product(read, self.W_old), rows))
+        kind = self.decoder.graph_state
+        if kind == "last": self.total = self.state
+        else: self.total = self.total + (self.state if kind == "sum" else message)
 
     def type_logits(self): return self.decoder.type_head(self.total)[self.at] # (samples, types)
 
@@ -324,9 +347,10 @@ class _Tree: # rows of states; the samples on a row have the same vector and the
 # %% ../nbs/03_decoder.ipynb #7d97df3b
 class _Growing(_Tree): # a tree in which a node grows, edge by edge
     def begin(self, types): # the node starts from its type alone
+        graph_part = [product(self.total, W) for W in self.W_graph]  # none in a chain
         self.at, parent, self.kind = _split(self.at, types, len(self.state), len(self.own))
         self._follow(parent)
-        self.total = self.total[parent]
+        self.total, self.graph_part = self.total[parent], [part[parent] for part in graph_part]
         self.state, self.scores = self.own[self.kind], self.own_score[self.kind]
         self.incoming = torch.zeros_like(self.state)
 
@@ -335,8 +359,9 @@ class _Growing(_Tree): # a tree in which a node grows, edge by edge
 
     def edge_logits(self, u): # (samples,)
         _, old, row = self.nodes[u]
-        hidden = torch.add(old[row], self.scores).relu_()
-        return (hidden @ self.last.weight[0] + self.last.bias)[self.at]
+        hidden = torch.add(old[row], self.scores)
+        for part in self.graph_part: hidden += part
+        return (hidden.relu_() @ self.last.weight[0] + self.last.bias)[self.at]
 
     def take(self, u, taken): # the edges from node u of the samples that have taken it
         rows = len(self.state)
@@ -344,7 +369,7 @@ class _Growing(_Tree): # a tree in which a node grows, edge by edge
         if len(parent) > rows:  # some samples of a row have taken the edge and some have not
             self._follow(parent)
             self.kind, self.total = self.kind[parent], self.total[parent]
-            self.state = self.state[parent]
+            self.state, self.graph_part = self.state[parent], [p[parent] for p in self.graph_part]
             self.scores, self.incoming = self.scores[parent], self.incoming[parent]
         new = edge.nonzero()[:, 0]
         if not len(new): return

@@ -38,10 +38,17 @@ def build(name, space=SPACE, seed=0, scale=2.0, hidden=6, latent=3):
 
 
 def ended(types, edges, space):
-    "The graph with an output node behind it that is joined to all loose ends."
+    "The graph with an output node behind it that is joined to all loose ends, too."
     v = len(types)
     loose = {(u, v) for u in range(v)} - {(u, v) for u, _ in edges}
     return (*types, space.OUTPUT), frozenset(edges | loose)
+
+
+def graph_state(decoder, states):
+    "What is read of the nodes so far: the last one, their sum, or in free spaces their messages."
+    if not decoder.space.chain:
+        return sum(decoder.message(state, u) for u, state in enumerate(states))
+    return sum(states) if decoder.graph_state == "sum" else states[-1]
 
 
 def dag_tree(decoder, z, table, decide):
@@ -49,21 +56,30 @@ def dag_tree(decoder, z, table, decide):
 
     def new_node(types, edges, states, p):
         if len(types) == space.max_nodes - 1:
+            return node_of_type(space.OUTPUT, types, edges, states, p)
+        logits = decoder.type_head(graph_state(decoder, states))
+        for kind, q in enumerate(decide(logits.softmax(1)[0])):
+            if p * q:
+                node_of_type(kind, types, edges, states, p * q)
+
+    def node_of_type(kind, types, edges, states, p):
+        if kind == space.OUTPUT and space.chain:
             found[ended(types, edges, space)] += p
             return
-        logits = decoder.type_head(sum(states) if decoder.sums else states[-1])
-        for kind, q in enumerate(decide(logits.softmax(1)[0])):
-            if kind == space.OUTPUT:
-                found[ended(types, edges, space)] += p * q
-            elif p * q:
-                received = torch.zeros_like(states[0])
-                state = decoder.cell(table[kind][None], received)
-                new_edge((*types, kind), edges, states, state, received, len(types) - 1, p * q)
+        received = torch.zeros_like(states[0])
+        state = decoder.cell(table[kind][None], received)
+        new_edge((*types, kind), edges, states, state, received, len(types) - 1, p)
 
     def new_edge(types, edges, states, state, received, u, p):
+        if u < 0 and types[-1] == space.OUTPUT:
+            found[ended(types[:-1], edges, space)] += p
+            return
         if u < 0:
             return new_node(types, edges, [*states, state], p)
-        q = decide(two(decoder.edge_head(torch.cat([states[u], state], 1))))[1]
+        read = [states[u], state]
+        if not space.chain:
+            read = [decoder.message(states[u], u), state, graph_state(decoder, states)]
+        q = decide(two(decoder.edge_head(torch.cat(read, 1))))[1]
         if q < 1:
             new_edge(types, edges, states, state, received, u - 1, p * (1 - q))
         if q > 0:
@@ -181,6 +197,18 @@ def test_deeper_graphs_are_drawn_as_often_as_the_steps_say(name):
     drawn = Counter(keys(model.sample(z.expand(60000, -1), torch.Generator().manual_seed(3))))
     p, cells = p_value(drawn, probability)
     assert cells >= 40 and p > 1e-3, f"p = {p:.1e} with {cells} cells"
+
+
+@pytest.mark.parametrize("name", ["dvae", "gcn-emb"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_free_graphs_are_drawn_as_often_as_the_steps_say(name, seed):
+    space = SearchSpace("free", ("a",), 2, chain=False)  # the output's edges are drawn, too
+    model, z = build(name, space, seed)
+    probability = tree(model, z)
+    assert sum(probability.values()) == pytest.approx(1, abs=1e-5) and len(probability) > 60
+    drawn = Counter(keys(model.sample(z.expand(40000, -1), torch.Generator().manual_seed(seed))))
+    p, cells = p_value(drawn, probability)
+    assert cells >= 12 and p > 1e-3, f"p = {p:.1e} with {cells} cells"
 
 
 @pytest.mark.parametrize("name", ["dvae", "gcn", "svae", "graphrnn"])
