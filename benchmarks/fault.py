@@ -1,22 +1,34 @@
 """A supernet that applies its last operation whatever is asked, and one that does as it is told.
 
     python benchmarks/fault.py [--seeds 0 1 2] [--rows 2000] [--draws 3] [--epochs 2500]
+                               [--models supernet supernet-last-branch] [--public PUBLIC]
 
 Both are trained alike on the digits: images, schedule, seed, sampled architectures. They are asked
 for architectures of the paper's file, and for the same wirings with other operations drawn at
-random. The records go to results/fault/: one of the file itself, one of each supernet and seed.
-Records that are there are not made again; a training that was killed goes on. Needs the paper's
-file (chapter 0 says where it is looked for).
+random. The records go to results/fault/: one of the file itself, one of each supernet and seed, and
+where PUBLIC, a clone of the public D-VAE repository, is given, one of the architectures that its
+search found. Records that are there are not made again; a training that was killed goes on. Needs
+the paper's file (chapter 0 says where it is looked for).
 """
 
 import argparse
+import re
+import subprocess
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from opembed_nb.data import ENAS, DAGBatch, cat_batches, load_dataset, random_architectures
+from opembed_nb.data import (
+    ENAS,
+    DAGBatch,
+    cat_batches,
+    from_flat,
+    load_dataset,
+    random_architectures,
+    to_flat,
+)
 from opembed_nb.graph_properties import (
     average_path_length,
     clustering_coefficient,
@@ -76,6 +88,16 @@ def rounded(pairs):
     return [[round(a, 4) for a in pair] for pair in pairs.tolist()]
 
 
+def by_chance(batch, accuracy, shuffles=200):
+    "What the largest difference between operations is where accuracy has nothing to do with them."
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(shuffles):
+        order = torch.randperm(len(accuracy), generator=generator)
+        means = operation_means(batch, accuracy[order].double())
+        found.append(float((means.amax(1) - means.amin(1)).max()))
+    return torch.tensor(found).quantile(torch.tensor([0.025, 0.975])).tolist()
+
+
 def file_itself(folder):
     "What the paper's file says, for a reader who does not have it."
     start, data = time.perf_counter(), load_dataset(PAPER)
@@ -85,10 +107,31 @@ def file_itself(folder):
     pairs = accuracy[torch.stack([rows for rows in twice if len(rows) == 2])]
     values = dict(
         **dependence(data.batch, accuracy),
+        operations_by_chance=by_chance(data.batch, accuracy),
         correlations=correlations(data.batch, accuracy),
         test=len(test),
         known=int(torch.isin(test, train).sum()),
         pairs=rounded(pairs.unique(dim=0)),
+    )
+    save_record(folder, "fault", values, time.perf_counter() - start)
+
+
+def found_by_search(folder, public):
+    "The architectures that a public script trains in full, with what the search had measured."
+    start = time.perf_counter()
+    script = public / "bayesian_optimization" / "fully_train_ENAS.py"  # read, never run
+    listed = re.findall(r"^((?:\d+ ){21})(0\.\d+)\s*$", script.read_text(encoding="utf-8"), re.M)
+    batch = from_flat([row.strip() for row, _ in listed])
+    wiring, known = wirings(batch), set(to_flat(load_dataset(PAPER).batch))
+    command = ["git", "rev-parse", "--short=10", "HEAD"]
+    commit = subprocess.run(command, cwd=public, capture_output=True, text=True, check=True)
+    counts = dependence(batch, torch.tensor([float(accuracy) for _, accuracy in listed]))
+    values = dict(
+        public="muhanzhang/D-VAE",
+        public_commit=commit.stdout.strip(),
+        **{name: counts[name] for name in ("architectures", "wirings", "several", "depend")},
+        sharing=int((wiring.bincount()[wiring] > 1).sum()),
+        new=sum(row not in known for row in to_flat(batch)),
     )
     save_record(folder, "fault", values, time.perf_counter() - start)
 
@@ -135,20 +178,25 @@ def supernet(folder, fault, seed, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rows", type=int, default=2000, help="architectures of the file")
     parser.add_argument("--draws", type=int, default=3, help="choices of operations of each")
     parser.add_argument("--epochs", type=int, default=NETWORKS["digits"]["supernet"][1].epochs)
+    parser.add_argument("--public", type=Path, help="a clone of the public D-VAE repository")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where records are kept")
     args = parser.parse_args()
     torch.set_num_threads(1)  # one thread: the records say the same on every run of a machine
     folder = run_folder(PAPER, "data", 0, "fault", args.results)
     if not (folder / "fault.json").exists():
         file_itself(folder)
+    folder = run_folder(PAPER, "search", 0, "fault", args.results)
+    if args.public and not (folder / "fault.json").exists():
+        found_by_search(folder, args.public)
     for seed in args.seeds:
-        for model, fault in MODELS.items():
+        for model in args.models:
             folder = run_folder(OURS, model, seed, "fault", args.results)
             if not (folder / "fault.json").exists():
-                supernet(folder, fault, seed, args)
+                supernet(folder, MODELS[model], seed, args)
                 print(folder, flush=True)
 
 
