@@ -15,7 +15,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opembed_nb import encoders, training
-from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
+from opembed_nb.data import (
+    ENAS,
+    ArchDataset,
+    DAGBatch,
+    OpembedError,
+    SearchSpace,
+    random_architectures,
+    same_graphs,
+    validity,
+)
 from opembed_nb.decoder import plan_batch
 from opembed_nb.engines import LocalEngine, ProcessEngine
 from opembed_nb.records import load_tensors, save_record, save_tensors
@@ -426,3 +435,25 @@ def test_a_planned_batch_is_a_batch_that_is_checked_once(graphs, monkeypatch):
         plan_batch(wrong, ENAS)
     with pytest.raises(OpembedError, match="model 'dvae': batch is not of space enas"):
         fit("dvae", wrong, CONFIG, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["dvae", "dvae-emb"])
+def test_every_graph_of_a_small_free_space_comes_back(name):
+    "Nodes that are alike but for their place: the decoder has to know which of them it writes."
+    space = SearchSpace("small", ("a", "b"), 3, chain=False)
+    pairs = [(u, v) for v in range(5) for u in range(v)]
+    bits = torch.cartesian_prod(*[torch.tensor([False, True])] * len(pairs))
+    kinds = torch.cartesian_prod(*[torch.tensor([2, 3])] * 3)
+    adj = torch.zeros(len(bits), 5, 5, dtype=torch.bool)
+    for bit, (u, v) in zip(bits.T, pairs, strict=True):
+        adj[:, u, v] = bit
+    ops = torch.nn.functional.pad(torch.nn.functional.pad(kinds, (0, 1), value=1), (1, 0))
+    ops, adj = ops.repeat_interleave(len(adj), 0), adj.repeat(len(ops), 1, 1)
+    graphs = DAGBatch(ops, adj, torch.full((len(ops),), 5))
+    graphs = graphs[validity(graphs, space)]
+    assert len(graphs) == 976
+    config = train_config("signal", 32, epochs=40, minibatch=16)
+    sizes = dict(space=space, hidden=32, latent=16)
+    model = fit_rounds(name, graphs, config, **sizes, device="cpu", progress=False).model
+    written = model.sample(model.latents(graphs), torch.Generator().manual_seed(0), repeats=10)
+    assert same_graphs(written, graphs.repeat(10)).double().mean() > 0.9999
