@@ -452,8 +452,8 @@ def test_every_graph_of_a_small_free_space_comes_back(name):
     graphs = DAGBatch(ops, adj, torch.full((len(ops),), 5))
     graphs = graphs[validity(graphs, space)]
     assert len(graphs) == 976
-    config = train_config("signal", 32, epochs=40, minibatch=16)
-    sizes = dict(space=space, hidden=32, latent=16)
+    config = train_config("signal", 48, epochs=60, minibatch=16)
+    sizes = dict(space=space, hidden=48, latent=16)
     model = fit_rounds(name, graphs, config, **sizes, device="cpu", progress=False).model
     written = model.sample(model.latents(graphs), torch.Generator().manual_seed(0), repeats=10)
     assert same_graphs(written, graphs.repeat(10)).double().mean() > 0.9999
