@@ -13,7 +13,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from opembed_nb.data import SOURCES, load_dataset
+from opembed_nb.data import load_dataset
+from opembed_nb.pipeline import PACKAGED_DATA
 from opembed_nb.records import provenance
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, reach, read_card
 
@@ -55,7 +56,7 @@ def draw(record, path):
     left.set_title("before training: how much of z arrives", fontsize=10)
     left.legend(frameon=False, fontsize=9)
     seconds = []
-    for dataset in SOURCES:
+    for dataset in PACKAGED_DATA:
         for name in ("dvae", "dvae-emb"):
             card = read_card(name, dataset)
             seconds.append(card["seconds"] / len(card["history"]))

@@ -779,6 +779,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'opembed_nb.sgp._parameters': ('sgp.html#_parameters', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._predicted': ('sgp.html#_predicted', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._prior': ('sgp.html#_prior', 'opembed_nb/sgp.py'),
+                                'opembed_nb.sgp._ranked': ('sgp.html#_ranked', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._ranks': ('sgp.html#_ranks', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._regressor': ('sgp.html#_regressor', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._same_everywhere': ('sgp.html#_same_everywhere', 'opembed_nb/sgp.py'),

@@ -189,7 +189,7 @@ def read_records(root: Path,    # runs/ or results/
     return [read_record(path) for path in record_files(root, section, profile, dataset, model)]
 
 # %% ../nbs/00c_records.ipynb #24d86f05
-PROFILES = ("paper", "laptop", "width-256", "quick", "live")  # largest first
+PROFILES = ("paper", "laptop", "width-256", "packaged", "quick", "live")  # largest first
 
 def best_profile(section: str, dataset: str = "*",
                  root: Path | None = None, # default: the project's results/

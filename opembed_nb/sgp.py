@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from scipy.stats import kendalltau, rankdata
-from torch import LongTensor, Tensor, nn
+from torch import BoolTensor, LongTensor, Tensor, nn
 
 from .data import OpembedError, require
 
@@ -37,27 +37,33 @@ with warnings.catch_warnings():  # of what a library asks of another one
 def metrics(mean: Tensor,   # (n,) predictions
             std: Tensor,    # (n,) their standard deviations, noise included
             target: Tensor, # (n,) standardised
-           ) -> dict[str, float]: # rmse, pearson, kendall, spearman, top1_recall, nlpd, coverage
+            usable: BoolTensor | None = None, # (n,) rows that are also ranked apart
+           ) -> dict[str, float]: # rmse, pearson, kendall, spearman, top1_recall, nlpd, coverage …
     "How well predictions with error bars meet their targets (paper, section 4.2)."
     require(mean.shape == std.shape == target.shape,
             f"metrics: mean {tuple(mean.shape)}, std {tuple(std.shape)} and target "
             f"{tuple(target.shape)} differ in shape")
     mean, std, target = (t.detach().double().cpu() for t in (mean, std, target))
+    apart = {} if usable is None else _ranked(mean[usable.cpu()], target[usable.cpu()])
     error = mean - target
     wide = std.clamp_min(1e-100)  # a bar of zero claims too much, but not infinitely much
     surprise = 0.5 * (error / wide).square() + wide.log()
     return dict(rmse=float(error.square().mean().sqrt()),
                 pearson=_correlation(mean, target),
-                kendall=float(kendalltau(mean.numpy(), target.numpy()).statistic),
-                spearman=_correlation(_ranks(mean), _ranks(target)),
+                **_ranked(mean, target),
                 top1_recall=top_recall(mean, target, 0.01),
                 nlpd=float(surprise.mean()) + 0.5 * math.log(2 * math.pi),
-                coverage=float((error.abs() <= 1.96 * std).double().mean()))
+                coverage=float((error.abs() <= 1.96 * std).double().mean()),
+                **{f"{name}_usable": value for name, value in apart.items()})
 
 # %% ../nbs/05_sgp.ipynb #d71a2d9e
 def _correlation(a, b): return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
 
 def _ranks(values): return torch.from_numpy(rankdata(values.numpy()))
+
+def _ranked(mean, target): # how well the order is kept
+    return dict(kendall=float(kendalltau(mean.numpy(), target.numpy()).statistic),
+                spearman=_correlation(_ranks(mean), _ranks(target)))
 
 def top_recall(mean: Tensor, target: Tensor, share: float) -> float: # (n,), (n,) → 0 … 1
     "How many of the truly best are among the predicted best; of equal ones the earlier is better."
@@ -467,13 +473,14 @@ def evaluate_latents(train_x: Tensor,      # (n, d) latents of the train part
                      inducing: int = 500,  # inducing points (paper: 500)
                      seed: int = 0,        # of the first fit
                      setting: str = "tuned", # see `SparseGP`
+                     usable: BoolTensor | None = None, # (m,) see `metrics`
                     ) -> dict[str, list[float]]: # metric → its value in each repeat
     "How well a sparse Gaussian process predicts the test part (paper, section 4.2)."
     require(repeats >= 1, f"repeats = {repeats}: at least 1 fit is needed")
     rows = []
     for i in range(repeats):
         gp = SparseGP(inducing, seed + i, setting).fit(train_x, train_target)
-        rows.append(metrics(*gp.predict(test_x, noise=True), test_target))
+        rows.append(metrics(*gp.predict(test_x, noise=True), test_target, usable))
     return _by_metric(rows)
 
 # %% ../nbs/05_sgp.ipynb #a461b2cd
@@ -495,7 +502,8 @@ PAPER_TABLE_2 = {  # mean and standard deviation over 10 repeats (paper, Table 2
 
 # %% ../nbs/05_sgp.ipynb #8944b63b
 COLUMNS = {"RMSE": "rmse", "Pearson r": "pearson", "Kendall τ": "kendall", "Spearman ρ": "spearman",
-           "top 1 %": "top1_recall", "NLPD": "nlpd", "coverage": "coverage"}
+           "top 1 %": "top1_recall", "NLPD": "nlpd", "coverage": "coverage",
+           "τ, usable": "kendall_usable", "ρ, usable": "spearman_usable"}  # of some data only
 
 def table_2(ours: dict[str, dict[str, list[float]]], # model (or features) → `evaluate_latents`
             paper: bool = True, # with the paper's rows and columns: on the paper's data only
@@ -503,13 +511,15 @@ def table_2(ours: dict[str, dict[str, list[float]]], # model (or features) → `
     "Table 2, on the paper's data with its values next to ours."
     heads, names = [""], list(ours)
     if paper: names = [*PAPER_TABLE_2, *(name for name in ours if name not in PAPER_TABLE_2)]
-    for head, key in COLUMNS.items():
+    known = {key for own in ours.values() for key in own}
+    columns = {head: key for head, key in COLUMNS.items() if key in known or "usable" not in key}
+    for head, key in columns.items():
         both = paper and key in ("rmse", "pearson")
         heads += [f"{head}, paper"] * both + [f"{head}, ours" if paper else head]
     lines = [heads, ["---"] * len(heads)]
     for name in names:
         theirs, own, cells = PAPER_TABLE_2.get(name, {}), ours.get(name, {}), [name]
-        for key in COLUMNS.values():
+        for key in columns.values():
             if paper and key in ("rmse", "pearson"):
                 cells.append("{:.3f} ± {:.3f}".format(*theirs[key]) if key in theirs else "–")
             cells.append(mean_std(own[key]) if key in own else "–")
@@ -540,6 +550,7 @@ def yardsticks(train_x: Tensor,      # (n, d) features of the train part
                repeats: int = 1,     # fits
                seed: int = 0,        # of the first fit
                rows: int = 2000,     # of the train part that the exact process is fitted to
+               usable: BoolTensor | None = None, # (m,) see `metrics`
               ) -> dict[str, dict[str, list[float]]]: # yardstick → metric → value of each repeat
     "What other predictors make of the same features."
     known, found = ", ".join(YARDSTICKS), {}
@@ -548,7 +559,7 @@ def yardsticks(train_x: Tensor,      # (n, d) features of the train part
         fits = []
         for i in range(repeats):
             made = _predicted(name, seed + i, train_x, train_target, test_x, rows)
-            fits.append(metrics(*(t.to(test_target) for t in made), test_target))
+            fits.append(metrics(*(t.to(test_target) for t in made), test_target, usable))
         found[name] = _by_metric(fits)
     return found
 
