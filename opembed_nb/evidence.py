@@ -30,8 +30,8 @@ from scipy.stats import t as t_distribution
 from torch import Tensor
 
 from .data import (
-    ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches, load_dataset,
-    project_folder, require, write_whole)
+    ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches,
+    dataset_folder, dataset_name, load_dataset, project_folder, require, write_whole)
 from .embeddings import EMBEDDINGS, OperationEmbedding
 from .engines import LocalEngine, ProcessEngine
 from .latent import plain_vectors
@@ -190,10 +190,13 @@ def train_arm(data: ArchDataset, model_name: str, arm: str, # see `arm_config`
 # %% ../nbs/09b_evidence.ipynb #e9b00034
 def record_path(root: Path, data: str, model: str, arm: str, seed: int) -> Path:
     "Where the record of a run is kept: data/model/arm/seed-k.json."
-    return Path(root, data, model, arm, f"seed-{seed}.json")
+    dataset, at, split = data.partition("@")
+    return Path(root, dataset_folder(dataset) + at + split, model, arm, f"seed-{seed}.json")
 
-def write_run(path: Path, who: dict, values: dict, seconds: float) -> None:
+def write_run(path: Path, job: "Job", values: dict, seconds: float) -> None:
     "Keep a run's record, whole or not at all."
+    dataset, at, split = job.data.partition("@")
+    who = job._replace(data=dataset_name(dataset) + at + split)._asdict()
     origin = provenance()
     if origin["commit"] == "unknown": origin["commit"] = os.environ.get("OPEMBED_COMMIT", "unknown")
     record = dict(who, values=_rounded(values), seconds=round(seconds, 1), provenance=origin)
@@ -242,7 +245,7 @@ def _run(job, root, deadline, options): # a task: whether there was time for it
     if deadline and time.time() + 1.1 * _slowest[0] * size > deadline: return False
     values = train_arm(data, *job[1:], **options)
     seconds = time.perf_counter() - start
-    write_run(record_path(root, *job), job._asdict(), values, seconds)
+    write_run(record_path(root, *job), job, values, seconds)
     _slowest[0] = max(seconds / size, _slowest[0])
     return True
 

@@ -1,0 +1,471 @@
+"Chapter 9b and its arms: each differs in what it claims, and every number is a record's."
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.stats import ttest_rel
+
+from opembed_nb import evidence
+from opembed_nb.data import (
+    ENAS,
+    SOURCES,
+    ArchDataset,
+    OpembedError,
+    SearchSpace,
+    random_architectures,
+)
+from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
+from opembed_nb.evidence import (
+    DATA,
+    OUTCOMES,
+    QUESTIONS,
+    Comparison,
+    Job,
+    advice,
+    answer,
+    answer_table,
+    arm_config,
+    arm_table,
+    differences,
+    holm,
+    judge,
+    plan,
+    plot_arms,
+    plot_curves,
+    plot_findings,
+    plot_sizes,
+    record_path,
+    run_study,
+    share_table,
+    student,
+    study_records,
+    train_arm,
+    variance_shares,
+    verdict,
+    write_run,
+)
+from opembed_nb.training import (
+    INITIAL_WEIGHTS,
+    build_model,
+    fit_rounds,
+    signal_weights,
+    train_config,
+)
+
+ROOT = Path(__file__).parents[1]
+SMALL = dict(hidden=12, latent=6)
+RECORDS = study_records(ROOT / "results" / "evidence")
+
+
+def graphs(n, space=ENAS, seed=0):
+    return random_architectures(n, space, torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def data():
+    "A small data set whose score counts an operation."
+    batch = graphs(300)
+    scores = (batch.ops == 4).sum(1).float() + 0.01 * batch.adj.sum((1, 2))
+    return ArchDataset.from_scores("small", ENAS, batch, scores)
+
+
+def begun(arm, model="dvae", weights="signal", space=ENAS, seed=0):
+    made = build_model(model, space, seed=seed, embedding=arm, **SMALL).eval()
+    INITIAL_WEIGHTS[weights](made, graphs(300, space), seed)
+    return made
+
+
+def added(model, part):  # what every operation adds to every pre-activation
+    return [model.embedding.table() @ c.T for c in getattr(model, part).operation_columns()]
+
+
+# Arms
+
+
+@pytest.mark.parametrize("model", ["dvae", "gcn", "gin", "svae", "graphrnn"])
+@pytest.mark.parametrize(
+    "arm, rows, start",
+    [(f"one-hot-x{k:g}", k, k) for k in (0.25, 0.5, 2, 3, 4)]
+    + [("one-hot-x3-step", 3, 1), ("one-hot-x3-start", 1, 3)],
+)
+def test_times_k_is_times_k(model, arm, rows, start):
+    plain, other = begun("one-hot", model), begun(arm, model)
+    assert torch.equal(other.embedding.table(), rows * plain.embedding.table())
+    for part in ("encoder", "decoder"):
+        for a, b in zip(added(plain, part), added(other, part), strict=True):
+            assert torch.allclose(b, start * a, rtol=1e-4)
+
+
+def test_with_the_weights_of_pytorch_the_rows_alone_count():
+    plain = begun("one-hot", weights="pytorch")
+    for arm, rows in (("one-hot-x3", 3), ("one-hot-x3-step", 3), ("one-hot-x3-start", 1)):
+        (a,), (b,) = added(plain, "decoder"), added(begun(arm, weights="pytorch"), "decoder")
+        assert torch.allclose(b, rows * a)
+
+
+@pytest.mark.parametrize("k", [0.5, 2])
+def test_a_larger_learned_table_is_the_same_table_larger(k):
+    plain, other = begun("learned-3"), begun(f"learned-3-x{k:g}")
+    assert torch.equal(other.embedding.table(), k * plain.embedding.table())
+    for a, b in zip(added(plain, "decoder"), added(other, "decoder"), strict=True):
+        assert torch.allclose(b, k * a, rtol=1e-4)
+
+
+def test_frozen_rows_are_those_the_learned_table_starts_with_and_stay():
+    config = train_config("signal", 12, epochs=2, seed=3)
+    run = dict(space=ENAS, device="cpu", progress=False, **SMALL)
+    frozen, learned, fast = (
+        fit_rounds("dvae", graphs(300), config, embedding=arm, **run).model.embedding.table()
+        for arm in ("frozen-3", "learned-3", "learned-3-fast")
+    )
+    start = build_model("dvae", seed=1003, embedding="learned-3", **SMALL).embedding.table()
+    assert torch.equal(frozen, start)
+    slow, quick = (learned - start).norm(), (fast - start).norm()
+    assert 0 < 3 * slow < quick
+    other = build_model("dvae", seed=1004, embedding="frozen-3", **SMALL).embedding.table()
+    assert not torch.allclose(frozen, other)
+
+
+def test_one_step_in_the_fast_table_is_ten_times_as_long():
+    moved = {}
+    for arm in ("learned-3", "learned-3-fast"):
+        model = begun(arm)
+        before = model.embedding.table().detach().clone()
+        adam = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-12)
+        model.loss(graphs(64)).loss.backward()
+        adam.step()
+        moved[arm] = (model.embedding.table() - before).detach()
+    assert torch.allclose(moved["learned-3-fast"], 10 * moved["learned-3"], rtol=0.01, atol=1e-6)
+
+
+def test_without_operations_a_model_does_not_see_them():
+    batch = graphs(40)
+    other = type(batch)(batch.ops.clone(), batch.adj, batch.n_nodes)
+    other.ops[:, 1:-1] = 9 - other.ops[:, 1:-1]
+    model = begun("no-operations")
+    assert torch.allclose(model.latents(batch), model.latents(other), atol=1e-5)
+    model = begun("one-hot")
+    assert not torch.allclose(model.latents(batch), model.latents(other), atol=1e-2)
+
+
+def test_descriptions_tell_the_operations_of_every_space_apart():
+    for space in {source.space for source in SOURCES.values()}:
+        rows = describe(space)
+        assert rows.shape[0] == space.n_types
+        assert torch.cdist(rows, rows).fill_diagonal_(9).min() > 0.1, space
+        assert rows[2:].square().sum(1).mean().item() == pytest.approx(3, rel=1e-4)
+        learned = EMBEDDINGS["learned-described"](space)
+        assert torch.equal(learned.table(), rows) and isinstance(learned, OperationEmbedding)
+
+
+def test_what_is_unknown_or_alike_is_refused():
+    with pytest.raises(OpembedError, match="'fold' has no description"):
+        describe(SearchSpace("mine", ("conv 3×3", "fold"), 3))
+    with pytest.raises(OpembedError, match="same description: conv 3×3, conv3x3"):
+        describe(SearchSpace("mine", ("conv 3×3", "conv3x3", "avg pool 3×3"), 3))
+    with pytest.raises(OpembedError, match="embedding 'emb' is unknown"):
+        build_model("dvae", embedding="emb")
+    with pytest.raises(OpembedError, match="arm 'learned-3.frozen' is unknown"):
+        arm_config("learned-3+frozen")
+
+
+def test_rounds_belong_to_what_learns_whatever_the_model_is_called():
+    config = train_config("signal", 12, epochs=1, training_rounds=2)
+    run = dict(device="cpu", progress=False, **SMALL)
+    for model, arm, rounds in (("dvae", "learned-3", 2), ("dvae-emb", "one-hot", 1)):
+        assert len(fit_rounds(model, graphs(64), config, embedding=arm, **run).history) == rounds
+    assert isinstance(build_model("dvae").embedding, OneHot)
+    assert isinstance(build_model("dvae-emb", embedding="frozen-8").embedding, FixedRows)
+
+
+def test_a_checkpoint_goes_on_with_the_same_frozen_rows(tmp_path):
+    config = train_config("signal", 12, epochs=2)
+    run = dict(device="cpu", progress=False, embedding="frozen-3", **SMALL)
+    whole = fit_rounds("dvae", graphs(100), config, **run).model
+    for _ in range(2):
+        parts = fit_rounds("dvae", graphs(100), config, tmp_path, stop_after=1, **run).model
+    for (name, a), (_, b) in zip(whole.named_parameters(), parts.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+# Runs
+
+
+def test_a_run_measures_along_the_way(data):
+    found = train_arm(data, "dvae", "learned-3", 1, sizes=SMALL, epochs=3)
+    assert [row["passes"] for row in found["curve"]] == [0, 1, 2, 3]
+    assert all("gp" in row and "ridge" in row for row in found["curve"])
+    first, last = (torch.tensor(t) for t in found["tables"])
+    moved = ((last - first)[2:].square().sum() / first[2:].square().sum()).sqrt().item()
+    assert found["moved"] == pytest.approx(moved, rel=1e-4) and moved > 0
+    assert found["curve"][0]["sizes"]["decoder"] == pytest.approx(0.4, rel=1e-3)
+    fixed = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=1)
+    assert fixed["moved"] == 0 and fixed["tables"] == []
+    rounds = train_arm(data, "dvae", "learned-3+rounds", 1, sizes=SMALL)
+    assert [row["passes"] for row in rounds["curve"]] == [0, 6, 7, 8, 9, 10]
+    assert OUTCOMES["speed"].read(rounds) is None and rounds["rounds"] == 2
+
+
+def test_shares_of_variance():
+    batch = graphs(500)
+    noise = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    shares = variance_shares(noise, batch, ENAS)
+    assert all(abs(share) < 0.05 for share in shares.values())
+    operations = torch.nn.functional.one_hot(batch.ops[:, 1:-1], 8).flatten(1).float()
+    shares = variance_shares(operations, batch, ENAS)
+    assert shares["operations"] > 0.999 and abs(shares["wiring"]) < 0.05
+    assert math.isnan(variance_shares(torch.ones(500, 3), batch, ENAS)["both"])
+
+
+OPTIONS = dict(sizes=SMALL, epochs=1)
+
+
+@pytest.fixture
+def dataset(data, tmp_path):
+    data.save(tmp_path / "small.jsonl")
+    return str(tmp_path / "small.jsonl")
+
+
+def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
+    jobs = plan([dataset], ["gcn"], ["one-hot", "frozen-3"], [0, 1])
+    assert len(jobs) == 4
+    root, trained = tmp_path / "records", []
+    plain = evidence.train_arm
+
+    def counted(data, model, arm, seed, **options):
+        if len(trained) == 2:
+            raise RuntimeError("lost")
+        trained.append((arm, seed))
+        return plain(data, model, arm, seed, **options)
+
+    monkeypatch.setattr(evidence, "train_arm", counted)
+    assert run_study(jobs, root, **OPTIONS) == 2
+    assert "2 done, 2 failed" in capsys.readouterr().out
+    monkeypatch.setattr(evidence, "train_arm", plain)
+    kept = {path: path.read_bytes() for path in root.rglob("*.json")}
+    assert len(kept) == 2
+    assert run_study(jobs, root, **OPTIONS) == 0
+    assert "4 runs, 2 of them missing" in capsys.readouterr().out
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    records = study_records(root)
+    assert {(r["arm"], r["seed"]) for r in records} == {(j.arm, j.seed) for j in jobs}
+    assert all(r["data"] == "small" for r in records)
+
+
+def test_nothing_begins_that_cannot_end_in_time(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evidence, "_slowest", [1e6])
+    jobs = plan([dataset], ["gcn"], ["one-hot"], [0])
+    assert run_study(jobs, tmp_path / "records", minutes=1, **OPTIONS) == 0
+    assert "0 done, 0 failed, 1 left" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("seed-*.json"))
+
+
+def test_the_command_says_what_is_missing_and_refuses_what_is_unknown(tmp_path, capsys):
+    args = ["--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
+    assert evidence.main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
+    assert capsys.readouterr().out.strip() == "enas-digits dvae one-hot 0"
+    assert evidence.main([*args, "--arms", "two-hot"]) == 2
+    assert "arm 'two-hot' is unknown" in capsys.readouterr().err
+
+
+# Answers
+
+
+def pretend(root, arm, seed, rmse, data="enas-digits", accuracy=50.0):
+    row = dict(accuracy=accuracy, operations=1.0, wiring=1.0)
+    found = dict(rmse=rmse, pearson=0.5, kendall=0.4, top1_recall=0.1)
+    row |= dict(gp=found, ridge=found, sizes=dict(decoder=0.4))
+    row["shares"] = dict(operations=0.3, wiring=0.3, both=0.7)
+    curve = [dict(row, passes=p) for p in (0, 1, 2, 4, 8, 10)]
+    values = dict(rounds=1, curve=curve, moved=0.0, tables=[])
+    write_run(record_path(root, data, "dvae", arm, seed), Job(data, "dvae", arm, seed), values, 1.0)
+
+
+def test_an_arm_added_in_one_line_is_in_every_table_and_figure(tmp_path, monkeypatch):
+    monkeypatch.setitem(EMBEDDINGS, "mine", lambda space: FixedRows(torch.eye(space.n_types)))
+    assert {job.data for job in plan() if job.arm == "mine"} == set(DATA)
+    for seed in range(3):
+        pretend(tmp_path, "one-hot", seed, 0.5 + 0.01 * seed)
+        pretend(tmp_path, "mine", seed, 0.3 + 0.011 * seed, accuracy=80.0)
+    records = study_records(tmp_path)
+    for table in (arm_table, share_table):
+        assert "\n| mine | 3 |" in table(records, "enas-digits")
+    assert "| enas-digits | predict (RMSE) | mine | none |" in advice(records)
+    figures = [plot_arms(records, ["enas-digits"]), plot_curves(records, ["enas-digits"])]
+    labels = [t.get_text() for t in figures[0].axes[0].get_yticklabels()]
+    assert "mine" in labels
+    assert "mine (3)" in [t.get_text() for t in figures[1].axes[0].get_legend().get_texts()]
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == []
+    assert holm([0.02]) == [0.02]
+
+
+def test_student_is_the_paired_test():
+    a = torch.tensor([0.51, 0.48, 0.55, 0.50, 0.49]).double()
+    b = torch.tensor([0.40, 0.44, 0.41, 0.47, 0.39]).double()
+    low, high, p = student(a - b)
+    expected = ttest_rel(a.numpy(), b.numpy())
+    interval = expected.confidence_interval(0.95)
+    assert (low, high, p) == pytest.approx((interval.low, interval.high, expected.pvalue))
+    assert student(torch.ones(3).double())[:2] == (1, 1) and student(torch.ones(3).double())[2] == 0
+
+
+def test_an_answer_follows_the_rule(tmp_path):
+    for seed, noise in enumerate((0.0, 0.002, -0.001, 0.001)):
+        pretend(tmp_path, "one-hot", seed, 0.5 + noise)
+        pretend(tmp_path, "learned-3", seed, 0.4 - noise)
+        pretend(tmp_path, "frozen-3", seed, 0.5 + 30 * noise)
+        pretend(tmp_path, "described", seed, 0.5 + 2 * noise)
+    records = study_records(tmp_path)
+
+    def judged(*claims):
+        comparisons = [Comparison("", a, b, "rmse", p, "enas-digits") for a, b, p in claims]
+        return [f.answer for f in judge(records, comparisons)]
+
+    assert judged(("learned-3", "one-hot", "less")) == ["yes"]
+    assert judged(("learned-3", "one-hot", "more")) == ["no"]
+    assert judged(("frozen-3", "one-hot", "less")) == ["cannot be told"]
+    assert judged(("described", "one-hot", "less")) == ["no"]  # not by the margin
+    assert judged(("described", "one-hot", "no more")) == ["yes"]
+    assert judged(("described", "frozen-8", "less")) == ["not run"]
+    both = [("learned-3", "one-hot", "less"), ("frozen-3", "one-hot", "less")]
+    assert judged(*both) == ["yes", "cannot be told"]
+    (wide,) = judge(records, [Comparison("", *both[0][:2], "rmse", "less", "enas-digits")])
+    narrow = judge(records, [Comparison("", *b[:2], "rmse", "less", "enas-digits") for b in both])
+    assert narrow[0].high - narrow[0].low > wide.high - wide.low  # Holm's interval is wider
+    plot_findings(narrow)
+    plot_sizes(records, ["enas-digits"])
+
+
+@pytest.mark.parametrize("predicted, sign", [("more", 1), ("less", -1)])
+def test_verdicts_at_the_margin(predicted, sign):
+    def says(low, high):
+        return verdict(predicted, *sorted((sign * low, sign * high)), 0.01)
+
+    assert says(0.001, 0.3) == "yes"
+    assert says(-0.3, -0.1) == says(-0.01, 0.005) == "no"
+    assert says(-0.1, 0.1) == "cannot be told"
+
+
+def test_a_broken_record_is_named(tmp_path):
+    for text in ("{", "{}", '{"data": "enas-digits", "values": {}}'):
+        path = tmp_path / "enas-digits" / "dvae" / "one-hot" / "seed-0.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(OpembedError, match="seed-0.json: is no record"):
+            study_records(tmp_path)
+
+
+# What is committed
+
+
+def test_every_committed_record_says_where_it_comes_from():
+    for r in RECORDS:
+        job = Job(*(r[name] for name in Job._fields))
+        path = record_path(ROOT / "results" / "evidence", *job)
+        assert path.is_file(), path
+        assert path.stat().st_size < 12_000, path
+        assert re.fullmatch(r"[0-9a-f]{10}\+?", r["provenance"]["commit"]), path
+        assert r["provenance"]["processor"] and r["provenance"]["threads"] == 1, path
+        assert r["seconds"] > 0 and r["values"]["hidden"] == 128, path
+        embedding, config = arm_config(r["arm"])
+        learned = "learned" in embedding
+        assert (r["values"]["moved"] > 0) == learned, path
+        assert r["values"]["passes"] == config.epochs * (config.training_rounds if learned else 1)
+
+
+def by_hand(question):  # effects and raw p values straight from the files
+    values = {}
+    for path in (ROOT / "results" / "evidence").rglob("seed-*.json"):
+        r = json.loads(path.read_text(encoding="utf-8"))
+        rows = {row["passes"]: row for row in r["values"]["curve"]}
+        last = rows[max(rows)]
+        own = dict(rmse=last["gp"]["rmse"], accuracy=last["accuracy"])
+        if 4 in rows:
+            own["rmse-4"] = rows[4]["gp"]["rmse"]
+        if r["values"]["rounds"] == 1:
+            own["speed"] = sum(row["accuracy"] for p, row in rows.items() if p) / (len(rows) - 1)
+        values[r["data"], r["model"], r["arm"], r["seed"]] = own
+    effects = []
+    for c in QUESTIONS[question]:
+        a, b = [], []
+        for seed in range(100):
+            mine = values.get((c.data, c.model, c.arm, seed), {})
+            other = values.get((c.data, c.model, c.against, seed), {})
+            if c.outcome in mine and (c.before or c.outcome) in other:
+                a.append(mine[c.outcome])
+                b.append(other[c.before or c.outcome])
+        effects.append((a, b))
+    return effects
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_effects_are_recomputed_from_the_files(question):
+    found = judge(RECORDS, QUESTIONS[question])
+    told = []
+    for f, (a, b) in zip(found, by_hand(question), strict=True):
+        assert f.seeds == len(a)
+        if len(a) < 2:
+            assert f.answer == "not run"
+            continue
+        mean = sum(x - y for x, y in zip(a, b)) / len(a)
+        assert f.mean == pytest.approx(mean, abs=1e-9)
+        told.append((f, ttest_rel(a, b)))
+    told.sort(key=lambda pair: pair[1].pvalue)
+    largest = 0.0
+    for rank, (f, test) in enumerate(told):
+        largest = max(largest, min(1.0, (len(told) - rank) * test.pvalue))
+        assert f.p == pytest.approx(largest, rel=1e-6)
+        interval = test.confidence_interval(1 - 0.05 / (len(told) - rank))
+        assert (f.low, f.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+
+
+def stored():
+    "The Markdown that the chapter shows."
+    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+    outputs = [o for c in chapter["cells"] for o in c.get("outputs", [])]
+    return "\n".join(
+        "".join(o["data"]["text/markdown"]) for o in outputs if "text/markdown" in o.get("data", {})
+    )
+
+
+def test_the_chapter_shows_what_the_records_say():
+    shown = stored()
+    for question in QUESTIONS:
+        assert answer_table(RECORDS, question) in shown, question
+        says = answer(judge(RECORDS, QUESTIONS[question]))
+        assert f"| {question} | **{says}** |" in shown
+    for name in {r["data"] for r in RECORDS}:
+        assert arm_table(RECORDS, name) in shown and share_table(RECORDS, name) in shown
+    assert advice(RECORDS) in shown
+
+
+def test_the_prose_has_no_result_of_its_own():
+    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+    for cell in chapter["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = re.sub(
+                r"\$[^$]*\$|`[^`]*`|\([^)]*\.ipynb\)|```.*?```", "", "".join(cell["source"])
+            )
+            assert not re.search(r"\d\.\d{2,}|\d ?%", text), cell["id"]
+
+
+def test_differences_need_a_pair(tmp_path):
+    pretend(tmp_path, "one-hot", 0, 0.5)
+    pretend(tmp_path, "learned-3", 1, 0.4)
+    c = Comparison("", "learned-3", "one-hot", "rmse", "less", "enas-digits")
+    assert differences(study_records(tmp_path), c).tolist() == []
+
+
+def test_signal_weights_still_give_both_twins_one_size():
+    for name in ("dvae", "dvae-emb"):
+        model = build_model(name, hidden=12, latent=6, seed=0).eval()
+        signal_weights(model, graphs(300))
+        assert added(model, "decoder")[0][2:].std().item() == pytest.approx(0.4, rel=1e-4)
