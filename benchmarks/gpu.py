@@ -57,8 +57,9 @@ from opembed_nb.training import (
 )
 
 ROOT = Path(__file__).parents[1]
-# Largest relative errors: single precision adds in another order on a GPU.
-GOLDEN, LIMITS = 1e-4, {"float64": 1e-9, "float32": 1e-3}
+# Largest errors, relative to the largest number of a tensor. A GPU adds in another order, and the
+# gradients of a trained model are small sums of large numbers, which single precision blurs.
+GOLDEN, LIMITS = 1e-4, {"float64": 1e-9, "float32": 1e-2}
 
 
 class Run:
@@ -337,7 +338,7 @@ def search_rows(run, device, data, rounds, q):
     model = load_pretrained("dvae-emb", data.name).to(device)
     problem = make_problem(model, data, oracle, *((20, 200) if run.tiny else ()))
     settings = dict(decodings=20, candidates=100) if run.tiny else {}
-    names = ["tuned", "hybrid", "paper", "random"]
+    names = ["tuned", "hybrid", "random", "paper"]
     for name, strategy in make_strategies(names, **settings).items():
         if run.over():
             return
