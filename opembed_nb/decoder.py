@@ -84,6 +84,7 @@ class PlannedBatch(DAGBatch):
         return PlannedBatch(self.ops[there], self.adj[there], self.n_nodes[there], self.space,
                             self.states[rows.numpy()])
 
+# %% ../nbs/03_decoder.ipynb #5d0f7a14
 def plan_batch(batch: DAGBatch, space: SearchSpace) -> PlannedBatch:
     "Check a batch and count its states, once for every step that follows."
     partial, final, _ = _states_needed(check_batch(batch, space))
