@@ -30,7 +30,6 @@ from opembed_nb.engines import LocalEngine, ProcessEngine
 from opembed_nb.records import load_tensors, save_record, save_tensors
 from opembed_nb.training import (
     MODELS,
-    RECIPES,
     TrainConfig,
     build_model,
     fit,
@@ -408,12 +407,16 @@ def test_what_waits_for_a_device_is_refused(graphs):
             ask(graphs.ops)
 
 
+FREE = SearchSpace("free", ("conv", "pool", "skip"), n_layers=5, chain=False)
+
+
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_no_step_waits_for_the_device(name, recipe, graphs, monkeypatch):
+@pytest.mark.parametrize("recipe, space", [("paper", ENAS), ("signal", ENAS), ("signal", FREE)])
+def test_no_step_waits_for_the_device(name, recipe, space, monkeypatch):
     # On a CPU this function looks at the largest type, on a GPU it does not.
     monkeypatch.setattr(encoders, "one_hot", lambda x, n: (x[..., None] == torch.arange(n)).long())
-    model = build_model(name, hidden=12, latent=6, seed=0)
+    graphs = random_architectures(64, space, torch.Generator().manual_seed(0))
+    model = build_model(name, space, hidden=12, latent=6, seed=0)
     trainer = training._Trainer(model, train_config(recipe, 12), 1, graphs)
     for rows in torch.arange(64).split(32):
         part = trainer.graphs.part(rows, rows)
