@@ -447,6 +447,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.evidence.plot_curves': ('evidence.html#plot_curves', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.plot_findings': ('evidence.html#plot_findings', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.plot_sizes': ('evidence.html#plot_sizes', 'opembed_nb/evidence.py'),
+                                     'opembed_nb.evidence.plot_tables': ('evidence.html#plot_tables', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.prediction': ('evidence.html#prediction', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.reconstruction': ('evidence.html#reconstruction', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.record_path': ('evidence.html#record_path', 'opembed_nb/evidence.py'),

@@ -8,7 +8,7 @@ __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'PLAN', 'MARGIN', 'OUT
            'operation_sizes', 'table_moved', 'train_arm', 'record_path', 'write_run', 'Job', 'plan', 'run_study',
            'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding', 'differences', 'student',
            'verdict', 'judge', 'study_records', 'said', 'answer', 'answer_table', 'plot_findings', 'over_arms',
-           'plot_curves', 'plot_sizes', 'share_table', 'arm_table', 'plot_arms', 'as_good', 'advice']
+           'plot_curves', 'plot_sizes', 'share_table', 'plot_tables', 'arm_table', 'plot_arms', 'as_good', 'advice']
 
 # %% ../nbs/09b_evidence.ipynb #e9b00003
 import argparse
@@ -34,7 +34,7 @@ from .data import (
     dataset_folder, dataset_name, load_dataset, project_folder, require, write_whole)
 from .embeddings import EMBEDDINGS, OperationEmbedding
 from .engines import LocalEngine, ProcessEngine
-from .latent import plain_vectors
+from .latent import plain_vectors, plot_operations
 from .records import load_tensors, over_seeds, provenance
 from .sgp import PAPER_TABLE_2, SparseGP, metrics, yardsticks
 from opembed_nb.training import (
@@ -453,6 +453,9 @@ QUESTIONS: dict[str, list[Comparison]] = {
     "H0, PyTorch's weights": _convergence(
         _twins, "learned-3+pytorch", "frozen-3+pytorch", "one-hot+pytorch"),
     "H1": _on(MATTERS, "learned rows predict better", "learned-3", "one-hot", "rmse", "less"),
+    "H1, other encoders": [c for model in ("gcn", "gin") for c in _on(
+        MATTERS, f"{model.upper()}: learned rows predict better", "learned-3", "one-hot", "rmse",
+        "less", model=model)],
     "H2": [*_on(MATTERS, "larger rows predict better", "one-hot-x3", "one-hot", "rmse", "less"),
            *_on(MATTERS, "smaller ones worse", "one-hot-x0.5", "one-hot", "rmse", "more"),
            *_on(IGNORES, "larger rows predict worse", "one-hot-x3", "one-hot", "rmse", "more"),
@@ -512,7 +515,8 @@ def answer_table(records: list[dict], question: str) -> str: # Markdown
     for c, n, mean, low, high, p, says in judge(records, QUESTIONS[question]):
         numbers = ["–"] * 2 + [n, "–"]
         if says != "not run": numbers = [f"{mean:+.3f}", f"{low:+.3f} … {high:+.3f}", n, f"{p:.3f}"]
-        cells = [c.claim, c.data, OUTCOMES[c.outcome].title, f"{c.arm} − {c.against}", *numbers,
+        where = c.data if c.model == "dvae" else f"{c.data}, {c.model}"
+        cells = [c.claim, where, OUTCOMES[c.outcome].title, f"{c.arm} − {c.against}", *numbers,
                  ANSWERS[says]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
@@ -625,6 +629,21 @@ def _mean(values, digits): # as text, of those that are numbers
     numbers = [v for v in values if v is not None]
     if not numbers: return "–"
     return over_seeds(numbers, digits).split(" (")[0]
+
+# %% ../nbs/09b_evidence.ipynb #e9b001a1
+def plot_tables(records: list[dict], data: str, arm: str = "learned-3", most: int = 3):
+    "The tables that runs of an arm have ended with; `OpembedError` if there is none."
+    import matplotlib.pyplot as plt
+    ends = [values["tables"][1] for values in over_arms(records, data).get(arm, [])
+            if values["tables"]][:most]
+    require(ends, f"{data}: no run of {arm} has learned a table")
+    fig, axes = plt.subplots(1, len(ends), figsize=(4 * len(ends), 3.2), dpi=75, squeeze=False,
+                             facecolor="white")
+    for ax, table in zip(axes[0], ends):
+        share = plot_operations(torch.tensor(table)[2:], study_data(data).space.operations, ax)
+        ax.set_title(f"{share:.0%} of the variance", fontsize=9)
+    fig.tight_layout()
+    return fig
 
 # %% ../nbs/09b_evidence.ipynb #e9b00201
 def arm_table(records: list[dict], data: str, model: str = "dvae",
