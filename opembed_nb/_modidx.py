@@ -23,6 +23,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.benchmarks._tree_wiring': ('benchmarks.html#_tree_wiring', 'opembed_nb/benchmarks.py'),
                                        'opembed_nb.benchmarks.bench_file': ('benchmarks.html#bench_file', 'opembed_nb/benchmarks.py'),
                                        'opembed_nb.benchmarks.canonical': ('benchmarks.html#canonical', 'opembed_nb/benchmarks.py'),
+                                       'opembed_nb.benchmarks.explained': ('benchmarks.html#explained', 'opembed_nb/benchmarks.py'),
                                        'opembed_nb.benchmarks.in_one_order': ('benchmarks.html#in_one_order', 'opembed_nb/benchmarks.py'),
                                        'opembed_nb.benchmarks.read_bench': ('benchmarks.html#read_bench', 'opembed_nb/benchmarks.py'),
                                        'opembed_nb.benchmarks.read_cells': ('benchmarks.html#read_cells', 'opembed_nb/benchmarks.py'),
