@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Acquisition', 'STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'propose_points',
-           'most_frequent', 'decode_points', 'Proposal', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent', 'Tuned',
-           'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
+           'most_frequent', 'decode_points', 'Proposal', 'Table', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent',
+           'Tuned', 'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
            'make_problem', 'propose', 'fit_process', 'evaluate', 'run_trial', 'search', 'curve', 'summarise', 'paired',
            'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'train_finalists', 'judge_pool']
 
@@ -159,6 +159,14 @@ class Proposal(NamedTuple):
     found: BoolTensor       # (q,) false where a point has no valid decoding
     z: Tensor | None = None # (q, latent) points they were decoded from
 
+class Table(Protocol):
+    "A finite set of architectures: no others can be evaluated."
+    def draw(self, n: int, generator: torch.Generator) -> DAGBatch: ...
+    def near(self, architecture: DAGBatch) -> DAGBatch: ... # neighbours of one of them
+    def own(self, batch: DAGBatch) -> DAGBatch: ... # those of a batch it holds, as it writes them
+
+
+# %% ../nbs/07_bo.ipynb #3c72bec1
 @dataclass
 class SearchState:
     "What is known when a batch is proposed."
@@ -168,15 +176,26 @@ class SearchState:
     gp: SparseGP | None        # fitted to them or to raw features; None if not asked for
     generator: torch.Generator # of this strategy, trial and round alone
     n_train: int = 0           # train architectures that are known; 0 for all
+    table: Table | None = None # the only architectures there are; None: all of the space
+    latents: Tensor | None = None # (m, latent) that give box and spread; None: x
 
     @property
-    def box(self) -> Tensor: return torch.stack([self.x.amin(0), self.x.amax(0)])
+    def box(self) -> Tensor: return torch.stack([self._all.amin(0), self._all.amax(0)])
+    @property
+    def spread(self) -> Tensor: return self._all.std(0) # (latent,)
+    @property
+    def _all(self): return self.x if self.latents is None else self.latents
     @property
     def best(self) -> float: return float(self.y.max())
     @property
     def least(self) -> int: return int(self.data.train.batch.n_nodes.min()) # nodes
     @property
     def space(self) -> SearchSpace: return self.data.space
+    def draw(self, n: int) -> DAGBatch: # at random
+        if self.table: return self.table.draw(n, self.generator)
+        return random_architectures(n, self.space, self.generator)
+    def near(self, architecture: DAGBatch) -> DAGBatch: # neighbours
+        return self.table.near(architecture) if self.table else neighbours(architecture, self.space)
 
 # %% ../nbs/07_bo.ipynb #cb5bd759
 class Strategy(Protocol):
@@ -219,6 +238,7 @@ class Tuned:
     pool: int = 6000         # points that are decoded once each
     centres: int = 20        # best architectures that the pool surrounds
     radius: float = 0.6      # of the first steps, in standard deviations of the train latents
+    narrows: float = 6       # by so much at most, after rounds without an improvement
     acquisition: Acquisition = log_expected_improvement
     gp: ClassVar = "tuned"
     raw: ClassVar = 0
@@ -227,7 +247,7 @@ class Tuned:
         known = _known(state, ledger)
         pool = _new(self._drawn(model, state, ledger), known, state)
         if len(pool) < q:
-            more = random_architectures(4 * q, state.space, state.generator)
+            more = state.draw(4 * q)
             pool = _new(cat_batches([pool, more]), known, state)
         if not len(pool): return _proposed(pool)
         z = model.latents(pool).to(state.x)
@@ -245,8 +265,8 @@ class Tuned:
         for round in range(1, max((r.round for r in ledger), default=0) + 1):
             values = [r.value for r in ledger if r.round == round and r.value is not None]
             top = max(values, default=-math.inf)
-            wider, narrower = min(1.5 * radius, 2 * self.radius), max(radius / 1.5, self.radius / 6)
-            radius = wider if top > best else narrower
+            least, most = self.radius / self.narrows, 2 * self.radius
+            radius = min(1.5 * radius, most) if top > best else max(radius / 1.5, least)
             best = max(best, top)
         return radius
 
@@ -257,7 +277,7 @@ def _around(state, n, centres, radius): # (n, latent) points around the best and
     best = x[state.y.topk(min(centres, len(x))).indices]
     a, b = (best[(torch.rand(n, **like) * len(best)).long()] for _ in range(2))
     between = 0.5 * torch.rand(n, 1, **like) * (torch.rand(n, 1, **like) < 0.5)
-    steps = torch.randn(n, x.shape[1], **like) * x.std(0) * radius * torch.rand(n, 1, **like)
+    steps = torch.randn(n, x.shape[1], **like) * state.spread * radius * torch.rand(n, 1, **like)
     return a + between * (b - a) + steps
 
 def _greedy(pool, best, q): # q rows of a pool; each is believed at its mean once it is chosen
@@ -283,6 +303,7 @@ def _known(state, ledger): # codes of the architectures that need no evaluation 
 
 def _new(batch, known, state): # its deep enough valid graphs, each once and none known, in order
     batch = batch[validity(batch, state.space) & (batch.n_nodes >= state.least)]
+    if state.table: batch = state.table.own(batch)
     rows = _rows(batch, state.space)
     first = dict(zip(reversed(rows), reversed(range(len(rows)))))
     return batch[sorted(i for row, i in first.items() if row not in known)]
@@ -310,7 +331,7 @@ def neighbours(architecture: DAGBatch,   # one graph
     near = DAGBatch(ops, adj, architecture.n_nodes.repeat(many))
     return near[validity(near, space)]
 
-# %% ../nbs/07_bo.ipynb #c064dc61
+# %% ../nbs/07_bo.ipynb #ddd382d9
 @dataclass(frozen=True)
 class RandomArchitectures:
     "Architectures drawn at random: no latent space, no memory."
@@ -318,9 +339,8 @@ class RandomArchitectures:
     raw: ClassVar = 0
 
     def propose(self, model, state, ledger, q):
-        return _proposed(random_architectures(q, state.space, state.generator))
+        return _proposed(state.draw(q))
 
-# %% ../nbs/07_bo.ipynb #ddd382d9
 @dataclass(frozen=True)
 class LocalSearch:
     "The unseen neighbours of the best architecture, then of the next best."
@@ -331,7 +351,7 @@ class LocalSearch:
     def propose(self, model, state, ledger, q):
         known, found = _known(state, ledger), []
         for key, _ in sorted(_ranked(state, ledger, self.starts), key=lambda a: -a[1]):
-            near = neighbours(from_keys([key], state.space), state.space)
+            near = state.near(from_keys([key], state.space))
             near = _new(near, known, state)
             found.append(_shuffled(near, state.generator))
             known |= set(_rows(near, state.space))
@@ -352,19 +372,20 @@ class Evolution:
         known, children = _known(state, ledger), []
         for _ in range(100 * q):  # if all neighbours are known already, chance helps out
             if len(children) == q: break
-            child = self._child(alive, state.space, state.generator)
+            child = self._child(alive, state)
             [code] = _rows(child, state.space)
             if code in known: continue
             known.add(code)
             children.append(child)
-        rest = random_architectures(q - len(children), state.space, state.generator)
+        rest = state.draw(q - len(children))
         return _proposed(cat_batches([*children, rest]))
 
-    def _child(self, alive, space, generator): # a mutant of the winner of a tournament
+    def _child(self, alive, state): # a mutant of the winner of a tournament
+        generator = state.generator
         some = torch.randperm(len(alive), generator=generator, device=generator.device)
         parent, _ = max((alive[i] for i in some[:self.tournament].tolist()), key=lambda a: a[1])
-        parent = from_keys([parent], space)
-        near = neighbours(parent, space)
+        parent = from_keys([parent], state.space)
+        near = state.near(parent)
         if not len(near): return parent
         return near[int(torch.randint(len(near), (), generator=generator, device=generator.device))]
 
@@ -388,12 +409,12 @@ class Mutation(Hybrid):
     def _drawn(self, model, state, ledger): # once and twice mutated
         ranked = sorted(_ranked(state, ledger, self.centres), key=lambda a: -a[1])
         best = from_keys([key for key, _ in ranked[:self.centres]], state.space)
-        once = _shuffled(_all_near(best, state.space), state.generator)
+        once = _shuffled(_all_near(best, state), state.generator)
         some = once[:self.pool * len(best) // max(1, len(once))]
         if not len(some): return once
-        return _shuffled(cat_batches([once, _all_near(some, state.space)]), state.generator)
+        return _shuffled(cat_batches([once, _all_near(some, state)]), state.generator)
 
-def _all_near(batch, space): return cat_batches([neighbours(graph, space) for graph in batch])
+def _all_near(batch, state): return cat_batches([state.near(graph) for graph in batch])
 
 # %% ../nbs/07_bo.ipynb #10b20460
 STRATEGIES = {
