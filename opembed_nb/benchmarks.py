@@ -122,12 +122,14 @@ class _Double: # stands for numpy's dtype of a double, and for nothing else
     def __setstate__(self, state):
         require(state == (3, "<", None, None, None, -1, -1, 0), "its numbers are no doubles")
 
+# %% ../nbs/00b_benchmarks.ipynb #b0be0032b
 class _Scalar: # stands for numpy's way to make a number of bytes
     __slots__ = ()
     def __call__(self, dtype, raw):
         require(isinstance(dtype, _Double), "its numbers are no doubles")
         return struct.unpack("<d", raw)[0]
 
+# %% ../nbs/00b_benchmarks.ipynb #b0be0032c
 _STANDS_FOR = {("numpy", "dtype"): _Double(), ("numpy.core.multiarray", "scalar"): _Scalar(),
                ("numpy._core.multiarray", "scalar"): _Scalar()}  # as numpy 2 calls it
 
@@ -145,6 +147,7 @@ _STEPS = _TUPLES | set("""
     """.split())
 _MOST_BYTES = 16_000_000
 
+# %% ../nbs/00b_benchmarks.ipynb #b0be0033b
 def _check_steps(raw): # what unpickling would do, without doing it
     held = False
     for step, argument, _ in pickletools.genops(raw):
@@ -170,6 +173,7 @@ def read_bench(path: Path) -> dict[int, dict[str, float]]: # key → valid_perf,
     else: return table
     raise OpembedError(f"{path}: {why}; install nas-bench-graph again")
 
+# %% ../nbs/00b_benchmarks.ipynb #b0be0034b
 _FIELDS = {"valid_perf", "perf", "latency", "para"}
 
 def _check_table(table):
@@ -225,6 +229,7 @@ def in_one_order(batch: DAGBatch, # graphs of at most 8 nodes; the first and the
         adj[rows, :n, :n] = edges[orders[0]][:, orders[0]].to(batch.device)
     return DAGBatch(ops, adj, batch.n_nodes)
 
+# %% ../nbs/00b_benchmarks.ipynb #b0be0012a
 def _alike(features): # the rows of each kind
     which = features.unique(dim=0, return_inverse=True)[1]
     return which.argsort(stable=True).split(which.bincount().tolist())
@@ -267,6 +272,7 @@ def skips_first(batch: DAGBatch, # architectures of `GNNS` of full depth; others
         adj[rows] = _tree_wiring(parents).to(adj.device)
     return DAGBatch(ops, adj, batch.n_nodes)
 
+# %% ../nbs/00b_benchmarks.ipynb #b0be0042b
 def _tree_wiring(parents): # leaves feed the output
     adj, last = torch.zeros(GNNS.max_nodes, GNNS.max_nodes).bool(), GNNS.max_nodes - 1
     adj[parents, range(1, last)] = True
