@@ -232,3 +232,13 @@ def test_the_times_of_readme_are_those_of_the_records():
     _, gcn_emb = of_the_record("passes-18", "gcn-emb")
     shares = f"GCN has {gcn['accuracy']:.2f} % and GCN-EMB {gcn_emb['accuracy']:.2f} %"
     assert f"After {passes} passes {shares}" in readme
+
+
+@pytest.mark.parametrize("dataset", ["nas-bench-201/cifar10", "nas-bench-graph/arxiv"])
+@pytest.mark.parametrize("model", ["dvae", "dvae-emb"])
+def test_free_spaces_come_back_from_the_recipe(dataset, model):
+    [record] = read_records(ROOT / "results", "abilities", "quick", dataset, model)
+    assert record["values"]["decodings"] == 10 and record["values"]["accuracy"] >= 99
+    [trained] = read_records(ROOT / "results", "training", "quick", dataset, model)
+    assert trained["values"]["config"]["weights"] == "signal"
+    assert len(trained["values"]["history"]) == 10
