@@ -1,6 +1,6 @@
 """A supernet that applies its last operation whatever is asked, and one that does as it is told.
 
-    python benchmarks/fault.py [--seeds 0 1 2] [--rows 2000] [--draws 3] [--epochs 2500]
+    python benchmarks/fault.py [--seeds 0 1 2] [--rows 1000] [--draws 3] [--epochs 2500]
                                [--models supernet supernet-last-branch] [--public PUBLIC]
 
 Both are trained alike on the digits: images, schedule, seed, sampled architectures. They are asked
@@ -179,7 +179,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--rows", type=int, default=2000, help="architectures of the file")
+    parser.add_argument("--rows", type=int, default=1000, help="architectures of the file")
     parser.add_argument("--draws", type=int, default=3, help="choices of operations of each")
     parser.add_argument("--epochs", type=int, default=NETWORKS["digits"]["supernet"][1].epochs)
     parser.add_argument("--public", type=Path, help="a clone of the public D-VAE repository")

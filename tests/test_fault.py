@@ -1,9 +1,23 @@
 "Chapter 8b: a supernet that ignores operations, what its records say, and what the page claims."
 
+import json
+import os
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
-from opembed_nb.data import ASSETS, ENAS, DAGBatch, OpembedError, cat_batches, random_architectures
+from opembed_nb.data import (
+    ASSETS,
+    ENAS,
+    DAGBatch,
+    OpembedError,
+    cat_batches,
+    from_flat,
+    load_dataset,
+    random_architectures,
+)
 from opembed_nb.networks import (
     NetSizes,
     Schedule,
@@ -16,9 +30,14 @@ from opembed_nb.networks import (
     train_supernet,
 )
 from opembed_nb.oracle import WeightSharingOracle
+from opembed_nb.records import read_records
 
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "nbs" / "08b_operations_ignored.ipynb"
 FAULT, TINY = "last branch", NetSizes(4)
 WEIGHTS = ASSETS / "enas-digits-supernet.safetensors"
+no_paper = not os.environ.get("OPEMBED_DATA")
+papers_file = pytest.mark.skipif(no_paper, reason="needs the paper's file")
 
 
 def generator(seed=0):
@@ -114,3 +133,139 @@ def test_a_module_of_a_faulty_supernet_does_what_the_supernet_does(faulty):
     with torch.no_grad():
         module = to_module(one, faulty)
         assert torch.allclose(module(x), faulty(x, layers_of(one)[0]), atol=1e-5)
+
+
+# the records and the page
+
+
+def kept(dataset, model):
+    return read_records(ROOT / "results", "fault", "fault", dataset, model)
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import fault
+
+    return fault
+
+
+def test_with_the_fault_the_wiring_is_all_that_counts():
+    faulty, sound = (kept("enas-digits", m) for m in ("supernet-last-branch", "supernet"))
+    assert [r["seed"] for r in faulty] == [r["seed"] for r in sound] and faulty
+    for with_fault, without in zip(faulty, sound):
+        ours, theirs = with_fault["values"], without["values"]
+        assert ours["fault"] == FAULT and theirs["fault"] is None
+        alike = ("schedule", "sizes", "rows", "draws", "architectures", "wirings", "several")
+        assert all(ours[key] == theirs[key] for key in alike)
+        assert ours["schedule"]["seed"] == with_fault["seed"]
+        assert ours["within"] < 0.02 and ours["depend"] == 0 == ours["widest"]
+        assert theirs["within"] > 0.5 and theirs["depend"] > 0.99 * theirs["several"]
+        assert all(a == b for a, b in ours["pairs"])
+        assert sum(a == b for a, b in theirs["pairs"]) < 0.1 * len(theirs["pairs"])
+
+
+def test_what_the_page_says_of_correlations_and_spread():
+    kinds = ("supernet-last-branch", "supernet")
+    [file], faulty, sound = (kept("enas-cifar10", "data"), *(kept("enas-digits", k) for k in kinds))
+
+    def signs(record):
+        return [c["r"] > 0 for c in record["values"]["correlations"].values()]
+
+    assert signs(file) == [True, False, False, False]
+    assert all(signs(record) == [False, True, True, False] for record in [*faulty, *sound])
+    for with_fault, without in zip(faulty, sound):
+        assert without["values"]["std"] > 4 * with_fault["values"]["std"]
+        assert with_fault["values"]["std"] < 2 * file["values"]["std"]
+
+
+def test_records_say_where_they_come_from():
+    for record in kept("*", "*"):
+        assert re.fullmatch("[0-9a-f]{10}", record["provenance"]["commit"])  # no + after it
+        assert record["provenance"]["processor"] and record["seconds"] > 0
+        assert record["provenance"]["threads"] == 1
+
+
+@papers_file
+def test_the_record_of_the_file_is_what_the_file_gives(benchmark, tmp_path):
+    benchmark.file_itself(tmp_path)
+    again = json.loads((tmp_path / "fault.json").read_text(encoding="utf-8"))["values"]
+    [record] = kept("enas-cifar10", "data")
+    assert again.pop("correlations")["edges"]["r"] == pytest.approx(-0.442, abs=0.001)
+    correlations = record["values"].pop("correlations")
+    assert correlations["average path length"]["r"] == pytest.approx(0.318, abs=0.001)
+    assert correlations["clustering coefficient"]["r"] == pytest.approx(-0.395, abs=0.001)
+    assert again.pop("pairs") == record["values"].pop("pairs")
+    for key, value in record["values"].items():
+        assert again[key] == pytest.approx(value, abs=1e-6), key
+    assert again["depend"] == 0 and again["wirings"] == 8477 and again["known"] == 1371
+    low, high = again["operations_by_chance"]
+    assert low < again["operations"] < high
+
+
+@papers_file
+def test_the_sample_has_the_files_wirings_and_each_with_other_operations(benchmark):
+    data = load_dataset("enas-cifar10")
+    batch, accuracy = benchmark.sample(data, rows=50, draws=3)
+    own, *others = (batch[torch.arange(k, k + 50)] for k in (0, 50, 100))
+    again = torch.randperm(len(data), generator=generator())[:50]
+    assert torch.equal(own.ops, data.batch.ops[again])
+    assert torch.equal(accuracy, data.accuracy[again])
+    for other in others:
+        assert torch.equal(own.adj, other.adj)
+        assert (own.ops != other.ops).any(1).all()
+
+
+def test_dependence_on_a_case_to_count_by_hand(benchmark):
+    batch = from_flat(
+        ["0 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0", "5 1 1 1 0 0 0 0 0 1 0 0 0 0 0 4 0 0 0 0 0"]
+        * 2
+        + ["0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"]
+    )
+    found = benchmark.dependence(batch, torch.tensor([0.5, 0.75, 0.5, 0.75, 0.25]))
+    assert (found["wirings"], found["several"], found["depend"]) == (2, 1, 1)
+    assert found["widest"] == 0.25
+    found = benchmark.dependence(batch, torch.tensor([0.5, 0.5, 0.5, 0.5, 0.25]))
+    assert (found["several"], found["depend"], found["within"]) == (1, 0, 0)
+
+
+def shown():
+    "What the page's cells print, and its tables."
+    for cell in json.loads(PAGE.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            yield "".join(output.get("text") or data.get("text/markdown") or [])
+
+
+def test_the_pages_table_is_that_of_the_records():
+    [table] = [text for text in shown() if text.startswith("| |")]
+    rows = {line.split(" | ")[0].strip("|* "): line for line in table.splitlines()[2:]}
+    numbers = {
+        name: [float(n.replace("−", "-")) for n in re.findall(r"(?<=\| )[+−]?[\d.]+", line)]
+        for name, line in rows.items()
+    }
+    kinds = [("enas-cifar10", "data")]
+    kinds += [("enas-digits", model) for model in ("supernet-last-branch", "supernet")]
+    for column, kind in enumerate(kinds):
+        found = [record["values"] for record in kept(*kind)]
+
+        def mean(of_each, found=found):
+            return sum(map(of_each, found)) / len(found)
+
+        def number(name, column=column):
+            return numbers[name][column]
+
+        within = number("variance of accuracy within wirings")
+        assert within == pytest.approx(100 * mean(lambda v: v["within"]), abs=0.051)
+        std = number("standard deviation, in points")
+        assert std == pytest.approx(100 * mean(lambda v: v["std"]), abs=0.0051)
+        for name in found[0]["correlations"]:
+            r = mean(lambda v, name=name: v["correlations"][name]["r"])
+            assert number(f"r with {name}") == pytest.approx(r, abs=0.0051)
+
+
+def test_six_lines_of_python_are_enough():
+    cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
+    [cell] = [c for c in cells if "".join(c["source"]).startswith("apply = {}")]
+    assert len("".join(cell["source"]).splitlines()) == 6
+    assert "what 3×3 max pooling makes" in "".join(cell["outputs"][0]["data"]["text/plain"])
