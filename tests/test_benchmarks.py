@@ -19,6 +19,7 @@ import torch
 from opembed_nb.benchmarks import (
     bench_file,
     canonical,
+    explained,
     in_one_order,
     read_bench,
     skips_first,
@@ -38,6 +39,7 @@ from opembed_nb.data import (
     dataset_folder,
     find_file,
     folder_dataset,
+    from_keys,
     load_dataset,
     random_architectures,
     refused,
@@ -131,6 +133,13 @@ def test_cells_load_in_two_seconds(cells):
         load_dataset(cells.name)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 2
+
+
+def test_in_some_cells_nothing_passes(cells):
+    passes = (cells.batch.ops != CELLS.types.index("none"))[:, 1:-1].T
+    a, b, c, d, e, f = passes  # 0→1, 0→2, 1→2, 0→3, 1→3, 2→3
+    whole = d | a & e | b & f | a & c & f
+    assert int((~whole).sum()) == 341 and not cells.usable[~whole].any()
 
 
 def test_a_cell_by_hand(cells):
@@ -585,6 +594,36 @@ def test_a_split_by_wiring_keeps_groups_together():
 def test_a_split_that_cannot_be_is_refused(cells):
     assert "cannot be split by wiring" in refused(cells.split, "wiring")
     assert "known are own, wiring" in refused(cells.split, "paper")
+
+
+# What is said about the data
+
+
+def test_the_committed_shares_are_what_the_data_give():
+    data = loaded("nas-bench-graph/proteins")
+    [record] = read_records(ROOT / "results", "explained", "quick", data.name)
+    assert record["dataset"] == data.name and record["values"]["architectures"] == len(data)
+    kept, now = record["values"]["shares"], explained(data)
+    assert kept.keys() == now.keys()
+    for name, share in now.items():
+        assert share == pytest.approx(kept[name], abs=0.03)
+
+
+def test_a_search_in_a_table_stays_in_it(gnns, tmp_path):
+    from opembed_nb.bo import Evolution, RandomArchitectures, make_problem, open_ledger, search
+    from opembed_nb.training import build_model
+
+    model = build_model("dvae-emb", GNNS, hidden=16, latent=8, seed=0).eval()
+    problem = make_problem(model, gnns, load_oracle(gnns), inducing=20, n_train=60)
+    ledger = open_ledger(tmp_path, problem, decodings=2, candidates=50, batch_size=5)
+    strategies = {"evolution": Evolution(), "chance": RandomArchitectures()}
+    search(problem, strategies, ledger, trials=1, rounds=2, q=5)
+    for name in strategies:
+        rows = ledger.rows(name)
+        assert [row.state for row in rows] == ["done"] * 10
+        found = from_keys([row.architecture for row in rows], GNNS)
+        values = torch.tensor([row.value for row in rows])
+        assert torch.allclose(problem.oracle(found), values)
 
 
 # Names and folders
