@@ -240,7 +240,8 @@ def advance(trial: Trial, q: int) -> int: # how many were proposed
 def _looked_up(trial, round, proposal):
     batch, found, z = proposal
     table, rows = trial.arena.table, []
-    at = torch.where(found.cpu(), table.find(batch), -1)
+    at = torch.full((len(batch),), -1, device="cpu")
+    at[found.cpu()] = table.find(batch[found.to(batch.device)])
     values = iter(trial.arena.oracle(table.batch[at[at >= 0]]).tolist())
     keys = to_keys(table.batch[at.clamp(min=0)], table.space)
     for i, row in enumerate(at.tolist()):
@@ -301,9 +302,10 @@ def regret_curves(record: dict, # of a table
                  ) -> np.ndarray: # (trials, budget) after each evaluation, from the first
     "The optimum minus the incumbent."
     found, goal = record["strategies"][name], record["optimum"]
-    curves = np.empty((len(found["steps"]), found["budget"]))
+    curves = np.full((len(found["steps"]), found["budget"]), goal)  # without a score all is lacking
     for curve, steps in zip(curves, found["steps"]):
-        for number, value, _ in steps: curve[number - 1:] = max(0.0, goal - value)
+        for number, value, _ in steps:  # which are written with seven digits
+            curve[number - 1:] = goal - value if goal - value > 1e-6 else 0.0
     return curves
 
 # %% ../nbs/07b_regret.ipynb #7b000060a
@@ -311,7 +313,7 @@ def needed(curves: np.ndarray,    # (trials, budget)
            within: float = 0.0,   # regret that is small enough
           ) -> np.ndarray:        # (trials,) evaluations; budget + 1 where they did not do
     "How many evaluations it took to come close."
-    return (curves > within + 1e-7).sum(1) + 1
+    return (curves > within + 1e-6).sum(1) + 1
 
 # %% ../nbs/07b_regret.ipynb #7b000061
 def resampled(values: np.ndarray, # (trials, …)
