@@ -206,7 +206,8 @@ def read_gnns(name: str,                 # nas-bench-graph/…
 @lru_cache(maxsize=10_000)
 def _orders(wiring, n): # (m, n) the orders of nodes that give the smallest wiring
     adj = np.frombuffer(wiring, dtype=bool).reshape(n, n)
-    inner = np.array(list(permutations(range(1, n - 1))), dtype=np.int64).reshape(-1, max(n - 2, 0))
+    between = list(permutations(range(1, n - 1)))
+    inner = np.array(between, dtype=np.int64).reshape(len(between), max(n - 2, 0))
     ends = np.zeros((len(inner), 1), dtype=np.int64)
     orders = np.hstack([ends, inner, ends + n - 1])[:, :n]
     moved = adj[orders[:, :, None], orders[:, None]]

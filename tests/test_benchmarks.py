@@ -644,3 +644,12 @@ def test_a_name_with_a_slash_has_a_plain_folder(tmp_path):
     assert "is taken" in refused(
         ArchDataset.from_scores, "nas-bench-201-cifar10", GNNS, batch, range(20)
     )
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_graphs_of_hardly_any_nodes_have_one_order(n):
+    "A decoder writes them now and then."
+    ops, adj = torch.zeros(1, n, dtype=torch.long), torch.zeros(1, n, n, dtype=torch.bool)
+    adj[0, 0, 1:] = True
+    graph = DAGBatch(ops, adj, torch.tensor([n]))
+    assert same_graphs(in_one_order(graph), graph).all()
