@@ -789,6 +789,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'opembed_nb.regret.ArchTable.near': ('regret.html#archtable.near', 'opembed_nb/regret.py'),
                                    'opembed_nb.regret.ArchTable.own': ('regret.html#archtable.own', 'opembed_nb/regret.py'),
                                    'opembed_nb.regret.Arena': ('regret.html#arena', 'opembed_nb/regret.py'),
+                                   'opembed_nb.regret.LatentMutation': ('regret.html#latentmutation', 'opembed_nb/regret.py'),
                                    'opembed_nb.regret.SmallGP': ('regret.html#smallgp', 'opembed_nb/regret.py'),
                                    'opembed_nb.regret.SmallGP.fit': ('regret.html#smallgp.fit', 'opembed_nb/regret.py'),
                                    'opembed_nb.regret.Trial': ('regret.html#trial', 'opembed_nb/regret.py'),

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'ArchTable', 'normal_scores', 'SmallGP', 'Arena', 'make_arena', 'Trial', 'begin', 'advance',
-           'search_table', 'steps_of', 'study', 'table_strategies', 'regret_curves', 'needed', 'resampled', 'share',
-           'regret_table', 'sooner', 'published_table']
+           'search_table', 'steps_of', 'study', 'LatentMutation', 'table_strategies', 'regret_curves', 'needed',
+           'resampled', 'share', 'regret_table', 'sooner', 'published_table']
 
 # %% ../nbs/07b_regret.ipynb #7b000002
 import math
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -287,11 +287,18 @@ def study(arena: Arena, name: str, strategy: Strategy, trials: int = 30, seed: i
                 lost=[sum(r.architecture is None for r in trial.rows) for trial in found],
                 seconds=[round(trial.seconds, 2) for trial in found])
 
+# %% ../nbs/07b_regret.ipynb #7b0000510
+@dataclass(frozen=True)
+class LatentMutation(Mutation):
+    "`Mutation` that predicts from latents: the judge of `Tuned`, the candidates of `Mutation`."
+    raw: ClassVar = 0
+
 # %% ../nbs/07b_regret.ipynb #7b000051
 def table_strategies() -> dict[str, Strategy]: # name → strategy
     "Everyone's settings where nothing is known; the same on all tables."
     small = dict(pool=300, narrows=2)
     return {"tuned": Tuned(**small), "hybrid": Hybrid(**small), "mutation": Mutation(**small),
+            "mutation on latents": LatentMutation(**small),
             "local search": LocalSearch(), "evolution": Evolution(),
             "random architectures": RandomArchitectures(), "random": RandomLatent(decodings=20),
             "paper": PaperBO(decodings=20, candidates=1000)}
@@ -341,7 +348,8 @@ def regret_table(record: dict, within: float = 0.005, soon: int = 192) -> str: #
     for name in _in_order(record):
         curves, found = regret_curves(record, name), record["strategies"][name]
         optimum, report = needed(curves), [steps[-1][2] for steps in found["steps"]]
-        soon_enough = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * s for s in share(optimum <= soon)))
+        hits = share(optimum <= min(soon, found["budget"]))
+        soon_enough = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * s for s in hits))
         last = curves[:, -1:]
         low, high = resampled(100 * last)
         lines.append((name, _median(needed(curves, within), found), _median(optimum, found),

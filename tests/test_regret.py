@@ -29,6 +29,7 @@ from opembed_nb.data import (
     SearchSpace,
     cat_batches,
     codes,
+    folder_dataset,
     from_keys,
     random_architectures,
     to_keys,
@@ -38,6 +39,7 @@ from opembed_nb.oracle import TableOracle
 from opembed_nb.records import read_records
 from opembed_nb.regret import (
     ArchTable,
+    LatentMutation,
     SmallGP,
     advance,
     begin,
@@ -62,6 +64,7 @@ QUICK = {
     "tuned": Tuned(pool=60, narrows=2),
     "hybrid": Hybrid(pool=60, narrows=2),
     "mutation": Mutation(pool=60),
+    "mutation on latents": LatentMutation(pool=60),
     "local search": LocalSearch(),
     "evolution": Evolution(),
     "random architectures": RandomArchitectures(),
@@ -244,7 +247,9 @@ def test_all_begin_with_the_same_random_architectures(arena):
     assert len(starts[0].train.batch) == 10 and not len(starts[0].test.batch)
 
 
-@pytest.mark.parametrize("name", ["tuned", "hybrid", "mutation", "local search", "evolution"])
+@pytest.mark.parametrize(
+    "name", ["tuned", "hybrid", "mutation", "mutation on latents", "local search", "evolution"]
+)
 def test_nothing_is_evaluated_twice_but_by_chance_and_the_papers(arena, name):
     trial = search_table(arena, name, QUICK[name], 0, budget=60)
     keys = [*to_keys(trial.known.batch, SPACE), *(r.architecture for r in trial.rows)]
@@ -323,6 +328,11 @@ def test_regret_never_rises_and_is_zero_at_the_optimum_alone(arena):
         assert ((curves[:, -1] < 1e-6) == ends).all()
     table = regret_table(record)
     assert table.count("\n") == 1 + len(QUICK) and all(f"| {name} |" in table for name in QUICK)
+    never = [n for n in QUICK if (needed(regret_curves(record, n)) > 20).all()]
+    assert never and all(f"| {n} |" in table for n in never)
+    for line in table.splitlines():
+        if line.split(" | ")[0].strip("| ") in never:
+            assert "| 0 [0, " in line and "> 20" in line
 
 
 def test_intervals():
@@ -386,12 +396,15 @@ def test_a_stopped_study_goes_on_where_it_was(script, tmp_path, monkeypatch):
         script.run_table(table, names, 2, tmp_path / "parts")
 
 
-RECORDS = {r["dataset"]: r["values"] for r in read_records(ROOT / "results", "regret", "regret")}
+RECORDS = {
+    folder_dataset(r["dataset"]): r["values"]
+    for r in read_records(ROOT / "results", "regret", "regret")
+}
 TABLES = {
-    "nas-bench-201-cifar10": 0.9437,
-    "nas-bench-201-cifar100": 0.7351,
-    "nas-bench-201-imagenet16-120": 0.4731,
-    "nas-bench-graph-arxiv": 0.7367,
+    "nas-bench-201/cifar10": 0.9437,
+    "nas-bench-201/cifar100": 0.7351,
+    "nas-bench-201/imagenet16-120": 0.4731,
+    "nas-bench-graph/arxiv": 0.7367,
 }
 
 
@@ -427,7 +440,7 @@ def test_committed_regrets_are_regrets(name):
 
 
 def test_the_goal_on_cifar10():
-    record = RECORDS["nas-bench-201-cifar10"]
+    record = RECORDS["nas-bench-201/cifar10"]
     reached = [np.mean(needed(regret_curves(record, n)) <= 192) for n in record["strategies"]]
     assert max(reached) >= 0.5
 
