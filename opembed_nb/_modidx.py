@@ -468,6 +468,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.evidence.study_records': ('evidence.html#study_records', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.table_moved': ('evidence.html#table_moved', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.train_arm': ('evidence.html#train_arm', 'opembed_nb/evidence.py'),
+                                     'opembed_nb.evidence.trial_records': ('evidence.html#trial_records', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.variance_shares': ('evidence.html#variance_shares', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.verdict': ('evidence.html#verdict', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.write_run': ('evidence.html#write_run', 'opembed_nb/evidence.py')},

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'PLAN', 'MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS',
-           'ANSWERS', 'COLOURS', 'GOALS', 'arm_config', 'study_data', 'reconstruction', 'prediction', 'variance_shares',
-           'operation_sizes', 'table_moved', 'train_arm', 'record_path', 'write_run', 'Job', 'plan', 'run_study',
-           'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding', 'differences', 'student',
-           'verdict', 'judge', 'study_records', 'said', 'answer', 'answer_table', 'plot_findings', 'over_arms',
-           'plot_curves', 'plot_sizes', 'share_table', 'plot_tables', 'arm_table', 'plot_arms', 'as_good', 'advice']
+           'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'GOALS', 'arm_config', 'study_data', 'reconstruction', 'prediction',
+           'variance_shares', 'operation_sizes', 'table_moved', 'train_arm', 'record_path', 'write_run', 'Job', 'plan',
+           'run_study', 'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding',
+           'differences', 'student', 'verdict', 'judge', 'study_records', 'said', 'answer', 'answer_table',
+           'plot_findings', 'over_arms', 'plot_curves', 'trial_records', 'plot_sizes', 'share_table', 'plot_tables',
+           'arm_table', 'plot_arms', 'as_good', 'advice']
 
 # %% ../nbs/09b_evidence.ipynb #e9b00003
 import argparse
@@ -35,7 +36,7 @@ from .data import (
 from .embeddings import EMBEDDINGS, OperationEmbedding
 from .engines import LocalEngine, ProcessEngine
 from .latent import plain_vectors, plot_operations
-from .records import load_tensors, over_seeds, provenance
+from .records import load_tensors, over_seeds, provenance, read_records
 from .sgp import PAPER_TABLE_2, SparseGP, metrics, yardsticks
 from opembed_nb.training import (
     INITIAL_WEIGHTS, GraphVAE, TrainConfig, build_model, fit_rounds, load_weights, parts_of,
@@ -508,11 +509,11 @@ def answer(findings: list[Finding]) -> str: # yes, no, "it depends", …
         f"it depends, and part {ANSWERS['cannot be told']}"
 
 # %% ../nbs/09b_evidence.ipynb #e9b00064
-def answer_table(records: list[dict], question: str) -> str: # Markdown
-    "A question's comparisons, with effects, intervals and answers."
+def answer_table(records: list[dict], comparisons: list[Comparison]) -> str: # Markdown
+    "Comparisons with effects, intervals and answers."
     lines = ["| claim | data | outcome | arm − against | effect | interval | seeds | p | answer |",
              "|---|---|---|---|---:|---|---:|---:|---|"]
-    for c, n, mean, low, high, p, says in judge(records, QUESTIONS[question]):
+    for c, n, mean, low, high, p, says in judge(records, comparisons):
         numbers = ["–"] * 2 + [n, "–"]
         if says != "not run": numbers = [f"{mean:+.3f}", f"{low:+.3f} … {high:+.3f}", n, f"{p:.3f}"]
         where = c.data if c.model == "dvae" else f"{c.data}, {c.model}"
@@ -529,7 +530,7 @@ def plot_findings(findings: list[Finding]): # the figure
     import matplotlib.pyplot as plt
     shown = [f for f in findings if f.answer != "not run"]
     outcomes = list(dict.fromkeys(f.comparison.outcome for f in shown)) or ["rmse"]
-    fig, axes = plt.subplots(len(outcomes), 1, squeeze=False, dpi=75, facecolor="white",
+    fig, axes = plt.subplots(len(outcomes), 1, squeeze=False, dpi=65, facecolor="white",
                              figsize=(7.5, 0.8 * len(outcomes) + 0.28 * len(shown) + 0.3),
                              height_ratios=[1 + sum(f.comparison.outcome == o for f in shown)
                                             for o in outcomes])
@@ -569,7 +570,7 @@ def plot_curves(records: list[dict], data: list[str], arms: list[str] = (), # em
                 label: str = "accuracy (%)"):
     "A quantity after every pass, seeds thin and their mean thick; one panel for each data set."
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, len(data), figsize=(4.2 * len(data), 3.2), dpi=75, squeeze=False,
+    fig, axes = plt.subplots(1, len(data), figsize=(3.7 * len(data), 2.8), dpi=65, squeeze=False,
                              facecolor="white")
     for ax, name in zip(axes[0], data):
         for number, (arm, runs) in enumerate(over_arms(records, name).items()):
@@ -591,11 +592,30 @@ def _line(values, keys): # passes → number
     for key in keys: found = {at: row[key] for at, row in found.items() if key in row}
     return {at: value for at, value in found.items() if value is not None}
 
+# %% ../nbs/09b_evidence.ipynb #e9b0011c
+def trial_records(root: Path | None = None) -> list[dict]: # default: results/recipes
+    "The recipe's trials of both twins, in the form of `study_records`."
+    root, arms = root or project_folder() / "results" / "recipes", ("one-hot", "learned-3")
+    found = []
+    for r in read_records(root, "trial", "finalist"):
+        if r["model"] not in ("dvae", "dvae-emb"): continue
+        own = r["values"]
+        row = dict(passes=len(own["curve"]), accuracy=own["accuracy"],
+                   gp=dict(rmse=own["rmse"], pearson=own["pearson"]))
+        found.append(dict(data=r["dataset"], model="dvae", arm=arms[r["model"] == "dvae-emb"],
+                          seed=r["seed"], values=dict(rounds=1, curve=[row])))
+    return found
+
+SECOND_LOOK = [
+    *_on(MATTERS[:1], "learned rows predict better", "learned-3", "one-hot", "rmse", "less"),
+    *_on(IGNORES[:1], "learned rows predict worse", "learned-3", "one-hot", "rmse", "more"),
+    *_on(_twins, "learned rows reconstruct better", "learned-3", "one-hot", "accuracy", "more")]
+
 # %% ../nbs/09b_evidence.ipynb #e9b00120
 def plot_sizes(records: list[dict], data: list[str], model: str = "dvae"):
     "RMSE against the size of one-hot rows, relative to size 1, one line for each data set."
     import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(6, 3.2), dpi=75, facecolor="white")
+    fig, ax = plt.subplots(figsize=(5.5, 2.8), dpi=60, facecolor="white")
     for number, name in enumerate(data):
         found = over_arms(records, name, model)
         sizes = {float(arm.partition("-x")[2] or 1): arm for arm in found
@@ -631,13 +651,13 @@ def _mean(values, digits): # as text, of those that are numbers
     return over_seeds(numbers, digits).split(" (")[0]
 
 # %% ../nbs/09b_evidence.ipynb #e9b001a1
-def plot_tables(records: list[dict], data: str, arm: str = "learned-3", most: int = 3):
+def plot_tables(records: list[dict], data: str, arm: str = "learned-3", most: int = 2):
     "The tables that runs of an arm have ended with; `OpembedError` if there is none."
     import matplotlib.pyplot as plt
     ends = [values["tables"][1] for values in over_arms(records, data).get(arm, [])
             if values["tables"]][:most]
     require(ends, f"{data}: no run of {arm} has learned a table")
-    fig, axes = plt.subplots(1, len(ends), figsize=(4 * len(ends), 3.2), dpi=75, squeeze=False,
+    fig, axes = plt.subplots(1, len(ends), figsize=(3.5 * len(ends), 2.7), dpi=60, squeeze=False,
                              facecolor="white")
     for ax, table in zip(axes[0], ends):
         share = plot_operations(torch.tensor(table)[2:], study_data(data).space.operations, ax)
@@ -665,8 +685,8 @@ def plot_arms(records: list[dict], data: list[str], outcomes: tuple = ("rmse", "
     import matplotlib.pyplot as plt
     arms = {name: over_arms(records, name, model) for name in data}
     tall = sum(0.6 + 0.19 * len(found) for found in arms.values())
-    fig, axes = plt.subplots(len(data), len(outcomes), figsize=(4 * len(outcomes), tall + 0.4),
-                             dpi=75, squeeze=False, facecolor="white",
+    fig, axes = plt.subplots(len(data), len(outcomes), figsize=(3.7 * len(outcomes), tall + 0.4),
+                             dpi=60, squeeze=False, facecolor="white",
                              height_ratios=[3 + len(found) for found in arms.values()])
     for row, (name, found) in zip(axes, arms.items()):
         for ax, outcome in zip(row, outcomes):

@@ -23,6 +23,7 @@ from opembed_nb.evidence import (
     DATA,
     OUTCOMES,
     QUESTIONS,
+    SECOND_LOOK,
     Comparison,
     Job,
     advice,
@@ -44,6 +45,7 @@ from opembed_nb.evidence import (
     student,
     study_records,
     train_arm,
+    trial_records,
     variance_shares,
     verdict,
     write_run,
@@ -372,7 +374,7 @@ def test_every_committed_record_says_where_it_comes_from():
         path = record_path(ROOT / "results" / "evidence", *job)
         assert path.is_file(), path
         assert path.stat().st_size < 12_000, path
-        assert re.fullmatch(r"[0-9a-f]{10}\+?", r["provenance"]["commit"]), path
+        assert re.fullmatch(r"[0-9a-f]{7,10}\+?", r["provenance"]["commit"]), path
         assert r["provenance"]["processor"] and r["provenance"]["threads"] == 1, path
         assert r["seconds"] > 0 and r["values"]["hidden"] == 128, path
         embedding, config = arm_config(r["arm"])
@@ -439,12 +441,26 @@ def stored():
 def test_the_chapter_shows_what_the_records_say():
     shown = stored()
     for question in QUESTIONS:
-        assert answer_table(RECORDS, question) in shown, question
+        assert answer_table(RECORDS, QUESTIONS[question]) in shown, question
         says = answer(judge(RECORDS, QUESTIONS[question]))
         assert f"| {question} | **{says}** |" in shown
     for name in {r["data"] for r in RECORDS}:
         assert arm_table(RECORDS, name) in shown and share_table(RECORDS, name) in shown
     assert advice(RECORDS) in shown
+    assert answer_table(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK) in shown
+
+
+def test_the_second_look_is_at_the_trials_of_the_recipe():
+    folder = ROOT / "results" / "recipes" / "finalist"
+    for f in judge(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK):
+        c, effects = f.comparison, []
+        for seed in range(f.seeds):
+            twins = [
+                json.loads((folder / c.data / name / f"seed-{seed}" / "trial.json").read_text())
+                for name in ("dvae-emb", "dvae")
+            ]
+            effects.append(twins[0]["values"][c.outcome] - twins[1]["values"][c.outcome])
+        assert f.seeds == 3 and f.mean == pytest.approx(sum(effects) / 3)
 
 
 def test_the_prose_has_no_result_of_its_own():
