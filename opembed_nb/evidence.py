@@ -570,7 +570,7 @@ def plot_curves(records: list[dict], data: list[str], arms: list[str] = (), # em
                 label: str = "accuracy (%)"):
     "A quantity after every pass, seeds thin and their mean thick; one panel for each data set."
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, len(data), figsize=(3.7 * len(data), 2.8), dpi=65, squeeze=False,
+    fig, axes = plt.subplots(1, len(data), figsize=(3.7 * len(data), 2.8), dpi=60, squeeze=False,
                              facecolor="white")
     for ax, name in zip(axes[0], data):
         for number, (arm, runs) in enumerate(over_arms(records, name).items()):
