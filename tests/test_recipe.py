@@ -242,3 +242,27 @@ def test_free_spaces_come_back_from_the_recipe(dataset, model):
     [trained] = read_records(ROOT / "results", "training", "quick", dataset, model)
     assert trained["values"]["config"]["weights"] == "signal"
     assert len(trained["values"]["history"]) == 10
+
+
+def test_what_readme_says_of_a_gpu_is_in_its_record():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    record = json.loads((ROOT / "results/gpu/gpu.json").read_text(encoding="utf-8"))
+    parts = record["parts"]
+    [batch_64], [batch_1024] = (
+        [row for row in parts["passes"] if (row["protocol"], row["minibatch"]) == ("recipe", size)]
+        for size in (64, 1024)
+    )
+    [run] = parts["training"]
+    assert batch_64["model"] == batch_1024["model"] == run["model"] == "dvae-emb"
+    assert record["gpu"]["name"] in readme and (run["passes"], batch_64["threads"]) == (12, 16)
+    for text in (
+        f"{batch_64['seconds_a_pass']:.1f} s, where one thread",
+        f"takes {batch_64['ratio_one']:.1f} times as long",
+        f"all 16 threads {batch_64['ratio_all']:.1f} times",
+        f"a pass takes {batch_1024['seconds_a_pass']:.2f} s",
+        f"took {run['training_seconds']:.0f} s",
+        f"end at {run['accuracy']:.2f} %",
+    ):
+        assert text in readme, text
+    assert all(row["holds"] for part in ("parity", "waits") for row in parts[part])
+    assert not any(row["waits_once"] for row in parts["waits"])
