@@ -462,6 +462,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.evidence.record_path': ('evidence.html#record_path', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.run_study': ('evidence.html#run_study', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.said': ('evidence.html#said', 'opembed_nb/evidence.py'),
+                                     'opembed_nb.evidence.seeds_needed': ('evidence.html#seeds_needed', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.share_table': ('evidence.html#share_table', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.student': ('evidence.html#student', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.study_data': ('evidence.html#study_data', 'opembed_nb/evidence.py'),

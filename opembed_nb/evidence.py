@@ -7,9 +7,9 @@ __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'PLAN', 'MARGIN', 'OUT
            'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'GOALS', 'arm_config', 'study_data', 'reconstruction', 'prediction',
            'variance_shares', 'operation_sizes', 'table_moved', 'train_arm', 'record_path', 'write_run', 'Job', 'plan',
            'run_study', 'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding',
-           'differences', 'student', 'verdict', 'judge', 'study_records', 'said', 'answer', 'answer_table',
-           'plot_findings', 'over_arms', 'plot_curves', 'trial_records', 'plot_sizes', 'share_table', 'plot_tables',
-           'arm_table', 'plot_arms', 'as_good', 'advice']
+           'differences', 'student', 'verdict', 'judge', 'study_records', 'said', 'seeds_needed', 'answer',
+           'answer_table', 'plot_findings', 'over_arms', 'plot_curves', 'trial_records', 'plot_sizes', 'share_table',
+           'plot_tables', 'arm_table', 'plot_arms', 'as_good', 'advice']
 
 # %% ../nbs/09b_evidence.ipynb #e9b00003
 import argparse
@@ -495,6 +495,15 @@ def said(finding: Finding, digits: int = 3) -> str:
     effect = f"{f.mean:+.{digits}f} [{f.low:+.{digits}f}, {f.high:+.{digits}f}]"
     return f"{which}: {OUTCOMES[c.outcome].title} {effect}, {f.seeds} seeds"
 
+def seeds_needed(d: Tensor,  # (n,) differences, two at least
+                 level: float = 0.95, most: int = 99) -> int | None: # None: more
+    "Seeds at which the interval would exclude zero, if mean and spread stayed as they are."
+    mean, spread = abs(float(d.mean())), float(d.std())
+    for n in range(2, most + 1):
+        wide = float(t_distribution.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
+        if wide < mean: return n
+    return None
+
 ANSWERS = {"yes": "yes", "no": "no", "cannot be told": "cannot be told with these seeds",
            "not run": "not run yet"}
 
@@ -518,7 +527,7 @@ def answer_table(records: list[dict], comparisons: list[Comparison]) -> str: # M
         if says != "not run": numbers = [f"{mean:+.3f}", f"{low:+.3f} … {high:+.3f}", n, f"{p:.3f}"]
         where = c.data if c.model == "dvae" else f"{c.data}, {c.model}"
         cells = [c.claim, where, OUTCOMES[c.outcome].title, f"{c.arm} − {c.against}", *numbers,
-                 ANSWERS[says]]
+                 "one seed only" if n == 1 else ANSWERS[says]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -570,7 +579,7 @@ def plot_curves(records: list[dict], data: list[str], arms: list[str] = (), # em
                 label: str = "accuracy (%)"):
     "A quantity after every pass, seeds thin and their mean thick; one panel for each data set."
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, len(data), figsize=(3.7 * len(data), 2.8), dpi=60, squeeze=False,
+    fig, axes = plt.subplots(1, len(data), figsize=(4.4 * len(data), 2.9), dpi=62, squeeze=False,
                              facecolor="white")
     for ax, name in zip(axes[0], data):
         for number, (arm, runs) in enumerate(over_arms(records, name).items()):
@@ -706,17 +715,17 @@ def as_good(records: list[dict], data: str, outcome: str, # one of `OUTCOMES`
             sign: int,               # +1: more is better
             model: str = "dvae", least: int = 2, # seeds
            ) -> tuple[str, list[str]]: # the best arm, and those that are as good ("": none)
-    "The arm with the best mean, and the arms that these seeds can't tell from it."
+    "The arm with the best mean over shared seeds, and those that can't be told from it."
     seeds = {}
     for r in records:
         value = OUTCOMES[outcome].read(r["values"])
         if (r["data"], r["model"]) == (data, model) and value is not None:
             seeds.setdefault(r["arm"], {})[r["seed"]] = sign * value
-    most = max((len(values) for values in seeds.values()), default=0)
-    full = {arm: v for arm, v in seeds.items() if len(v) == most and most >= least}
-    if not full: return "", []
-    best = max(full, key=lambda arm: sum(full[arm].values()))
-    others = [arm for arm in full if arm != best]
+    seeds = {arm: values for arm, values in seeds.items() if len(values) >= least}
+    shared = set.intersection(*map(set, seeds.values())) if len(seeds) > 1 else set()
+    if not shared: return "", []
+    best = max(seeds, key=lambda arm: sum(seeds[arm][s] for s in shared))
+    others = [arm for arm in seeds if arm != best]
     predicted = "more" if sign > 0 else "less"
     tested = judge(records, [Comparison("", best, arm, outcome, predicted, data, model)
                              for arm in others])

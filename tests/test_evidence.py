@@ -41,6 +41,7 @@ from opembed_nb.evidence import (
     plot_sizes,
     record_path,
     run_study,
+    seeds_needed,
     share_table,
     student,
     study_records,
@@ -317,6 +318,25 @@ def test_student_is_the_paired_test():
     interval = expected.confidence_interval(0.95)
     assert (low, high, p) == pytest.approx((interval.low, interval.high, expected.pvalue))
     assert student(torch.ones(3).double())[:2] == (1, 1) and student(torch.ones(3).double())[2] == 0
+
+
+def test_seeds_that_an_effect_needs():
+    d = torch.tensor([0.3, 0.1, 0.2]).double()  # mean 0.2, deviation 0.1
+    assert seeds_needed(d) == 4  # 4.303 · 0.1 / √3 > 0.2 > 3.182 · 0.1 / √4
+    assert seeds_needed(torch.tensor([1.0, -1.0, 0.1]).double()) is None
+
+
+def test_advice_compares_arms_on_the_seeds_they_share(tmp_path):
+    for seed in range(4):
+        pretend(tmp_path, "one-hot", seed, 0.5)
+    for seed in (0, 1):
+        pretend(tmp_path, "learned-3", seed, 0.4 + 0.001 * seed)
+    assert "| predict (RMSE) | learned-3 | none |" in advice(study_records(tmp_path))
+    pretend(tmp_path, "learned-3", 1, 0.7)
+    assert "| predict (RMSE) | one-hot | learned-3 |" in advice(study_records(tmp_path))
+    for path in tmp_path.rglob("learned-3/*.json"):
+        path.unlink()
+    assert "RMSE" not in advice(study_records(tmp_path))  # nothing to choose from
 
 
 def test_an_answer_follows_the_rule(tmp_path):
