@@ -25,9 +25,10 @@ from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
 from .benchmarks import canonical, write_structures
-from .data import (
+from opembed_nb.data import (
     ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device,
-    codes, random_architectures, raw_features, require, to_flat, to_keys, write_whole)
+    codes, dataset_folder, random_architectures, raw_features, require, to_flat, to_keys,
+    write_whole)
 from .networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
@@ -414,7 +415,7 @@ def load_surrogate(data: ArchDataset,
     named = json.dumps(settings, sort_keys=True) + content
     key = hashlib.sha256(named.encode()).hexdigest()[:16]
     folder = Path(cache or pooch.os_cache("opembed"))
-    path = folder / f"surrogate-{data.name}-{key}.safetensors"
+    path = folder / f"surrogate-{dataset_folder(data.name)}-{key}.safetensors"
     if path.is_file():
         try: return _read_surrogate(path, data)
         except (OpembedError, KeyError, TypeError): pass  # broken, or of another format: fit again
