@@ -416,13 +416,13 @@ def test_all_tables_were_searched_alike():
     }
     for name, record in RECORDS.items():
         assert record["optimum"] == pytest.approx(TABLES[name], abs=5e-5)
-        assert {n: s["strategy"] for n, s in record["strategies"].items()} == expected
-        for found in record["strategies"].values():
+        made = {n: s["strategy"] for n, s in record["strategies"].items()}
+        assert made == {n: expected[n] for n in made} and expected.keys() - made <= {"paper"}
+        for strategy, found in record["strategies"].items():
             assert (found["start"], found["budget"], found["q"], found["seed"]) == (10, 300, 5, 0)
-            assert len(found["steps"]) == 30 == len(found["seconds"])
-            assert found["provenance"]["processor"] and not found["provenance"]["commit"].endswith(
-                "+"
-            )
+            trials, origin = 10 if strategy == "paper" else 30, found["provenance"]
+            assert len(found["steps"]) == trials == len(found["seconds"])
+            assert origin["processor"] and not origin["commit"].endswith("+")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -435,7 +435,7 @@ def test_committed_regrets_are_regrets(name):
         ends = np.array(found["evaluations"])
         assert (ends[~hit] == 300).all() and (needed(curves)[hit] <= ends[hit]).all()
         starts = curves[:, 9]
-        other = regret_curves(record, "evolution")[:, 9]
+        other = regret_curves(record, "evolution")[: len(starts), 9]
         assert np.allclose(starts, other)  # paired: the random ten are the same
 
 
