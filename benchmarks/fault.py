@@ -28,6 +28,7 @@ from opembed_nb.data import (
     load_dataset,
     random_architectures,
     to_flat,
+    wirings,
 )
 from opembed_nb.graph_properties import (
     average_path_length,
@@ -36,7 +37,6 @@ from opembed_nb.graph_properties import (
     operation_means,
     pearson,
     variance_within,
-    wirings,
 )
 from opembed_nb.networks import NETWORKS, digit_images, train_supernet
 from opembed_nb.oracle import WeightSharingOracle

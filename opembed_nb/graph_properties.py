@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['PROPERTIES', 'PAPER_CORRELATIONS', 'distances', 'average_path_length', 'clustering_coefficient', 'edge_count',
            'input_readers', 'log_paths', 'depth', 'properties', 'Correlation', 'pearson', 'bootstrap_interval',
-           'accuracy_groups', 'group_boxes', 'score_label', 'plot_groups', 'wirings', 'variance_within',
-           'operation_means']
+           'accuracy_groups', 'group_boxes', 'score_label', 'plot_groups', 'variance_within', 'operation_means']
 
 # %% ../nbs/08_graph_properties.ipynb #b1182906
 import math
@@ -17,7 +16,7 @@ import torch
 from torch import LongTensor, Tensor
 
 from .data import (
-    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, codes, require)
+    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, require)
 
 # %% ../nbs/08_graph_properties.ipynb #942e900e
 def distances(batch: DAGBatch) -> LongTensor: # (B, N, N)
@@ -217,12 +216,6 @@ def _range_label(box): # of a group on the axis
     share = 0 <= low <= high <= 1
     ends = f"{low:.3f}–{high:.3f}" if share else f"{low:.3g} … {high:.3g}"
     return f"{ends}\nn = {box['n']:,}"
-
-# %% ../nbs/08_graph_properties.ipynb #3fef6e82
-def wirings(batch: DAGBatch) -> LongTensor: # (B,) equal wirings, equal numbers, from 0 on
-    "Number the wirings of a batch; graphs that differ in nothing but operations share one."
-    bare = DAGBatch(torch.zeros_like(batch.ops), batch.adj, batch.n_nodes)
-    return codes(bare).unique(dim=0, return_inverse=True)[1]
 
 # %% ../nbs/08_graph_properties.ipynb #80ebf0e3
 def variance_within(values: Tensor,     # (n,)

@@ -22,6 +22,7 @@ from opembed_nb.data import (
     load_dataset,
     random_architectures,
     to_igraph,
+    wirings,
 )
 from opembed_nb.graph_properties import (
     PAPER_CORRELATIONS,
@@ -41,7 +42,6 @@ from opembed_nb.graph_properties import (
     plot_groups,
     properties,
     variance_within,
-    wirings,
 )
 
 quick = settings(deadline=None, max_examples=20)  # a busy machine is no failure
