@@ -5,7 +5,8 @@
 For each table one record, results/regret/<data>/<model>/seed-0/regret.json, written whole after
 each strategy; what is in it already is not run again. The model is that of the profile quick, and
 trained first if runs/ has none: on architectures alone, no score is looked at. What came of it is
-in chapter 7b.
+in chapter 7b. The committed records have thirty trials of each strategy and, with `--only paper
+--trials 10` first, ten of the paper's, which are slow.
 """
 
 import argparse
