@@ -748,5 +748,6 @@ def advice(records: list[dict], model: str = "dvae") -> str: # Markdown
 
 # %% ../nbs/09b_evidence.ipynb #e9b000ff
 #| eval: false
-if __name__ == "__main__":  # by its name, so that other processes find its functions
+if __name__ == "__main__" and "__file__" in globals():  # of a command, not of a chapter that runs
+    # by its name, so that other processes find its functions
     sys.exit(importlib.import_module("opembed_nb.evidence").main())

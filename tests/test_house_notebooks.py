@@ -237,3 +237,11 @@ def test_nbval_compares_the_outputs_of_clean_cells(tmp_path):
 def test_every_cell_has_an_id_of_its_own(path):
     ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     assert len(set(ids)) == len(ids)
+
+
+@each_chapter
+def test_a_chapter_that_runs_is_no_command(path):
+    "In a kernel, too, __name__ is __main__; but there no __file__ is."
+    for source, _ in cells(path, "code"):
+        for line in source.splitlines():
+            assert '__name__ == "__main__"' not in line or "__file__" in line
