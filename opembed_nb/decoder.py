@@ -16,9 +16,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from .data import DAGBatch, SearchSpace, cat_batches, check_batch
 from .encoders import GatedSum, row_inputs, sequence_rows, widen
-from opembed_nb.sweeps import (
-    Linear, filling, gru, gru_back, gru_slopes, gru_start, of_types, product, scan, sweep,
-    weight_gradient)
+from .sweeps import (
+    Linear, filling, gru, gru_back, gru_slopes, gru_start, is_plain, of_types, plain_gru,
+    plain_start, product, scan, sweep, weight_gradient)
 
 # %% ../nbs/03_decoder.ipynb #ac7c0019
 class EdgePlan:
@@ -289,6 +289,7 @@ def _score_types(decoder, before, batch): # (N - 1, B) of v's type, from the gra
 
 # %% ../nbs/03_decoder.ipynb #1cba9fdf
 def _edge_logits(decoder, states, messages, before, table, batch): # as in `_EdgeLogits`
+    if is_plain(): return _plain_edge_logits(decoder, states, messages, before, table, batch)
     plan, cell = EdgePlan(batch, decoder.space.n_types), decoder.cell
     first, _, last = decoder.edge_head
     inputs = torch.addmm(cell.bias_ih, table, cell.weight_ih.T)
@@ -298,6 +299,25 @@ def _edge_logits(decoder, states, messages, before, table, batch): # as in `_Edg
     old, graph = (states, None) if decoder.space.chain else (messages, before)
     return _EdgeLogits.apply(old, new, graph, first.weight, first.bias, last.weight, last.bias,
                              plan.row)
+
+# %% ../nbs/03_decoder.ipynb #1cba9fe0
+def _plain_edge_logits(decoder, states, messages, before, table, batch): # no plan, every state
+    (N, _, H), (first, _, last), cell = states.shape, decoder.edge_head, decoder.cell
+    W_old, W_new, *W_graph = first.weight.split(H, 1)
+    inputs = torch.addmm(cell.bias_ih, table, cell.weight_ih.T)
+    start = plain_start(batch.ops.T, inputs, cell.bias_hh)
+    above = torch.cat([_received_above(messages[:v], batch.adj[:, :v, v]) for v in range(1, N)])
+    u, v = torch.tril_indices(N, N, -1, device=states.device).flip(0)  # pairs by v, then u
+    new = plain_gru(start[v], above, cell.weight_hh) * batch.mask.T[v, :, None]
+    old = states if decoder.space.chain else messages
+    hidden = (old @ W_old.T)[u] + new @ W_new.T + first.bias
+    for W in W_graph: hidden = hidden + (before @ W.T)[v - 1]
+    logits = (torch.relu(hidden) @ last.weight.T + last.bias)[..., 0]
+    return logits[torch.argsort(u * N + v)].flatten()
+
+def _received_above(messages, edges): # (v, B, H) what has come from nodes after u, for u = 0 …
+    come = edges.T[:, :, None].to(messages.dtype) * messages
+    return pad(come.flip(0).cumsum(0)[:-1], (0, 0, 0, 0, 1, 0)).flip(0)
 
 # %% ../nbs/03_decoder.ipynb #aaa8eb3e
 def _split(at: LongTensor,     # (S,) row of each sample, 0 … rows - 1

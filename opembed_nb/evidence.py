@@ -6,8 +6,8 @@
 __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'PLAN', 'MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS',
            'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'GOALS', 'arm_config', 'study_data', 'reconstruction', 'prediction',
            'variance_shares', 'operation_sizes', 'table_moved', 'train_arm', 'record_path', 'write_run', 'Job', 'plan',
-           'run_study', 'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding',
-           'differences', 'student', 'verdict', 'judge', 'study_records', 'said', 'seeds_needed', 'answer',
+           'run_study', 'run_stacks', 'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison',
+           'Finding', 'differences', 'student', 'verdict', 'judge', 'study_records', 'said', 'seeds_needed', 'answer',
            'answer_table', 'plot_findings', 'over_arms', 'plot_curves', 'trial_records', 'plot_sizes', 'share_table',
            'plot_tables', 'arm_table', 'plot_arms', 'as_good', 'advice']
 
@@ -18,10 +18,13 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +37,12 @@ from .data import (
     ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches,
     dataset_folder, dataset_name, load_dataset, project_folder, require, write_whole)
 from .embeddings import EMBEDDINGS, OperationEmbedding
-from .engines import LocalEngine, ProcessEngine
+from .engines import local_engine
 from .latent import plain_vectors, plot_operations
-from .records import load_tensors, over_seeds, provenance, read_records
+from .records import (
+    load_tensors, over_seeds, provenance, read_records, save_tensors)
 from .sgp import PAPER_TABLE_2, SparseGP, metrics, yardsticks
+from .stacks import fit_stack
 from opembed_nb.training import (
     INITIAL_WEIGHTS, GraphVAE, TrainConfig, build_model, fit_rounds, load_weights, parts_of,
     train_config)
@@ -144,48 +149,60 @@ def _rounded(value, digits=5): # in all dicts and lists; what is no number is nu
     return round(value, digits) if math.isfinite(value) else None
 
 # %% ../nbs/09b_evidence.ipynb #e9b00032
-def _watch(model, data, seed, fully): # a row of the curve
+def _watch(model, data, seed, fully, judged): # a row of the curve
     train, test = data.train, data.test
     test_x = model.latents(test.batch)
     row = reconstruction(model, test.batch, test_x, seed)
-    if not fully: return row
+    if not fully and not judged: return row
     train_x = model.latents(train.batch)
+    row["shares"] = variance_shares(train_x[:4000], train.batch[:4000], data.space)
+    row["sizes"] = operation_sizes(model)
+    if not judged: return row
     try: row |= prediction(train_x, train.target, test_x, test.target, seed)
     except OpembedError as e: row["failed"] = str(e)  # latents from which nothing can be fitted
-    row["shares"] = variance_shares(train_x[:4000], train.batch[:4000], data.space)
-    return row | dict(sizes=operation_sizes(model))
+    return row
 
 # %% ../nbs/09b_evidence.ipynb #e9b00033
 def train_arm(data: ArchDataset, model_name: str, arm: str, # see `arm_config`
               seed: int = 0,
               device: str = "cpu",
               sizes: dict = SIZES,  # hidden, latent
+              judged: tuple[int, ...] = WATCHED, # passes after which the latents predict
               **changes,            # see `train_config`
              ) -> dict:             # what the run has found
     "Train one arm and measure it along the way."
     embedding, config = arm_config(arm, seed, sizes["hidden"], **changes)
-    batch = data.train.batch[:config.max_graphs or len(data.train.batch)]
     shape = dict(sizes, embedding=embedding)
-    model = build_model(model_name, data.space, seed=seed + 1000, **shape).eval()
-    INITIAL_WEIGHTS[config.weights](model, batch, seed + 1000)  # as the first round begins
-    first, curve = model.embedding.table().detach().clone(), []
-    curve.append(dict(passes=0, **_watch(model, data, seed, True)))
     with tempfile.TemporaryDirectory() as folder:
+        model = build_model(model_name, data.space, seed=seed + 1000, **shape).eval()
+        batch = data.train.batch[:config.max_graphs or len(data.train.batch)]
+        INITIAL_WEIGHTS[config.weights](model, batch, seed + 1000)  # as the first round begins
+        _keep(model, folder, 0)
         run = fit_rounds(model_name, data.train.batch, config, folder, data.space, device, False,
                          snapshots=range(1, config.epochs + 1), **shape)
-        model, done = run.model.to("cpu"), len(run.history) - config.epochs
-        for epoch in range(1, config.epochs + 1):
-            path, passes = Path(folder, f"epoch-{epoch}.safetensors"), done + epoch
-            load_weights(model, load_tensors(path)[0], str(path))
-            fully = passes in WATCHED or epoch == config.epochs
-            curve.append(dict(passes=passes, **_watch(model, data, seed, fully)))
-    last = model.embedding.table().detach()
+        found = _measured(data, run.model.to("cpu"), config, run.history, folder, judged)
+        return dict(found, graphs=len(batch), **sizes)
+
+def _keep(model, folder, epoch): # as `fit_rounds` keeps snapshots
+    path = Path(folder, f"epoch-{epoch}.safetensors")
+    save_tensors(path, dict(model.named_parameters()))
+
+# %% ../nbs/09b_evidence.ipynb #e9b000a1
+def _measured(data, model, config, history, folder, judged): # from the weights after each pass
+    curve, tables, before = [], [], len(history) - config.epochs
+    for epoch in range(config.epochs + 1):
+        path = Path(folder, f"epoch-{epoch}.safetensors")
+        load_weights(model, load_tensors(path)[0], str(path))
+        passes, last = before + epoch if epoch else 0, epoch == config.epochs
+        row = _watch(model, data, config.seed, last or passes in WATCHED, last or passes in judged)
+        curve.append(dict(passes=passes, **row))
+        tables.append(model.embedding.table().detach().clone())
     learned = isinstance(model.embedding, OperationEmbedding)
+    first, last = tables[0], tables[-1]
     return dict(
-        graphs=len(batch), hidden=sizes["hidden"], latent=sizes["latent"], weights=config.weights,
-        rounds=config.training_rounds if learned else 1, passes=len(run.history),
-        loss=[row["loss"] for row in run.history],
-        training_seconds=sum(row["seconds"] for row in run.history), curve=curve,
+        weights=config.weights, rounds=config.training_rounds if learned else 1,
+        passes=len(history), loss=[row["loss"] for row in history],
+        training_seconds=sum(row["seconds"] for row in history), curve=curve,
         moved=table_moved(first, last), tables=[first.tolist(), last.tolist()] if learned else [])
 
 # %% ../nbs/09b_evidence.ipynb #e9b00034
@@ -259,20 +276,88 @@ def run_study(jobs: list[Job],
               **options,                    # see `train_arm`
              ) -> int:                      # how many runs failed
     "Make the runs that have no record yet, and say what is left."
+    todo, engine = _missing(jobs, root), local_engine(workers)
+    deadline, begun = minutes and time.time() + 60 * minutes, time.time()
+    tasks, failed, done = [(job, root, deadline, options) for job in todo], 0, 0
+    for i, in_time, error in engine.run(_run, tasks):
+        done, failed = done + bool(in_time), failed + bool(error)
+        say = "failed: " + error if error else "done" if in_time else ""
+        if say: _say(begun, todo[i], say)
+    print(f"{done} done, {failed} failed, {len(todo) - done} left", flush=True)
+    return failed
+
+def _missing(jobs, root): # those that have no record yet; names are checked
     for job in jobs:
         arm_config(job.arm)
         parts_of(job.model)
     todo = [job for job in jobs if not record_path(root, *job).exists()]
     print(f"{len(jobs)} runs, {len(todo)} of them missing", flush=True)
-    deadline, begun = minutes and time.time() + 60 * minutes, time.time()
-    engine = ProcessEngine(workers) if workers > 1 else LocalEngine()
-    tasks, failed, done = [(job, root, deadline, options) for job in todo], 0, 0
-    for i, in_time, error in engine.run(_run, tasks):
-        done, failed = done + bool(in_time), failed + bool(error)
-        say = "failed: " + error if error else "done" if in_time else ""
-        if say: print(f"{time.time() - begun:6.0f} s  {' '.join(map(str, todo[i]))}: {say}",
-                      flush=True)
-    print(f"{done} done, {failed} failed, {len(todo) - done} left", flush=True)
+    return todo
+
+def _say(begun, job, what):
+    print(f"{time.time() - begun:6.0f} s  {' '.join(map(str, job))}: {what}", flush=True)
+
+# %% ../nbs/09b_evidence.ipynb #e9b000a3
+def _stacks(jobs, most): # lists of jobs that can be trained as one
+    like = {}
+    for job in jobs:
+        config = replace(arm_config(job.arm)[1], seed=0, weights="signal")
+        like.setdefault((job.data, job.model, config), []).append(job)
+    return [own[i:i + most] for own in like.values() for i in range(0, len(own), most)]
+
+def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, **changes): # → tasks
+    data = study_data(jobs[0].data)
+    members = [arm_config(job.arm, job.seed, sizes["hidden"], **changes) for job in jobs]
+    batch = data.train.batch[:members[0][1].max_graphs or len(data.train.batch)]
+    def keep(turn, epoch, models):
+        if turn != (members[0][1].training_rounds if epoch else 1): return
+        for number, model in enumerate(models): _keep(model, Path(folder, str(number)), epoch)
+    runs = fit_stack(jobs[0].model, batch, members, data.space, device, keep, **sizes)
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    facts = dict(graphs=len(batch), **sizes, stack=len(jobs), trained_on=where)
+    return [(job, root, Path(folder, str(number)), member, run.history, facts, judged)
+            for number, (job, member, run) in enumerate(zip(jobs, members, runs))]
+
+# %% ../nbs/09b_evidence.ipynb #e9b000a4
+def _measure(job, root, folder, member, history, facts, judged): # a task
+    start, data, (embedding, config) = time.perf_counter(), study_data(job.data), member
+    sizes = dict(hidden=facts["hidden"], latent=facts["latent"])
+    model = build_model(job.model, data.space, embedding=embedding, **sizes).eval()
+    values = dict(_measured(data, model, config, history, folder, judged), **facts)
+    seconds = values["training_seconds"] + time.perf_counter() - start
+    write_run(record_path(root, *job), job, values, seconds)
+    shutil.rmtree(folder)
+
+def _measure_all(engine, tasks, begun): # how many failed
+    failed = 0
+    for i, _, error in engine.run(_measure, tasks):
+        failed += bool(error)
+        _say(begun, tasks[i][0], "failed: " + error if error else "done")
+    return failed
+
+# %% ../nbs/09b_evidence.ipynb #e9b000a5
+def run_stacks(jobs: list[Job],
+               root: Path,                   # of the records
+               most: int,                    # runs that are trained as one
+               workers: int = 1,             # processes that measure
+               minutes: float | None = None, # begin no stack that cannot end by then
+               device: str = "cpu", **options, # see `train_arm`
+              ) -> int:                      # how many runs failed
+    "As `run_study`, many runs at a time."
+    todo, begun, slowest = _missing(jobs, root), time.time(), 0.0
+    engine, waiting = local_engine(workers), []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as behind:
+        for number, group in enumerate(_stacks(todo, most)):
+            start = time.time()
+            if minutes and start + slowest > begun + 60 * minutes: break
+            tasks = _train_stack(group, root, Path(folder, str(number)), device, **options)
+            slowest = max(slowest, time.time() - start)
+            print(f"{time.time() - begun:6.0f} s  {len(group)} of {group[0].data} trained in "
+                  f"{time.time() - start:.0f} s", flush=True)
+            waiting.append(behind.submit(_measure_all, engine, tasks, begun))
+        failed = sum(each.result() for each in waiting)
+    left = sum(not record_path(root, *job).exists() for job in todo)
+    print(f"{len(todo) - left} done, {failed} failed, {left - failed} left", flush=True)
     return failed
 
 # %% ../nbs/09b_evidence.ipynb #e9b00046
@@ -290,6 +375,10 @@ def main(argv: list[str] | None = None) -> int: # exit status
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--minutes", type=float, help="begin nothing that cannot end by then")
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    parser.add_argument("--stack", type=int, default=1, metavar="N",
+                        help="train so many runs as one, for a GPU (default: 1)")
+    parser.add_argument("--judged", nargs="*", type=int, default=WATCHED, metavar="PASSES",
+                        help="after which the latents predict; they do after the last")
     parser.add_argument("--folder", type=Path, default=evidence_folder(), help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
     args = parser.parse_args(argv)
@@ -302,7 +391,10 @@ def main(argv: list[str] | None = None) -> int: # exit status
             return 0
         torch.set_num_threads(1)
         root = args.folder.absolute()
-        failed = run_study(jobs, root, args.workers, args.minutes, device=args.device)
+        options = dict(device=args.device, judged=tuple(args.judged))
+        limits = args.workers, args.minutes
+        if args.stack > 1: failed = run_stacks(jobs, root, args.stack, *limits, **options)
+        else: failed = run_study(jobs, root, *limits, **options)
         return int(failed > 0)
     except OpembedError as e:
         print(f"opembed: {e}", file=sys.stderr)

@@ -6,8 +6,8 @@
 __all__ = ['MODELS', 'PUBLIC', 'UNUSED', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE',
            'negative_elbo', 'Parts', 'parts_of', 'build_model', 'from_public', 'to_public', 'load_weights',
            'open_gates', 'scale_operations', 'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig',
-           'train_config', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained', 'save_pretrained',
-           'add_to_card', 'train_or_load', 'train_models', 'abilities']
+           'train_config', 'step_sizes', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained',
+           'save_pretrained', 'add_to_card', 'train_or_load', 'train_models', 'abilities']
 
 # %% ../nbs/04_training.ipynb #8da34fde
 import hashlib
@@ -39,7 +39,7 @@ from .engines import Engine, LocalEngine, run_again
 from opembed_nb.records import (
     load_checkpoint, load_tensors, optimizer_tensors, provenance, restore_optimizer, run_folder,
     save_tensors)
-from .sweeps import Linear
+from .sweeps import Linear, is_plain
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):
@@ -106,7 +106,7 @@ def negative_elbo(model: GraphVAE, batch: DAGBatch,
 
 # %% ../nbs/04_training.ipynb #82084378
 def _fit_batch(model, batch): # the batch, or an error that names the tensor
-    if torch.compiler.is_compiling(): return batch
+    if torch.compiler.is_compiling() or is_plain(): return batch
     try:
         for name in ("ops", "adj", "n_nodes"):
             tensor = getattr(batch, name)
@@ -440,6 +440,18 @@ def _schedule(adam, config, steps): # of the step size, over so many steps
         return OneCycleLR(adam, config.lr, total_steps=steps + 1, pct_start=config.warmup,
                           cycle_momentum=False, div_factor=100)
     raise OpembedError(f"schedule {config.schedule!r} is unknown; known are plateau, cosine")
+
+def step_sizes(config: TrainConfig, steps: int) -> list[float]: # of every step of a round
+    "What `schedule` makes of `lr`; `OpembedError` if that depends on the loss."
+    require(config.schedule == "cosine",
+            f"schedule {config.schedule!r} depends on the loss; cosine does not")
+    adam, found = torch.optim.Adam([torch.zeros(1, requires_grad=True)]), []
+    schedule = _schedule(adam, config, steps)
+    for _ in range(steps):
+        found.append(adam.param_groups[0]["lr"])
+        adam.step()
+        schedule.step()
+    return found
 
 # %% ../nbs/04_training.ipynb #4b6fc329
 class _Trainer: # the moving parts of one round
