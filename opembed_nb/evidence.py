@@ -153,7 +153,7 @@ def _watch(model, data, seed, fully, judged): # a row of the curve
     train, test = data.train, data.test
     test_x = model.latents(test.batch)
     row = reconstruction(model, test.batch, test_x, seed)
-    if not fully and not judged: return row
+    if not fully: return row
     train_x = model.latents(train.batch)
     row["shares"] = variance_shares(train_x[:4000], train.batch[:4000], data.space)
     row["sizes"] = operation_sizes(model)
@@ -167,7 +167,7 @@ def train_arm(data: ArchDataset, model_name: str, arm: str, # see `arm_config`
               seed: int = 0,
               device: str = "cpu",
               sizes: dict = SIZES,  # hidden, latent
-              judged: tuple[int, ...] = WATCHED, # passes after which the latents predict
+              judged: tuple[int, ...] = WATCHED, # passes after which all is measured
               **changes,            # see `train_config`
              ) -> dict:             # what the run has found
     "Train one arm and measure it along the way."
@@ -194,7 +194,8 @@ def _measured(data, model, config, history, folder, judged): # from the weights 
         path = Path(folder, f"epoch-{epoch}.safetensors")
         load_weights(model, load_tensors(path)[0], str(path))
         passes, last = before + epoch if epoch else 0, epoch == config.epochs
-        row = _watch(model, data, config.seed, last or passes in WATCHED, last or passes in judged)
+        judge = last or passes in judged
+        row = _watch(model, data, config.seed, judge or not passes, judge)
         curve.append(dict(passes=passes, **row))
         tables.append(model.embedding.table().detach().clone())
     learned = isinstance(model.embedding, OperationEmbedding)
@@ -230,10 +231,12 @@ _SIZES = ["one-hot-x2", "one-hot-x4", "one-hot-x3-start", "one-hot-x0.25", "lear
           "learned-3-x2", "learned-3-fast", "frozen-8", "learned-1", "learned-2", "learned-4",
           "learned-8", "learned-described"]
 _OTHER = ["enas-cifar10@wiring", "nas-bench-graph/citeseer"]
+_WIRED = [arm for arm in _NEXT if arm != "no-operations"]  # cells have one wiring: nothing is left
 PLAN = [  # (data, models, arms), the most important first
     (_MAIN[0][:1], ["dvae"], _KEY[:4]), (_MAIN[0][1:], ["dvae"], _KEY[:4]),
     (_MAIN[0], ["dvae"], _KEY), (_MAIN[1], ["dvae"], _KEY), (_MAIN[0], ["dvae"], _NEXT),
-    (_MAIN[1], ["dvae"], _NEXT), (_MAIN[0], ["dvae"], _STARTS), (_OTHER, ["dvae"], _KEY),
+    (_MAIN[1][:1], ["dvae"], _WIRED), (_MAIN[1][1:], ["dvae"], _NEXT),
+    (_MAIN[0], ["dvae"], _STARTS), (_OTHER, ["dvae"], [*_KEY, "one-hot-x0.5"]),
     (_MAIN[0], ["gcn", "gin"], _KEY[:2] + _KEY[3:]), (_MAIN[0], ["dvae"], _SIZES),
     (_MAIN[1], ["gcn", "gin"], _KEY[:2] + _KEY[3:]), (_MAIN[1], ["dvae"], _STARTS + _SIZES)]
 
@@ -303,7 +306,8 @@ def _stacks(jobs, most): # lists of jobs that can be trained as one
     for job in jobs:
         config = replace(arm_config(job.arm)[1], seed=0, weights="signal")
         like.setdefault((job.data, job.model, config), []).append(job)
-    return [own[i:i + most] for own in like.values() for i in range(0, len(own), most)]
+    found = [own[i:i + most] for own in like.values() for i in range(0, len(own), most)]
+    return sorted(found, key=lambda group: jobs.index(group[0]))
 
 def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, **changes): # → tasks
     data = study_data(jobs[0].data)
@@ -378,7 +382,7 @@ def main(argv: list[str] | None = None) -> int: # exit status
     parser.add_argument("--stack", type=int, default=1, metavar="N",
                         help="train so many runs as one, for a GPU (default: 1)")
     parser.add_argument("--judged", nargs="*", type=int, default=WATCHED, metavar="PASSES",
-                        help="after which the latents predict; they do after the last")
+                        help="after which all is measured, as it is after the last")
     parser.add_argument("--folder", type=Path, default=evidence_folder(), help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
     args = parser.parse_args(argv)

@@ -356,6 +356,7 @@ def whiten_latents(model: nn.Module,
     states = torch.cat(states).double()
     mean = states.mean(0)
     _, spread, axes = torch.linalg.svd(states - mean, full_matrices=False)
+    if spread[0] < 1e-6 * mean.norm() * math.sqrt(len(states)): return  # all are the same to it
     axes, spread = axes[:model.latent], spread[:model.latent] / math.sqrt(len(states))
     # A direction in which architectures hardly differ is amplified ten thousand times at most.
     scale = size / spread.clamp_min(1e-4 * spread[0] + 1e-9)
