@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'PLAN', 'MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS',
-           'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'GOALS', 'arm_config', 'study_data', 'reconstruction', 'prediction',
-           'variance_shares', 'operation_sizes', 'table_moved', 'train_arm', 'record_path', 'write_run', 'Job', 'plan',
-           'run_study', 'run_stacks', 'evidence_folder', 'main', 'Outcome', 'passes_to', 'holm', 'Comparison',
-           'Finding', 'differences', 'student', 'verdict', 'judge', 'study_records', 'said', 'seeds_needed', 'answer',
-           'answer_table', 'plot_findings', 'over_arms', 'plot_curves', 'trial_records', 'plot_sizes', 'share_table',
-           'plot_tables', 'arm_table', 'plot_arms', 'as_good', 'advice']
+           'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'SEARCH', 'SEARCHES', 'SEARCH_QUESTIONS', 'GOALS', 'arm_config',
+           'study_data', 'reconstruction', 'prediction', 'variance_shares', 'operation_sizes', 'table_moved',
+           'train_arm', 'evidence_folder', 'record_path', 'write_run', 'Job', 'plan', 'run_study', 'run_stacks', 'main',
+           'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding', 'differences', 'student', 'verdict', 'judge',
+           'study_records', 'said', 'seeds_needed', 'answer', 'answer_table', 'plot_findings', 'over_arms',
+           'plot_curves', 'trial_records', 'plot_sizes', 'share_table', 'plot_tables', 'search_arm', 'to_optimum',
+           'optimum_table', 'plot_optimum', 'arm_table', 'plot_arms', 'as_good', 'advice']
 
 # %% ../nbs/09b_evidence.ipynb #e9b00003
 import argparse
@@ -29,6 +30,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.stats import t as t_distribution
 from torch import Tensor
@@ -39,8 +41,10 @@ from .data import (
 from .embeddings import EMBEDDINGS, OperationEmbedding
 from .engines import local_engine
 from .latent import plain_vectors, plot_operations
+from .oracle import TableOracle
 from .records import (
     load_tensors, over_seeds, provenance, read_records, save_tensors)
+from .regret import make_arena, needed, regret_curves, share, study, table_strategies
 from .sgp import PAPER_TABLE_2, SparseGP, metrics, yardsticks
 from .stacks import fit_stack
 from opembed_nb.training import (
@@ -207,10 +211,15 @@ def _measured(data, model, config, history, folder, judged): # from the weights 
         moved=table_moved(first, last), tables=[first.tolist(), last.tolist()] if learned else [])
 
 # %% ../nbs/09b_evidence.ipynb #e9b00034
-def record_path(root: Path, data: str, model: str, arm: str, seed: int) -> Path:
-    "Where the record of a run is kept: data/model/arm/seed-k.json."
+def evidence_folder() -> Path:
+    "Where the records of the study are kept."
+    return project_folder() / "results" / "evidence"
+
+def record_path(root: Path, data: str, model: str, arm: str, seed: int,
+                kind: str = "seed") -> Path: # or "search"
+    "Where the record of a run is kept: data/model/arm/seed-k.json, or search-k."
     dataset, at, split = data.partition("@")
-    return Path(root, dataset_folder(dataset) + at + split, model, arm, f"seed-{seed}.json")
+    return Path(root, dataset_folder(dataset) + at + split, model, arm, f"{kind}-{seed}.json")
 
 def write_run(path: Path, job: "Job", values: dict, seconds: float) -> None:
     "Keep a run's record, whole or not at all."
@@ -261,13 +270,13 @@ def plan(data: list[str] = (), models: list[str] = (), arms: list[str] = (), # e
 # %% ../nbs/09b_evidence.ipynb #e9b00044
 _slowest = [0.0]  # seconds for a node of a train architecture, in this process
 
-def _run(job, root, deadline, options): # a task: whether there was time for it
+def _run(job, root, deadline, kind, options): # a task: whether there was time for it
     data, start = study_data(job.data), time.perf_counter()
     size = len(data.train.batch) * data.space.max_nodes
     if deadline and time.time() + 1.1 * _slowest[0] * size > deadline: return False
-    values = train_arm(data, *job[1:], **options)
+    values = (search_arm if kind == "search" else train_arm)(data, *job[1:], **options)
     seconds = time.perf_counter() - start
-    write_run(record_path(root, *job), job, values, seconds)
+    write_run(record_path(root, *job, kind), job, values, seconds)
     _slowest[0] = max(seconds / size, _slowest[0])
     return True
 
@@ -276,12 +285,13 @@ def run_study(jobs: list[Job],
               root: Path,                   # of the records
               workers: int = 1,             # processes of one thread each; 1: this process
               minutes: float | None = None, # begin nothing that cannot end by then
-              **options,                    # see `train_arm`
+              kind: str = "seed",           # or "search"
+              **options,                    # see `train_arm`, `search_arm`
              ) -> int:                      # how many runs failed
     "Make the runs that have no record yet, and say what is left."
-    todo, engine = _missing(jobs, root), local_engine(workers)
+    todo, engine = _missing(jobs, root, kind), local_engine(workers)
     deadline, begun = minutes and time.time() + 60 * minutes, time.time()
-    tasks, failed, done = [(job, root, deadline, options) for job in todo], 0, 0
+    tasks, failed, done = [(job, root, deadline, kind, options) for job in todo], 0, 0
     for i, in_time, error in engine.run(_run, tasks):
         done, failed = done + bool(in_time), failed + bool(error)
         say = "failed: " + error if error else "done" if in_time else ""
@@ -289,11 +299,11 @@ def run_study(jobs: list[Job],
     print(f"{done} done, {failed} failed, {len(todo) - done} left", flush=True)
     return failed
 
-def _missing(jobs, root): # those that have no record yet; names are checked
+def _missing(jobs, root, kind="seed"): # those that have no record yet; names are checked
     for job in jobs:
         arm_config(job.arm)
         parts_of(job.model)
-    todo = [job for job in jobs if not record_path(root, *job).exists()]
+    todo = [job for job in jobs if not record_path(root, *job, kind).exists()]
     print(f"{len(jobs)} runs, {len(todo)} of them missing", flush=True)
     return todo
 
@@ -365,10 +375,6 @@ def run_stacks(jobs: list[Job],
     return failed
 
 # %% ../nbs/09b_evidence.ipynb #e9b00046
-def evidence_folder() -> Path:
-    "Where the records of the study are kept."
-    return project_folder() / "results" / "evidence"
-
 def main(argv: list[str] | None = None) -> int: # exit status
     "The command `python -m opembed_nb.evidence`."
     parser = argparse.ArgumentParser("opembed_nb.evidence", description="The runs of chapter 9b.")
@@ -385,19 +391,24 @@ def main(argv: list[str] | None = None) -> int: # exit status
                         help="after which all is measured, as it is after the last")
     parser.add_argument("--folder", type=Path, default=evidence_folder(), help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
+    parser.add_argument("--search", action="store_true", help="search with trained arms")
     args = parser.parse_args(argv)
+    wanted, kind = (args.data, args.models, args.arms), "search" if args.search else "seed"
+    if args.search: wanted = [own or usual for own, usual in zip(wanted, SEARCHES)]
     try:
+        require(not args.search or args.stack == 1, "--search takes no --stack")
         os.environ.update(absolute_folders())
-        jobs = plan(args.data, args.models, args.arms, args.seeds)
+        jobs = plan(*wanted, args.seeds)
         if args.dry_run:
-            missing = [job for job in jobs if not record_path(args.folder, *job).exists()]
+            missing = [job for job in jobs if not record_path(args.folder, *job, kind).exists()]
             print("\n".join(" ".join(map(str, job)) for job in missing))
             return 0
         torch.set_num_threads(1)
         root = args.folder.absolute()
         options = dict(device=args.device, judged=tuple(args.judged))
         limits = args.workers, args.minutes
-        if args.stack > 1: failed = run_stacks(jobs, root, args.stack, *limits, **options)
+        if args.search: failed = run_study(jobs, root, *limits, kind, device=args.device)
+        elif args.stack > 1: failed = run_stacks(jobs, root, args.stack, *limits, **options)
         else: failed = run_study(jobs, root, *limits, **options)
         return int(failed > 0)
     except OpembedError as e:
@@ -423,7 +434,10 @@ def _speed(values): # percent; a second round starts anew, so it has none
     rows = [row["accuracy"] for row in values["curve"] if row["passes"]]
     return None if values["rounds"] > 1 else sum(rows) / len(rows)
 
-# %% ../nbs/09b_evidence.ipynb #e9b00052
+def _evaluations(values): # of a search: mean of its trials, the budget where it did not do
+    made = values.get("evaluations")
+    return made and sum(values["budget"] if n is None else n for n in made) / len(made)
+
 def passes_to(values: dict,          # of a run
               accuracy: float = 99.0, # percent
              ) -> float | None:      # None: not reached
@@ -451,7 +465,8 @@ OUTCOMES = {
     "passes": Outcome("passes to 99 %", passes_to, 0.5),
     "moved": Outcome("table moved", lambda values: values["moved"], 0.1),
     "operations": Outcome("operations' share", _after(-1, "shares", "operations"), 0.02),
-    "wiring": Outcome("wiring's share", _after(-1, "shares", "wiring"), 0.02)}
+    "wiring": Outcome("wiring's share", _after(-1, "shares", "wiring"), 0.02),
+    "evaluations": Outcome("evaluations to the optimum", _evaluations, 10)}
 
 # %% ../nbs/09b_evidence.ipynb #e9b00056
 def holm(p: list[float]) -> list[float]: # adjusted, in the same order
@@ -462,7 +477,6 @@ def holm(p: list[float]) -> list[float]: # adjusted, in the same order
         adjusted[i] = largest
     return adjusted
 
-# %% ../nbs/09b_evidence.ipynb #e9b00058
 class Comparison(NamedTuple):
     "An arm against another one: what is claimed of the difference in an outcome."
     claim: str
@@ -569,10 +583,11 @@ QUESTIONS: dict[str, list[Comparison]] = {
 
 # %% ../nbs/09b_evidence.ipynb #e9b00061
 def study_records(root: Path | None = None, # default: `evidence_folder()`
+                  kind: str = "seed",       # or "search"
                  ) -> list[dict]: # data, model, arm, seed, values, seconds, provenance
     "All records of the study; `OpembedError` names a file that is none."
     found = []
-    for path in sorted(Path(root or evidence_folder()).glob("**/seed-*.json")):
+    for path in sorted(Path(root or evidence_folder()).glob(f"**/{kind}-*.json")):
         try: record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
             raise OpembedError(f"{path}: is no record ({e}); delete it and run it again") from None
@@ -635,7 +650,7 @@ def plot_findings(findings: list[Finding]): # the figure
     import matplotlib.pyplot as plt
     shown = [f for f in findings if f.answer != "not run"]
     outcomes = list(dict.fromkeys(f.comparison.outcome for f in shown)) or ["rmse"]
-    fig, axes = plt.subplots(len(outcomes), 1, squeeze=False, dpi=65, facecolor="white",
+    fig, axes = plt.subplots(len(outcomes), 1, squeeze=False, dpi=52, facecolor="white",
                              figsize=(7.5, 0.8 * len(outcomes) + 0.28 * len(shown) + 0.3),
                              height_ratios=[1 + sum(f.comparison.outcome == o for f in shown)
                                             for o in outcomes])
@@ -675,7 +690,7 @@ def plot_curves(records: list[dict], data: list[str], arms: list[str] = (), # em
                 label: str = "accuracy (%)"):
     "A quantity after every pass, seeds thin and their mean thick; one panel for each data set."
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, len(data), figsize=(4.4 * len(data), 2.9), dpi=62, squeeze=False,
+    fig, axes = plt.subplots(1, len(data), figsize=(4.4 * len(data), 2.9), dpi=50, squeeze=False,
                              facecolor="white")
     for ax, name in zip(axes[0], data):
         for number, (arm, runs) in enumerate(over_arms(records, name).items()):
@@ -720,7 +735,7 @@ SECOND_LOOK = [
 def plot_sizes(records: list[dict], data: list[str], model: str = "dvae"):
     "RMSE against the size of one-hot rows, relative to size 1, one line for each data set."
     import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(5.5, 2.8), dpi=60, facecolor="white")
+    fig, ax = plt.subplots(figsize=(5.5, 2.8), dpi=50, facecolor="white")
     for number, name in enumerate(data):
         found = over_arms(records, name, model)
         sizes = {float(arm.partition("-x")[2] or 1): arm for arm in found
@@ -762,11 +777,78 @@ def plot_tables(records: list[dict], data: str, arm: str = "learned-3", most: in
     ends = [values["tables"][1] for values in over_arms(records, data).get(arm, [])
             if values["tables"]][:most]
     require(ends, f"{data}: no run of {arm} has learned a table")
-    fig, axes = plt.subplots(1, len(ends), figsize=(3.5 * len(ends), 2.7), dpi=60, squeeze=False,
+    fig, axes = plt.subplots(1, len(ends), figsize=(3.5 * len(ends), 2.7), dpi=50, squeeze=False,
                              facecolor="white")
     for ax, table in zip(axes[0], ends):
         share = plot_operations(torch.tensor(table)[2:], study_data(data).space.operations, ax)
         ax.set_title(f"{share:.0%} of the variance", fontsize=9)
+    fig.tight_layout()
+    return fig
+
+# %% ../nbs/09b_evidence.ipynb #e9b00191
+SEARCH = dict(start=10, budget=300, q=5) # see `search_table`
+SEARCHES = (["nas-bench-201/cifar10"], ["dvae"],
+            ["one-hot", "frozen-3", "described", "learned-3"]) # data, models, arms
+
+def search_arm(data: ArchDataset, model_name: str, arm: str, # a table; see `arm_config`
+               seed: int = 0,
+               device: str = "cpu",   # to train on
+               sizes: dict = SIZES,   # hidden, latent
+               trials: int = 6,       # trial k has the seed 100 · seed + k, whatever the arm
+               search: dict = SEARCH,
+               **changes,             # see `train_config`
+              ) -> dict:              # what the searches have found
+    "Train an arm as `train_arm` does, and search a table from nothing in its latent space."
+    oracle = TableOracle(data)  # refuses what is no table before anything is trained
+    embedding, config = arm_config(arm, seed, sizes["hidden"], **changes)
+    run = fit_rounds(model_name, data.train.batch, config, None, data.space, device, False,
+                     embedding=embedding, **sizes)
+    model, tuned = run.model.to("cpu"), table_strategies()["tuned"]
+    found = study(make_arena(model, data, oracle), "tuned", tuned, trials, 100 * seed, **search)
+    curves = regret_curves(dict(optimum=oracle.best, strategies=dict(tuned=found)), "tuned")
+    found["evaluations"] = [n if n <= found["budget"] else None for n in needed(curves).tolist()]
+    test = reconstruction(model, data.test.batch, model.latents(data.test.batch), seed)
+    return dict(hidden=sizes["hidden"], latent=sizes["latent"], weights=config.weights,
+                passes=len(run.history), accuracy=test["accuracy"], optimum=oracle.best,
+                training_seconds=sum(row["seconds"] for row in run.history),
+                search_seconds=sum(found.pop("seconds")), **found)
+
+# %% ../nbs/09b_evidence.ipynb #e9b00195
+SEARCH_QUESTIONS = [c for claim, arm, against in (
+    ("H1: learned rows find it sooner", "learned-3", "one-hot"),
+    ("H3: learned rows find it sooner than random", "learned-3", "frozen-3"),
+    ("H5: described rows find it sooner than learned", "described", "learned-3"),
+    ("H5: … and than random", "described", "frozen-3"))
+    for c in _on(SEARCHES[0], claim, arm, against, "evaluations", "less")]
+
+# %% ../nbs/09b_evidence.ipynb #e9b00196
+def to_optimum(runs: list[dict]) -> np.ndarray: # values of searches → (trials,) evaluations
+    "What every trial needed; one more than the budget where it was not found."
+    return np.array([values["budget"] + 1 if n is None else n
+                     for values in runs for n in values["evaluations"]])
+
+def optimum_table(records: list[dict], data: str, model: str = "dvae") -> str: # Markdown
+    "How often and how soon searches have found the optimum."
+    lines = ["| arm | models | trials | optimum found (%) [95 %] | evaluations, median of trials | "
+             "mean over models |", "|---|" + "---:|" * 5]
+    for arm, runs in over_arms(records, data, model).items():
+        made, budget = to_optimum(runs), runs[0]["budget"]
+        found = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * s for s in share(made <= budget)))
+        middle = f"> {budget}" if np.median(made) > budget else f"{np.median(made):.0f}"
+        mean = _mean([OUTCOMES["evaluations"].read(values) for values in runs], 0)
+        cells = [arm, str(len(runs)), str(len(made)), found, middle, mean]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+def plot_optimum(records: list[dict], data: str, model: str = "dvae"):
+    "The share of trials that have found the optimum after each evaluation, a line for each arm."
+    import matplotlib.pyplot as plt
+    fig, ax = plt.subplots(figsize=(5.5, 2.8), dpi=50, facecolor="white")
+    for arm, runs in over_arms(records, data, model).items():
+        made, at = to_optimum(runs), np.arange(1, runs[0]["budget"] + 1)
+        ax.plot(at, 100 * (made[:, None] <= at).mean(0), label=f"{arm} ({len(made)})")
+    ax.set(xlabel="evaluations", ylabel="trials at the optimum (%)", ylim=(-3, 103))
+    if ax.lines: ax.legend(frameon=False, fontsize=8, title="arm (trials)")
     fig.tight_layout()
     return fig
 
@@ -783,7 +865,6 @@ def arm_table(records: list[dict], data: str, model: str = "dvae",
         lines.append(f"| {' | '.join([arm, str(len(runs)), *cells])} |")
     return "\n".join(lines)
 
-# %% ../nbs/09b_evidence.ipynb #e9b00203
 def plot_arms(records: list[dict], data: list[str], outcomes: tuple = ("rmse", "speed"),
               model: str = "dvae"):
     "Every arm's runs as points and their mean as a bar; a row of panels for each data set."
@@ -791,7 +872,7 @@ def plot_arms(records: list[dict], data: list[str], outcomes: tuple = ("rmse", "
     arms = {name: over_arms(records, name, model) for name in data}
     tall = sum(0.6 + 0.19 * len(found) for found in arms.values())
     fig, axes = plt.subplots(len(data), len(outcomes), figsize=(3.7 * len(outcomes), tall + 0.4),
-                             dpi=60, squeeze=False, facecolor="white",
+                             dpi=50, squeeze=False, facecolor="white",
                              height_ratios=[3 + len(found) for found in arms.values()])
     for row, (name, found) in zip(axes, arms.items()):
         for ax, outcome in zip(row, outcomes):
