@@ -225,9 +225,7 @@ def write_run(path: Path, job: "Job", values: dict, seconds: float) -> None:
     "Keep a run's record, whole or not at all."
     dataset, at, split = job.data.partition("@")
     who = job._replace(data=dataset_name(dataset) + at + split)._asdict()
-    origin = provenance()
-    if origin["commit"] == "unknown": origin["commit"] = os.environ.get("OPEMBED_COMMIT", "unknown")
-    record = dict(who, values=_rounded(values), seconds=round(seconds, 1), provenance=origin)
+    record = dict(who, values=_rounded(values), seconds=round(seconds, 1), provenance=provenance())
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     write_whole(path, ("{" + ",\n ".join(lines) + "}\n").encode())
 
@@ -322,13 +320,13 @@ def _stacks(jobs, most): # lists of jobs that can be trained as one
 def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, **changes): # → tasks
     data = study_data(jobs[0].data)
     members = [arm_config(job.arm, job.seed, sizes["hidden"], **changes) for job in jobs]
-    batch = data.train.batch[:members[0][1].max_graphs or len(data.train.batch)]
     def keep(turn, epoch, models):
         if turn != (members[0][1].training_rounds if epoch else 1): return
         for number, model in enumerate(models): _keep(model, Path(folder, str(number)), epoch)
-    runs = fit_stack(jobs[0].model, batch, members, data.space, device, keep, **sizes)
+    runs = fit_stack(jobs[0].model, data.train.batch, members, data.space, device, keep, **sizes)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    facts = dict(graphs=len(batch), **sizes, stack=len(jobs), trained_on=where)
+    graphs = members[0][1].max_graphs or len(data.train.batch)
+    facts = dict(graphs=graphs, **sizes, stack=len(jobs), trained_on=where)
     return [(job, root, Path(folder, str(number)), member, run.history, facts, judged)
             for number, (job, member, run) in enumerate(zip(jobs, members, runs))]
 

@@ -11,6 +11,7 @@ __all__ = ['PROFILES', 'runs_root', 'run_folder', 'save_tensors', 'load_tensors'
 import glob
 import hashlib
 import json
+import os
 import platform
 import re
 import subprocess
@@ -122,11 +123,11 @@ def _git(*arguments): # its answer; None outside a repository
     return done.stdout.strip()
 
 # %% ../nbs/00c_records.ipynb #8f4e93af
-def provenance() -> dict: # commit ("unknown" outside a repository), versions, processor, time
+def provenance() -> dict: # commit (outside a repository $OPEMBED_COMMIT), versions, …
     "Where a number comes from; a + after the commit says that the code differs from it."
-    commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
+    commit = _git("rev-parse", "--short=10", "HEAD") or os.environ.get("OPEMBED_COMMIT", "unknown")
     changed = _git("status", "--porcelain", "--", "opembed_nb/*.py")
-    if commit != "unknown" and changed: commit += "+"
+    if changed: commit += "+"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return dict(commit=commit, torch=torch.__version__, python=platform.python_version(),
                 threads=torch.get_num_threads(), device=device, processor=processor(),

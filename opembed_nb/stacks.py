@@ -221,6 +221,7 @@ def fit_stack(name: str,       # one of `MODELS`
     like = {replace(c, seed=0, weights="signal") for _, c in members}
     require(len(like) == 1, "stack: the configurations differ in more than seed and weights")
     models, histories = [], [[] for _ in members]
+    batch = batch[:config.max_graphs or len(batch)]
     graphs = plan_batch(batch, space)
     for turn in range(1, config.training_rounds + 1):
         models = _begun(name, batch, members, space, turn, models, sizes)

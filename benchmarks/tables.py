@@ -1,0 +1,155 @@
+"""The models of the paper's Tables 1 and 2 at the paper's width, many seeds at a time.
+
+    python benchmarks/tables.py train [--models NAME …] [--seeds 0 1 2 3 4] [--device cuda]
+    python benchmarks/tables.py predict [--splits own wiring] [--paper 1] [--minutes 60]
+
+`train` trains each pair of twins, all seeds, as one stack (chapter 4b) with the parameters of the
+profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
+results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/latents/.
+`predict` reads them and writes what chapter 5 would: prediction.json and prediction-wiring.json,
+with so many fits by the paper's setting. What is there is not made again. `--data`, `--results`
+and `--latents` say where else. On a processor `opembed train laptop` makes the same sooner.
+"""
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from opembed_nb.data import dataset_folder, load_dataset, require
+from opembed_nb.embeddings import OperationEmbedding
+from opembed_nb.engines import local_engine
+from opembed_nb.pipeline import how_to_train, load_profile
+from opembed_nb.records import load_tensors, save_record, save_tensors
+from opembed_nb.sgp import evaluate_latents, yardsticks
+from opembed_nb.stacks import fit_stack
+from opembed_nb.training import MODELS, abilities
+
+ROOT = Path(__file__).parents[1]
+EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
+
+
+def folder_of(args, model, seed):
+    return args.results / dataset_folder(args.data) / model / f"seed-{seed}"
+
+
+def latents_of(args, model, seed):
+    return args.latents / f"{dataset_folder(args.data)}-{model}-{seed}.safetensors"
+
+
+def stacks(models, seeds):
+    "Members of each stack: twins that share an encoder and a decoder; sequence models go alone."
+    alike = {}
+    for name in models:
+        parts = MODELS[name]
+        key = name if name.startswith(("svae", "graphrnn")) else (parts.encoder, parts.decoder)
+        alike.setdefault(key, []).extend((name, seed) for seed in seeds)
+    return list(alike.values())
+
+
+def train(args):
+    values = load_profile("laptop") | args.changes
+    config, sizes = how_to_train(values)
+    data = load_dataset(args.data)
+    for stack in stacks(args.models, args.seeds):
+        todo = [each for each in stack if not latents_of(args, *each).exists()]
+        if not todo:
+            continue
+        members = [
+            (EMBEDDINGS[MODELS[name].embedding is OperationEmbedding], replace(config, seed=seed))
+            for name, seed in todo
+        ]
+        start, shape = time.perf_counter(), {k: sizes[k] for k in ("hidden", "latent")}
+        runs = fit_stack(todo[0][0], data.train.batch, members, data.space, args.device, **shape)
+        print(f"{len(todo)} trained in {time.perf_counter() - start:.0f} s", flush=True)
+        for (name, _), (_, own), run in zip(todo, members, runs, strict=True):
+            run.model.name = name
+            keep(args, data, run, own, sizes, values, len(todo))
+
+
+def keep(args, data, run, config, sizes, values, together):
+    "What chapter 4 writes of a run, and its latents."
+    name, seed = run.model.name, config.seed
+    folder, start = folder_of(args, name, seed), time.perf_counter()
+    training = dict(config=asdict(config), sizes=sizes, history=run.history, stack=together)
+    save_record(folder, "training", training, sum(row["seconds"] for row in run.history))
+    model = run.model.to(args.device)
+    counts = dict(decodings=values["test_decodings"], points=values["prior_points"])
+    able = dict(**counts, **abilities(model, data, *counts.values()))
+    save_record(folder, "abilities", able, time.perf_counter() - start)
+    save_tensors(latents_of(args, name, seed), {"latents": model.latents(data.batch)})
+    run.model.to("cpu")
+    print(f"{name}, seed {seed}: accuracy {able['accuracy']:.3f} %", flush=True)
+
+
+def predict(args):
+    todo = [
+        (args, name, seed, split)
+        for split in args.splits
+        for seed in args.seeds
+        for name in args.models
+        if latents_of(args, name, seed).exists()
+        and not (folder_of(args, name, seed) / f"{section_of(split)}.json").exists()
+    ]
+    print(f"{len(todo)} predictions are missing", flush=True)
+    end, failed = time.time() + 60 * args.minutes, 0
+    tasks = [(*job, end) for job in todo]
+    for i, done, error in local_engine(args.workers).run(predicted, tasks):
+        failed += bool(error)
+        if error or done:
+            print(*todo[i][1:], error or done, flush=True)
+    return failed
+
+
+def section_of(split):
+    return "prediction" if split == "own" else f"prediction-{split}"
+
+
+def predicted(args, name, seed, split, end):
+    "What chapter 5 writes of a model: a task; says nothing if its time is over."
+    if time.time() > end:
+        return None
+    values, start = load_profile("laptop") | args.changes, time.perf_counter()
+    data = load_dataset(args.data).split(split)
+    latents = load_tensors(latents_of(args, name, seed))[0]["latents"]
+    require(len(latents) == len(data), f"{name}, seed {seed}: latents of other data")
+    parts = latents[data.order[: data.n_train]], data.train.target
+    parts += latents[data.order[data.n_train :]], data.test.target
+    used = dict(inducing=values["inducing"], n_train=values["n_train"])
+    found = evaluate_latents(*parts, values["repeats"], used["inducing"], seed)
+    others = yardsticks(*parts, ("ridge", "MLP", "exact GP"), 1, seed, 4 * used["inducing"])
+    record = dict(**used, **found, yardsticks=others)
+    if args.paper and split == "own":
+        paper = evaluate_latents(*parts, args.paper, used["inducing"], seed, "paper")
+        record["paper_setting"] = paper
+    save_record(folder_of(args, name, seed), section_of(split), record, time.perf_counter() - start)
+    return f"RMSE {sum(found['rmse']) / len(found['rmse']):.3f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("train", "predict"))
+    parser.add_argument("--data", default="enas-cifar10")
+    parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME",
+                        default=["dvae", "dvae-emb", "gcn", "gcn-emb"])  # fmt: skip
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="K")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--splits", nargs="+", default=["own", "wiring"], metavar="SPLIT")
+    parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
+    parser.add_argument("--workers", type=int, default=1, help="processes that predict")
+    parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "laptop")
+    parser.add_argument("--latents", type=Path, default=ROOT / "runs" / "latents")
+    parser.add_argument("--tiny", action="store_true", help="a test of the command")
+    args = parser.parse_args()
+    tiny = dict(hidden=16, latent=6, epochs=1, max_graphs=300, test_decodings=1, prior_points=20,
+                inducing=20, repeats=1)  # fmt: skip
+    args.changes = tiny if args.tiny else {}
+    torch.set_num_threads(1)
+    return train(args) if args.what == "train" else predict(args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
