@@ -50,8 +50,8 @@ def _filled(model, shapes): # all tensors in a row, with zeros up to the shapes
         tensor = found[name].detach()
         *rest, more = (a - b for a, b in zip(shape, tensor.shape))
         fits = tensor.dim() == len(shape) and not any(rest)
-        wider = more == shapes["table"][1] - model.embedding.dim  # by as much as the rows
-        same = same and fits and (more == 0 or wider)
+        reads = tensor.shape[-1] == model.embedding.dim  # rows of operations, or what reads them
+        same = same and fits and (more == 0 or more > 0 and reads)
         if same: rows.append(pad(tensor, (0, more)).flatten())
     require(same, f"stack: model {model.name!r} of width {model.encoder.mu.in_features} does not "
                   "go with the others; they may differ in weights and embeddings alone")

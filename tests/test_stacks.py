@@ -1,0 +1,231 @@
+"""Many models trained as one are those that are trained alone, and what cannot be one is refused."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
+from opembed_nb.embeddings import EMBEDDINGS, FixedRows
+from opembed_nb.evidence import Job, arm_config, record_path, run_stacks, run_study, study_records
+from opembed_nb.stacks import Stack, fit_stack
+from opembed_nb.sweeps import is_plain, plainly
+from opembed_nb.training import (
+    INITIAL_WEIGHTS,
+    MODELS,
+    build_model,
+    fit_rounds,
+    step_sizes,
+    train_config,
+)
+
+FREE = SearchSpace("free", operations=("a", "b", "c"), n_layers=4, chain=False)
+SMALL = dict(hidden=12, latent=6)
+ROOT = Path(__file__).parents[1]
+
+
+def graphs(n, space=ENAS, seed=0):
+    return random_architectures(n, space, torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)
+
+
+# Torch's own functions
+
+
+@pytest.mark.parametrize("space", [ENAS, FREE], ids=["chain", "free"])
+@pytest.mark.parametrize("name", MODELS)
+def test_plainly_everything_is_the_same(name, space, double):
+    model, batch = build_model(name, space, seed=1, **SMALL).eval(), graphs(40, space)
+
+    def found():
+        model.zero_grad()
+        loss = model.loss(batch)
+        loss.loss.backward()
+        return [*loss, *(p.grad.clone() for p in model.parameters())]
+
+    fast = found()
+    with plainly():
+        plain = found()
+    for a, b in zip(fast, plain, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_the_plain_way_ends_with_its_block():
+    with pytest.raises(RuntimeError), plainly():
+        with plainly():
+            assert is_plain()
+        assert is_plain()
+        raise RuntimeError
+    assert not is_plain()
+
+
+# As if alone
+
+MIXED = ["one-hot", "learned-3", "frozen-8", "learned-3-fast", "described+pytorch", "learned-1"]
+
+
+def both(model, space, members, batch, **more):
+    together = fit_stack(model, batch, members, space, "cpu", **SMALL, **more)
+    alone = [
+        fit_rounds(model, batch, config, None, space, "cpu", False, embedding=name, **SMALL)
+        for name, config in members
+    ]
+    return together, alone
+
+
+def assert_same(together, alone):
+    for a, b in zip(together, alone, strict=True):
+        assert a.model.embedding.dim == b.model.embedding.dim
+        for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
+            assert torch.allclose(p, q, atol=1e-7)
+        for mine, theirs in zip(a.history, b.history, strict=True):
+            assert mine.keys() == theirs.keys()
+            for key in mine.keys() - {"seconds"}:
+                assert mine[key] == pytest.approx(theirs[key], abs=1e-7), key
+
+
+@pytest.mark.parametrize("space", [ENAS, FREE], ids=["chain", "free"])
+@pytest.mark.parametrize("model", ["dvae", "gcn", "gin"])
+def test_a_member_is_what_it_is_alone(model, space, double):
+    arms = MIXED if space == ENAS else [arm for arm in MIXED if "described" not in arm]
+    members = [arm_config(arm, seed, 12, epochs=2) for arm in arms for seed in (0, 3)]
+    batch = graphs(150, space)  # 150 = 64 + 64 + 22: the last minibatch is filled up
+    assert_same(*both(model, space, members, batch))
+
+
+@pytest.mark.parametrize("model", ["svae", "graphrnn"])
+def test_sequence_models_are_stacked_over_seeds(model, double):
+    members = [(None, train_config("signal", 12, epochs=2, seed=seed)) for seed in (0, 1)]
+    assert_same(*both(model, ENAS, members, graphs(100)))
+
+
+def test_rounds_hand_the_table_on(double):
+    members = [arm_config("learned-3+rounds", seed, 12) for seed in (0, 1)]
+    members = [(name, replace(config, epochs=1)) for name, config in members]
+    seen = []
+    together, alone = both(
+        "dvae", ENAS, members, graphs(100), after=lambda *a: seen.append(a[:2])
+    )
+    assert_same(together, alone)
+    assert seen == [(1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_one_that_diverges_leaves_the_others_alone(double, monkeypatch):
+    rows = lambda space: FixedRows(torch.full((space.n_types, 2), math.nan))  # noqa: E731
+    monkeypatch.setitem(EMBEDDINGS, "broken", rows)
+    members = [arm_config(arm, 0, 12, epochs=1) for arm in ("broken+pytorch", "one-hot")]
+    broken, whole = fit_stack("dvae", graphs(100), members, device="cpu", **SMALL)
+    assert math.isnan(broken.history[0]["loss"])
+    alone = fit_rounds("dvae", graphs(100), members[1][1], None, device="cpu", progress=False,
+                       embedding="one-hot", **SMALL)  # fmt: skip
+    assert_same([whole], [alone])
+
+
+# What cannot be one
+
+
+def test_models_of_other_shapes_are_refused():
+    made = [build_model("dvae", hidden=12, latent=latent) for latent in (6, 7)]
+    with pytest.raises(OpembedError, match="weights and embeddings alone"):
+        Stack(made, "cpu")
+    with pytest.raises(OpembedError, match="'gcn'.*weights and embeddings alone"):
+        Stack([build_model("dvae", **SMALL), build_model("gcn", **SMALL)], "cpu")
+    with pytest.raises(OpembedError, match="weights and embeddings alone"):
+        Stack([build_model("svae", **SMALL), build_model("svae-emb", **SMALL)], "cpu")
+
+
+def test_configurations_that_differ_in_more_are_refused():
+    members = [("one-hot", train_config("signal", 12, epochs=epochs)) for epochs in (1, 2)]
+    with pytest.raises(OpembedError, match="more than seed and weights"):
+        fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
+    with pytest.raises(OpembedError, match="'plateau' depends on the loss"):
+        fit_stack("dvae", graphs(70), [("one-hot", train_config("paper"))], device="cpu", **SMALL)
+
+
+def test_step_sizes_are_those_of_a_training():
+    config = train_config("signal", 12, epochs=3)
+    run = fit_rounds("dvae", graphs(128), config, device="cpu", progress=False, **SMALL)
+    assert [row["lr"] for row in run.history] == step_sizes(config, 6)[::2]
+
+
+def test_architectures_that_are_all_the_same_to_a_model_leave_it_finite():
+    space = SearchSpace("one wiring", operations=("a", "b", "c"), n_layers=4, chain=False)
+    batch = graphs(1, space)[torch.zeros(100, dtype=torch.long)]
+    model = build_model("dvae", space, seed=0, embedding="no-operations", **SMALL).eval()
+    INITIAL_WEIGHTS["signal"](model, batch, 0)
+    assert model.encoder.mu.weight.abs().max() < 10
+    assert torch.isfinite(model.loss(batch).loss)
+
+
+# The study
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    batch = graphs(300)
+    scores = (batch.ops == 4).sum(1).float() + 0.01 * batch.adj.sum((1, 2))
+    path = tmp_path_factory.mktemp("data") / "small.jsonl"
+    ArchDataset.from_scores("small", ENAS, batch, scores).save(path)
+    return str(path)
+
+
+def test_a_study_as_stacks_finds_what_one_run_at_a_time_finds(small, tmp_path, capsys, double):
+    jobs = [Job(small, "dvae", arm, k) for arm in ("one-hot", "learned-3") for k in (0, 1)]
+    jobs.append(Job(small, "dvae", "learned-3+rounds", 0))
+    options = dict(sizes=SMALL, judged=())
+    assert run_study(jobs, tmp_path / "alone", **options) == 0
+    assert run_stacks(jobs, tmp_path / "stacks", 3, **options) == 0
+    alone, stacks = study_records(tmp_path / "alone"), study_records(tmp_path / "stacks")
+    assert len(alone) == len(stacks) == 5
+    for a, b in zip(alone, stacks, strict=True):
+        assert (a["arm"], a["seed"]) == (b["arm"], b["seed"])
+        mine, theirs = a["values"], b["values"]
+        assert theirs["stack"] == (1 if "rounds" in a["arm"] else 1 if a["seed"] and
+                                   a["arm"] == "learned-3" else 3)  # fmt: skip
+        for key in mine.keys() - {"training_seconds", "curve"}:
+            assert mine[key] == theirs[key], key
+        for row, other in zip(mine["curve"], theirs["curve"], strict=True):
+            assert row == other
+    capsys.readouterr()
+    assert run_stacks(jobs, tmp_path / "stacks", 3, **options) == 0
+    assert "5 runs, 0 of them missing\n0 done, 0 failed, 0 left" in capsys.readouterr().out
+
+
+def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
+    jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
+    assert run_stacks(jobs, tmp_path, 2, minutes=-1.0, sizes=SMALL) == 0
+    assert "0 done, 0 failed, 2 left" in capsys.readouterr().out
+    assert not record_path(tmp_path, *jobs[0]).exists()
+
+
+def test_the_tables_are_made_end_to_end(tmp_path):
+    def call(what, *more):
+        command = [sys.executable, str(ROOT / "benchmarks/tables.py"), what, "--tiny", "--data",
+                   "enas-digits", "--seeds", "0", "1", "--models", "gcn", "gcn-emb", "svae",
+                   "--results", str(tmp_path / "r"), "--latents", str(tmp_path / "l"),
+                   *more]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = call("train", "--device", "cpu")
+    assert "4 trained" in said and "2 trained" in said  # the twins as one, the sequence model alone
+    assert "6 predictions are missing" in call("predict", "--splits", "own", "--workers", "2")
+    assert "0 predictions are missing" in call("predict", "--splits", "own")
+    folder = tmp_path / "r" / "enas-digits"
+    names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json")}
+    sections = ("training", "abilities", "prediction")
+    assert names == {
+        f"{model}/seed-{k}/{s}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
+        for s in sections
+    }  # fmt: skip
