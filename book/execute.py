@@ -1,15 +1,29 @@
 "Run chapters in place and keep their new outputs: book/execute.py [nbs/05_sgp.ipynb ...]"
 
+import base64
+import io
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from book.reader import tags  # noqa: E402
+
+
+def smaller(picture):
+    "The same picture (PNG as text) with 32 colours: a third of the size, and plots lose nothing."
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    written = io.BytesIO()
+    image.quantize(32, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+        written, "png", optimize=True
+    )
+    found = base64.b64encode(written.getvalue()).decode()
+    return found if len(found) < len(picture) else picture
 
 
 def execute(path):
@@ -31,6 +45,9 @@ def execute(path):
         cell.metadata = metadata
         if cell.cell_type == "code":  # warnings name paths of this machine, and the book hides them
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for data in (output.get("data", {}) for output in cell.outputs):
+                if "image/png" in data:
+                    data["image/png"] = smaller(data["image/png"])
     nbformat.write(notebook, path)
 
 

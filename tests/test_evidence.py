@@ -9,7 +9,19 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from opembed_nb import evidence
+from opembed_nb import arms
+from opembed_nb.arms import (
+    DATA,
+    Job,
+    arm_config,
+    plan,
+    record_path,
+    run_study,
+    study_records,
+    train_arm,
+    variance_shares,
+    write_run,
+)
 from opembed_nb.data import (
     ENAS,
     SOURCES,
@@ -20,36 +32,28 @@ from opembed_nb.data import (
 )
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.evidence import (
-    DATA,
     OUTCOMES,
     QUESTIONS,
     SECOND_LOOK,
     Comparison,
-    Job,
     advice,
     answer,
     answer_table,
-    arm_config,
     arm_table,
     differences,
     holm,
     judge,
-    plan,
     plot_arms,
     plot_curves,
     plot_findings,
-    plot_sizes,
-    record_path,
-    run_study,
+    plot_rmse,
     seeds_needed,
     share_table,
+    size_of,
     student,
-    study_records,
-    train_arm,
     trial_records,
-    variance_shares,
     verdict,
-    write_run,
+    width_of,
 )
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
@@ -237,7 +241,7 @@ def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
     jobs = plan([dataset], ["gcn"], ["one-hot", "frozen-3"], [0, 1])
     assert len(jobs) == 4
     root, trained = tmp_path / "records", []
-    plain = evidence.train_arm
+    plain = arms.train_arm
 
     def counted(data, model, arm, seed, **options):
         if len(trained) == 2:
@@ -245,10 +249,10 @@ def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
         trained.append((arm, seed))
         return plain(data, model, arm, seed, **options)
 
-    monkeypatch.setattr(evidence, "train_arm", counted)
+    monkeypatch.setattr(arms, "train_arm", counted)
     assert run_study(jobs, root, **OPTIONS) == 2
     assert "2 done, 2 failed" in capsys.readouterr().out
-    monkeypatch.setattr(evidence, "train_arm", plain)
+    monkeypatch.setattr(arms, "train_arm", plain)
     kept = {path: path.read_bytes() for path in root.rglob("*.json")}
     assert len(kept) == 2
     assert run_study(jobs, root, **OPTIONS) == 0
@@ -260,7 +264,7 @@ def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
 
 
 def test_nothing_begins_that_cannot_end_in_time(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evidence, "_slowest", [1e6])
+    monkeypatch.setattr(arms, "_slowest", [1e6])
     jobs = plan([dataset], ["gcn"], ["one-hot"], [0])
     assert run_study(jobs, tmp_path / "records", minutes=1, **OPTIONS) == 0
     assert "0 done, 0 failed, 1 left" in capsys.readouterr().out
@@ -269,9 +273,9 @@ def test_nothing_begins_that_cannot_end_in_time(dataset, tmp_path, monkeypatch, 
 
 def test_the_command_says_what_is_missing_and_refuses_what_is_unknown(tmp_path, capsys):
     args = ["--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
-    assert evidence.main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
+    assert arms.main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip() == "enas-digits dvae one-hot 0"
-    assert evidence.main([*args, "--arms", "two-hot"]) == 2
+    assert arms.main([*args, "--arms", "two-hot"]) == 2
     assert "arm 'two-hot' is unknown" in capsys.readouterr().err
 
 
@@ -363,7 +367,8 @@ def test_an_answer_follows_the_rule(tmp_path):
     narrow = judge(records, [Comparison("", *b[:2], "rmse", "less", "enas-digits") for b in both])
     assert narrow[0].high - narrow[0].low > wide.high - wide.low  # Holm's interval is wider
     plot_findings(narrow)
-    plot_sizes(records, ["enas-digits"])
+    plot_rmse(records, ["enas-digits"], size_of, "size")
+    plot_rmse(records, ["enas-digits"], width_of, "width")
 
 
 @pytest.mark.parametrize("predicted, sign", [("more", 1), ("less", -1)])

@@ -9,28 +9,30 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from opembed_nb import evidence
-from opembed_nb.data import ArchDataset, OpembedError, SearchSpace, from_flat
-from opembed_nb.evidence import (
-    OUTCOMES,
+from opembed_nb import arms
+from opembed_nb.arms import (
     SEARCH,
-    SEARCH_QUESTIONS,
     SEARCHES,
     Job,
-    answer,
-    answer_table,
     arm_config,
-    judge,
-    optimum_table,
     plan,
-    plot_optimum,
     record_path,
     run_study,
     search_arm,
     study_records,
-    to_optimum,
     train_arm,
     write_run,
+)
+from opembed_nb.data import ArchDataset, OpembedError, SearchSpace, from_flat
+from opembed_nb.evidence import (
+    OUTCOMES,
+    SEARCH_QUESTIONS,
+    answer,
+    answer_table,
+    judge,
+    optimum_table,
+    plot_optimum,
+    to_optimum,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +89,7 @@ def test_what_is_needed_is_none_where_the_budget_was_not_enough(table):
 
 
 def test_what_is_no_table_is_refused_before_it_trains(table, monkeypatch):
-    monkeypatch.setattr(evidence, "fit_rounds", None)
+    monkeypatch.setattr(arms, "fit_rounds", None)
     twice = ArchDataset("twice", SPACE, table.batch[[0, 0, 1]], torch.rand(3), torch.arange(3), 2)
     with pytest.raises(OpembedError, match="isomorphic to others"):
         search_arm(twice, "dvae", "one-hot", **OPTIONS)
@@ -116,15 +118,15 @@ def test_searches_go_on_where_they_were(table, tmp_path, capsys):
 
 def test_the_command_names_the_searches_that_are_missing(tmp_path, capsys):
     args = ["--folder", str(tmp_path), "--search", "--dry-run"]
-    assert evidence.main(args) == 0
+    assert arms.main(args) == 0
     lines = capsys.readouterr().out.split("\n")
     assert sorted(lines[:4]) == sorted(f"{NAME} dvae {arm} 0" for arm in ARMS)
     assert len(lines) == len(set(lines)) == 21
     pretend(tmp_path, "one-hot", 0, [7, None])
     args += ["--arms", "one-hot", "learned-8", "--seeds", "0"]
-    assert evidence.main(args) == 0
+    assert arms.main(args) == 0
     assert capsys.readouterr().out.strip() == f"{NAME} dvae learned-8 0"
-    assert evidence.main([*args, "--stack", "2"]) == 2
+    assert arms.main([*args, "--stack", "2"]) == 2
     assert "--search takes no --stack" in capsys.readouterr().err
 
 

@@ -126,8 +126,11 @@ def plain_log_prob(model, z, ops, adj, padding):
         states = propagate(decoder.cell, decoder.message, table, ops, adj, range(n), first)
         for v in range(1, N if padding else n):
             before = [states[u] for u in range(min(v, n))]
-            free = [] if model.space.chain else [
-                sum(message(decoder.message, state, u) for u, state in enumerate(before))]
+            free = (
+                []
+                if model.space.chain
+                else [sum(message(decoder.message, state, u) for u, state in enumerate(before))]
+            )
             last_or_sum = sum(before) if decoder.graph_state == "sum" else before[-1]
             types = decoder.type_head(*free or [last_or_sum])
             total = total + types.log_softmax(1)[0, ops[v] if v < n else 0]
@@ -135,7 +138,8 @@ def plain_log_prob(model, z, ops, adj, padding):
             for u in reversed(range(v)):
                 now = decoder.cell(table[ops[v]][None], received) if v < n else nothing
                 old = states.get(u, nothing)
-                if free: old = message(decoder.message, old, u) if u < n else nothing
+                if free:
+                    old = message(decoder.message, old, u) if u < n else nothing
                 logit = decoder.edge_head(torch.cat([old, now, *free], 1))
                 total = total + bit(logit, edge(u, v))
                 if edge(u, v):

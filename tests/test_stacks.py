@@ -1,4 +1,4 @@
-"""Many models trained as one are those that are trained alone, and what cannot be one is refused."""
+"""Many models trained as one are what they are alone, and what cannot be one is refused."""
 
 import math
 import subprocess
@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from opembed_nb.arms import (
+    Job,
+    arm_config,
+    record_path,
+    run_stacks,
+    run_study,
+    study_records,
+)
 from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
-from opembed_nb.evidence import Job, arm_config, record_path, run_stacks, run_study, study_records
 from opembed_nb.stacks import Stack, fit_stack
 from opembed_nb.sweeps import is_plain, plainly
 from opembed_nb.training import (
@@ -113,9 +120,7 @@ def test_rounds_hand_the_table_on(double):
     members = [arm_config("learned-3+rounds", seed, 12) for seed in (0, 1)]
     members = [(name, replace(config, epochs=1)) for name, config in members]
     seen = []
-    together, alone = both(
-        "dvae", ENAS, members, graphs(100), after=lambda *a: seen.append(a[:2])
-    )
+    together, alone = both("dvae", ENAS, members, graphs(100), after=lambda *a: seen.append(a[:2]))
     assert_same(together, alone)
     assert seen == [(1, 0), (1, 1), (2, 0), (2, 1)]
 
