@@ -344,7 +344,7 @@ def width_of(arm: str) -> float | None: # numbers in a row; None: another arm
 def plot_rmse(records: list[dict], data: list[str],
               at: Callable[[str], float | None], # where an arm stands, see above
               label: str, model: str = "dvae"):
-    "RMSE against what `at` says of an arm, mean over seeds, one line for each data set."
+    "RMSE against what `at` says of an arm, mean ± std over seeds, one line for each data set."
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(6, 3), dpi=75, facecolor="white")
     for number, name in enumerate(data):
@@ -352,11 +352,14 @@ def plot_rmse(records: list[dict], data: list[str],
         for arm, runs in over_arms(records, name, model).items():
             values = [OUTCOMES["rmse"].read(values) for values in runs]
             values = [v for v in values if v is not None]
-            if values and at(arm) is not None: means[at(arm)] = sum(values) / len(values)
-        if len(means) > 1: ax.plot(*zip(*sorted(means.items())), color=f"C{number}", label=name,
-                                   marker="o", ls="-" if DATA.get(name) else "--")
-    ax.set(xlabel=label, ylabel="RMSE, mean over seeds")
-    if ax.lines: ax.legend(frameon=False, fontsize=8, title="solid: operations matter")
+            if at(arm) is None or not values: continue
+            means[at(arm)] = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0
+        if len(means) < 2: continue
+        places, (rmse, spread) = sorted(means), zip(*(means[at] for at in sorted(means)))
+        ax.errorbar(places, rmse, spread, color=f"C{number}", label=name, marker="o", capsize=2,
+                    elinewidth=0.8, ls="-" if DATA.get(name) else "--")
+    ax.set(xlabel=label, ylabel="RMSE, mean ± std over seeds")
+    if ax.containers: ax.legend(frameon=False, fontsize=8, title="solid: operations matter")
     fig.tight_layout()
     return fig
 

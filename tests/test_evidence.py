@@ -1,5 +1,6 @@
 "Chapter 9b and its arms: each differs in what it claims, and every number is a record's."
 
+import importlib
 import json
 import math
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import ttest_rel
 
 from opembed_nb import arms
@@ -510,3 +512,10 @@ def test_signal_weights_still_give_both_twins_one_size():
         model = build_model(name, hidden=12, latent=6, seed=0).eval()
         signal_weights(model, graphs(300))
         assert added(model, "decoder")[0][2:].std().item() == pytest.approx(0.4, rel=1e-4)
+
+
+def test_the_figure_of_the_readme_is_of_these_records(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    drawn = importlib.import_module("evidence")
+    with Image.open(drawn.PATH) as picture:
+        assert picture.text["Description"] == drawn.shown(RECORDS), "run benchmarks/evidence.py"
