@@ -473,6 +473,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.evidence.common_arms': ('evidence.html#common_arms', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.differences': ('evidence.html#differences', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.holm': ('evidence.html#holm', 'opembed_nb/evidence.py'),
+                                     'opembed_nb.evidence.interval': ('evidence.html#interval', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.judge': ('evidence.html#judge', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.optimum_table': ('evidence.html#optimum_table', 'opembed_nb/evidence.py'),
                                      'opembed_nb.evidence.over_arms': ('evidence.html#over_arms', 'opembed_nb/evidence.py'),

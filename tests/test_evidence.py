@@ -34,9 +34,12 @@ from opembed_nb.data import (
 )
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.evidence import (
+    AFTERWARDS,
+    DRAWN,
     OUTCOMES,
     QUESTIONS,
     SECOND_LOOK,
+    SHOWN,
     Comparison,
     advice,
     answer,
@@ -52,6 +55,7 @@ from opembed_nb.evidence import (
     seeds_needed,
     share_table,
     size_of,
+    spread_table,
     student,
     trial_records,
     verdict,
@@ -470,9 +474,12 @@ def test_the_chapter_shows_what_the_records_say():
     for question in QUESTIONS:
         assert answer_table(RECORDS, QUESTIONS[question]) in shown, question
         says = answer(judge(RECORDS, QUESTIONS[question]))
-        assert f"| {question} | **{says}** |" in shown
+        assert f"- **{question}**: **{says}**." in shown
     for name in {r["data"] for r in RECORDS}:
-        assert arm_table(RECORDS, name) in shown and share_table(RECORDS, name) in shown
+        assert arm_table(RECORDS, name) in shown
+        assert share_table(RECORDS, name, arms=SHOWN) in shown
+    assert answer_table(RECORDS, AFTERWARDS) in shown
+    assert spread_table(RECORDS, list(DATA), DRAWN) in shown
     assert advice(RECORDS) in shown
     assert answer_table(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK) in shown
 
