@@ -48,6 +48,7 @@ from opembed_nb.evidence import (
     differences,
     holm,
     judge,
+    over_arms,
     plot_arms,
     plot_curves,
     plot_findings,
@@ -526,3 +527,20 @@ def test_the_figure_of_the_readme_is_of_these_records(monkeypatch):
     drawn = importlib.import_module("evidence")
     with Image.open(drawn.PATH) as picture:
         assert picture.text["Description"] == drawn.shown(RECORDS), "run benchmarks/evidence.py"
+
+
+def test_the_readme_says_what_the_records_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for data, outcome in (
+        ("enas-cifar10", "rmse"),
+        ("enas-cifar10", "pearson"),
+        ("enas-digits", "rmse"),
+    ):
+        runs = over_arms(RECORDS, data)["no-operations"]
+        values = torch.tensor([OUTCOMES[outcome].read(values) for values in runs])
+        assert len(values) == 5 and f"{values.mean():.3f} ± {values.std():.3f}" in readme
+    answers = {name: judge(RECORDS, QUESTIONS[name]) for name in ("H0", "H1", "H3")}
+    assert not any(f.answer == "yes" for name in ("H1", "H3") for f in answers[name])
+    larger = [f for f in answers["H0"] if f.comparison.claim == "larger one-hot rows do, too"]
+    assert [f.answer for f in larger] == ["no", "no"] and all(f.mean < 0 for f in larger)
+    assert f"trains {len(EMBEDDINGS)} embeddings" in readme and len(DATA) == 6
