@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -544,3 +545,13 @@ def test_the_readme_says_what_the_records_say():
     larger = [f for f in answers["H0"] if f.comparison.claim == "larger one-hot rows do, too"]
     assert [f.answer for f in larger] == ["no", "no"] and all(f.mean < 0 for f in larger)
     assert f"trains {len(EMBEDDINGS)} embeddings" in readme and len(DATA) == 6
+
+
+def test_how_long_the_stacks_took():
+    made = [r for r in RECORDS if r["values"].get("trained_on") == "NVIDIA H200"]
+    times = sorted(r["provenance"]["utc"] for r in made)
+    first, last = (datetime.fromisoformat(at) for at in (times[0], times[-1]))
+    sixty = [60 * r["values"]["training_seconds"] for r in made if r["values"]["stack"] == 60]
+    assert len(made) == 505 and max(sixty) < 60
+    trained_first = 60  # seconds before anything could be measured
+    assert (last - first).total_seconds() + trained_first < 9.5 * 60
