@@ -6,7 +6,7 @@
 __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'SEARCH', 'SEARCHES', 'PLAN', 'arm_config', 'study_data',
            'reconstruction', 'prediction', 'variance_shares', 'operation_sizes', 'table_moved', 'train_arm',
            'evidence_folder', 'record_path', 'write_run', 'search_arm', 'Job', 'plan', 'run_study', 'run_stacks',
-           'main', 'study_records']
+           'main', 'study_records', 'cost_table']
 
 # %% ../nbs/09a_arms.ipynb #9a000003
 import argparse
@@ -447,6 +447,22 @@ def study_records(root: Path | None = None, # default: `evidence_folder()`
                              "delete it and run it again")
         found.append(record)
     return found
+
+# %% ../nbs/09a_arms.ipynb #9a0000a1
+def cost_table(records: list[dict]) -> str: # Markdown
+    "Seconds of training and of all a run took, by model and by where and how it was trained."
+    groups = {}
+    for r in records:
+        own, origin = r["values"], r["provenance"]
+        stack, where = own.get("stack"), own.get("trained_on")
+        how = f"{where}, {stack} as one" if stack else f"{origin['processor']}, one thread"
+        groups.setdefault((r["model"], how), []).append((own["training_seconds"], r["seconds"]))
+    lines = ["| model | trained on | runs | training (s) | with all that is measured (s) |",
+             "|---|---|---:|---:|---:|"]
+    for (model, how), seconds in sorted(groups.items()):
+        training, whole = torch.tensor(seconds).median(0).values.tolist()
+        lines.append(f"| {model} | {how} | {len(seconds)} | {training:.1f} | {whole:.0f} |")
+    return "\n".join(lines)
 
 # %% ../nbs/09a_arms.ipynb #e9b000ff
 #| eval: false

@@ -17,6 +17,7 @@ from opembed_nb.arms import (
     DATA,
     Job,
     arm_config,
+    cost_table,
     plan,
     record_path,
     run_study,
@@ -462,9 +463,9 @@ def test_effects_are_recomputed_from_the_files(question):
         assert (f.low, f.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
 
 
-def stored():
-    "The Markdown that the chapter shows."
-    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+def stored(name="09b_evidence"):
+    "The Markdown that a chapter shows."
+    chapter = json.loads((ROOT / "nbs" / f"{name}.ipynb").read_text(encoding="utf-8"))
     outputs = [o for c in chapter["cells"] for o in c.get("outputs", [])]
     return "\n".join(
         "".join(o["data"]["text/markdown"]) for o in outputs if "text/markdown" in o.get("data", {})
@@ -555,3 +556,7 @@ def test_how_long_the_stacks_took():
     assert len(made) == 505 and max(sixty) < 60
     trained_first = 60  # seconds before anything could be measured
     assert (last - first).total_seconds() + trained_first < 9.5 * 60
+
+
+def test_chapter_9a_shows_what_runs_cost():
+    assert cost_table(RECORDS) in stored("09a_arms")
