@@ -9,6 +9,8 @@ results/laptop/<data>/<model>/seed-k. The latents of all architectures go to run
 `predict` reads them and writes what chapter 5 would: prediction.json and prediction-wiring.json,
 with so many fits by the paper's setting. What is there is not made again. `--data`, `--results`
 and `--latents` say where else. On a processor `opembed train laptop` makes the same sooner.
+`--rounds 4` trains the twins that learn so many rounds, into results/laptop-rounds; `--watch 0 1 4`
+also keeps the first seed's latents after those passes, and `--weights DIR` all weights, halved.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from opembed_nb.pipeline import how_to_train, load_profile
 from opembed_nb.records import load_tensors, save_record, save_tensors
 from opembed_nb.sgp import evaluate_latents, yardsticks
 from opembed_nb.stacks import fit_stack
-from opembed_nb.training import MODELS, abilities
+from opembed_nb.training import MODELS, abilities, save_pretrained
 
 ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
@@ -53,6 +55,9 @@ def train(args):
     values = load_profile("laptop") | args.changes
     config, sizes = how_to_train(values)
     data = load_dataset(args.data)
+    learn = [name for name in args.models if MODELS[name].embedding is OperationEmbedding]
+    if args.rounds > 1:
+        config, args.models = replace(config, training_rounds=args.rounds), learn
     for stack in stacks(args.models, args.seeds):
         todo = [each for each in stack if not latents_of(args, *each).exists()]
         if not todo:
@@ -62,11 +67,29 @@ def train(args):
             for name, seed in todo
         ]
         start, shape = time.perf_counter(), {k: sizes[k] for k in ("hidden", "latent")}
-        runs = fit_stack(todo[0][0], data.train.batch, members, data.space, args.device, **shape)
+        watch = watcher(args, data, todo, config.training_rounds)
+        runs = fit_stack(
+            todo[0][0], data.train.batch, members, data.space, args.device, watch, **shape
+        )
         print(f"{len(todo)} trained in {time.perf_counter() - start:.0f} s", flush=True)
         for (name, _), (_, own), run in zip(todo, members, runs, strict=True):
             run.model.name = name
             keep(args, data, run, own, sizes, values, len(todo))
+
+
+def watcher(args, data, members, rounds):
+    "Keeps the first seed's latents after some passes of the last round."
+
+    def watch(turn, epoch, models):
+        if turn < rounds or epoch not in args.watch:
+            return
+        for (name, seed), model in zip(members, models, strict=True):
+            if seed == args.seeds[0]:
+                path = latents_of(args, name, f"{seed}-after-{epoch}")
+                save_tensors(path, {"latents": model.to(args.device).latents(data.batch)})
+                model.to("cpu")
+
+    return watch
 
 
 def keep(args, data, run, config, sizes, values, together):
@@ -81,6 +104,8 @@ def keep(args, data, run, config, sizes, values, together):
     save_record(folder, "abilities", able, time.perf_counter() - start)
     save_tensors(latents_of(args, name, seed), {"latents": model.latents(data.batch)})
     run.model.to("cpu")
+    if args.weights:
+        save_pretrained(run, f"{dataset_folder(args.data)}-{seed}", config, sizes, args.weights)
     print(f"{name}, seed {seed}: accuracy {able['accuracy']:.3f} %", flush=True)
 
 
@@ -140,12 +165,19 @@ def main():
     parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
     parser.add_argument("--workers", type=int, default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "laptop")
-    parser.add_argument("--latents", type=Path, default=ROOT / "runs" / "latents")
+    parser.add_argument("--rounds", type=int, default=1, help="for the twins that learn")
+    parser.add_argument("--watch", nargs="*", type=int, default=[], metavar="PASSES")
+    parser.add_argument("--weights", type=Path, help="keep all weights there")
+    parser.add_argument("--results", type=Path, help="default: results/laptop, or laptop-rounds")
+    parser.add_argument("--latents", type=Path, help="default: runs/latents, or latents-rounds")
     parser.add_argument("--tiny", action="store_true", help="a test of the command")
     args = parser.parse_args()
     tiny = dict(hidden=16, latent=6, epochs=1, max_graphs=300, test_decodings=1, prior_points=20,
                 inducing=20, repeats=1)  # fmt: skip
+    kind = "laptop-rounds" if args.rounds > 1 else "laptop"
+    args.results = args.results or ROOT / "results" / kind
+    if args.latents is None:
+        args.latents = ROOT / "runs" / ("latents-rounds" if args.rounds > 1 else "latents")
     args.changes = tiny if args.tiny else {}
     torch.set_num_threads(1)
     return train(args) if args.what == "train" else predict(args)

@@ -1,5 +1,6 @@
 """Many models trained as one are what they are alone, and what cannot be one is refused."""
 
+import json
 import math
 import subprocess
 import sys
@@ -223,11 +224,20 @@ def test_the_tables_are_made_end_to_end(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    said = call("train", "--device", "cpu")
+    said = call("train", "--device", "cpu", "--watch", "0", "1", "--weights", str(tmp_path / "w"))
     assert "4 trained" in said and "2 trained" in said  # the twins as one, the sequence model alone
     assert "6 predictions are missing" in call("predict", "--splits", "own", "--workers", "2")
     assert "0 predictions are missing" in call("predict", "--splits", "own")
+    kept = {p.stem for p in (tmp_path / "l").glob("*-after-*")}
+    assert kept == {
+        f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
+    }
+    assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
+    assert "2 trained" in call("train", "--device", "cpu", "--rounds", "2",
+                               "--latents", str(tmp_path / "l2"))  # fmt: skip
     folder = tmp_path / "r" / "enas-digits"
+    rounds = json.loads((folder / "gcn-emb/seed-0/training.json").read_text())["values"]
+    assert [row["round"] for row in rounds["history"]] == [1, 2] and rounds["stack"] == 2
     names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json")}
     sections = ("training", "abilities", "prediction")
     assert names == {
