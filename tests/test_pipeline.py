@@ -34,6 +34,7 @@ from opembed_nb.pipeline import (
     with_changes,
 )
 from opembed_nb.records import save_record
+from opembed_nb.scoreboard import short_scoreboard
 
 ROOT = Path(__file__).parents[1]
 
@@ -450,9 +451,9 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     )
     table = scoreboard(tmp_path, "quick", "enas-cifar10")
     assert (
-        "| RMSE | 0.371 ± 0.003 | 0.600 ± 0.141 |" in table
-        and "| accuracy (%) | 99.99 | – |" in table
-        and "D-VAE (" not in table
+        "| RMSE, tuned fit | DVAE-EMB | 0.371 ± 0.003 | 0.600 | 1 | +0.229 | worse |" in table
+        and "| accuracy (%) | DVAE-EMB | 99.99 | – | 0 | – | not run |" in table
+        and "| Kendall τ | 0.600 ± 0.000 |" in table
     )
 
 
@@ -721,6 +722,7 @@ def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
 
 README_TABLES = {
     "cards": lambda root: pipeline.cards_table(),
+    "scoreboard": lambda root: short_scoreboard(root, "laptop"),
 }
 
 

@@ -13,7 +13,6 @@ from opembed_nb.sgp import mean_std
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
-    PAPER_TABLE_1,
     TrainConfig,
     build_model,
     fit,
@@ -205,19 +204,6 @@ def of_the_record(profile, model):
     [training] = read_records(ROOT / "results", "training", *where)
     [able] = read_records(ROOT / "results", "abilities", *where)
     return len(training["values"]["history"]), able["values"]
-
-
-@pytest.mark.parametrize("model", ["dvae", "dvae-emb", "gcn", "gcn-emb"])
-def test_the_row_of_readme_at_the_papers_width_is_that_of_the_records(model):
-    passes, able = of_the_record("laptop", model)
-    accuracy, validity, *_ = PAPER_TABLE_1[model]
-    cells = [
-        MODELS[model].title,
-        str(passes),
-        f"{able['accuracy']:.2f} ({accuracy:.2f})",
-        f"{able['validity']:.2f} ({validity:.2f})",
-    ]
-    assert f"| {' | '.join(cells)} |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_times_of_readme_are_those_of_the_records():

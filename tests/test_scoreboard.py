@@ -1,0 +1,255 @@
+"The paper's numbers beside ours: what a difference amounts to, and that all is of the records."
+
+import importlib.util
+import json
+import re
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from opembed_nb.bo import PAPER_TOP_5
+from opembed_nb.pipeline import main
+from opembed_nb.records import save_record
+from opembed_nb.scoreboard import (
+    QUANTITIES,
+    Cell,
+    cell_table,
+    cells,
+    overview,
+    scoreboard,
+    scoreboard_figure,
+    short_scoreboard,
+)
+from opembed_nb.sgp import PAPER_TABLE_2
+from opembed_nb.training import MODELS, PAPER_TABLE_1
+
+ROOT = Path(__file__).parents[1]
+BY_TITLE = {quantity.title: quantity for quantity in QUANTITIES}
+PAPER = "enas-cifar10"
+STALE = "is older than the records; run python benchmarks/scoreboard.py"
+
+
+@pytest.mark.parametrize(
+    "title, ours, mark",
+    [
+        ("accuracy (%)", [], "not run"),
+        ("accuracy (%)", [98.8], "equal"),  # the paper: 98.70
+        ("accuracy (%)", [98.81], "better"),
+        ("accuracy (%)", [98.59], "worse"),
+        ("accuracy (%)", [98.5, 99.9], "equal"),  # its interval holds zero
+        ("accuracy (%)", [98.9, 98.91, 98.92], "better"),
+        ("accuracy (%)", [98.65, 98.65], "equal"),
+        ("validity (%)", [99.42, 99.421], "worse"),  # the paper: 99.53
+        ("uniqueness (%)", [90.0], "–"),
+        ("uniqueness (%)", [], "not run"),
+        ("RMSE, paper's fit", [0.491], "equal"),  # the paper: 0.485 ± 0.006
+        ("RMSE, paper's fit", [0.492], "worse"),
+        ("RMSE, tuned fit", [0.4], "better"),
+        ("Pearson r, tuned fit", [0.868], "worse"),  # the paper: 0.870 ± 0.001
+        ("Pearson r, tuned fit", [0.871], "equal"),
+    ],
+)
+def test_what_a_difference_amounts_to(title, ours, mark):
+    assert Cell("gcn", BY_TITLE[title], ours).mark == mark
+
+
+def test_a_model_that_the_paper_has_not_is_not_judged():
+    assert Cell("gin", BY_TITLE["accuracy (%)"], [99.0]).mark == "–"
+    assert Cell("gin", BY_TITLE["accuracy (%)"], []).mark == "not run"
+    assert Cell("gin", BY_TITLE["accuracy (%)"], [99.0]).difference is None
+
+
+def kept(root, section, model):
+    "The values of a model's records of the paper's data, without the code that is tested."
+    folder = root / "laptop" / PAPER / model
+    files = sorted(folder.glob(f"seed-*/{section}.json"))
+    return [json.loads(path.read_text(encoding="utf-8"))["values"] for path in files]
+
+
+def expected(root):
+    "(quantity, model) → the paper's number, its ±, the number of each seed."
+    found = {}
+    for model in MODELS:
+        able, predicted = kept(root, "abilities", model), kept(root, "prediction", model)
+        for i, name in enumerate(("accuracy", "validity", "uniqueness")):
+            paper = PAPER_TABLE_1.get(model, [None] * 3)[i]
+            found[f"{name} (%)", model] = paper, 0, [values[name] for values in able]
+        for metric, name in (("rmse", "RMSE"), ("pearson", "Pearson r")):
+            paper = PAPER_TABLE_2.get(model, {}).get(metric, (None, 0))
+            tuned = [statistics.fmean(values[metric]) for values in predicted]
+            own = [values["paper_setting"] for values in predicted if "paper_setting" in values]
+            own = [statistics.fmean(fits[metric]) for fits in own]
+            found[f"{name}, tuned fit", model] = *paper, tuned
+            found[f"{name}, paper's fit", model] = *paper, own
+    for model, five in PAPER_TOP_5.items():
+        found["trained to the end (%)", model] = max(five), 0, []
+    return found
+
+
+def check_numbers(root):
+    "Every number of the cells once more."
+    found = {(c.quantity.title, c.model): c for c in cells(root, "laptop")}
+    wanted = expected(root)
+    assert found.keys() == wanted.keys()
+    for key, (paper, spread, ours) in wanted.items():
+        cell = found[key]
+        assert (cell.paper, cell.ours) == (paper, pytest.approx(ours, abs=1e-12)), key
+        if paper is None or not ours:
+            assert cell.difference is None and cell.interval is None, key
+            continue
+        gap = statistics.fmean(ours) - paper
+        assert cell.difference == pytest.approx(gap, abs=1e-12), key
+        assert cell.margin == (spread or 0.1), key
+        if len(ours) < 2:
+            assert cell.interval is None, key
+            continue
+        error = statistics.stdev(ours) / len(ours) ** 0.5
+        wide = stats.t.ppf(0.975, len(ours) - 1) * error
+        assert cell.interval == pytest.approx((gap - wide, gap + wide), abs=1e-9), key
+
+
+def made_up(root, models=("dvae", "gcn", "gin", "svae-emb"), seeds=5):
+    "Records of several models and seeds, at random but for the first model's validity."
+    chance = 7
+    for model in models:
+        for seed in range(seeds):
+            chance = chance * 16807 % (2**31 - 1)
+            noise, folder = chance / 2**31 - 0.5, root / "laptop" / PAPER / model / f"seed-{seed}"
+            able = dict(accuracy=99 + noise, uniqueness=40 + noise, novelty=100.0)
+            able["validity"] = 100.0 if model == models[0] else 99.5 + noise / 9
+            save_record(folder, "abilities", able, 1)
+            save_record(folder, "training", dict(history=[{}] * 12), 1)
+            fits = dict(rmse=[0.3 + noise, 0.4], pearson=[0.9, 0.9 + noise / 9], kendall=[0.7] * 2)
+            save_record(folder, "prediction", dict(**fits, paper_setting=fits), 1)
+            if seed:
+                save_record(folder, "prediction-wiring", fits, 1)
+
+
+def test_every_number_of_the_committed_scoreboard_is_that_of_the_records():
+    check_numbers(ROOT / "results")
+
+
+def test_every_number_of_made_up_records(tmp_path):
+    made_up(tmp_path)
+    check_numbers(tmp_path)
+    made_up(tmp_path, ["dvae-emb"], 1)
+    made_up(tmp_path, ["gcn-emb"], 2)
+    check_numbers(tmp_path)
+
+
+def test_the_table_has_a_row_for_every_cell_whatever_it_says(tmp_path):
+    made_up(tmp_path)
+    rows = cell_table(cells(tmp_path, "laptop")).splitlines()[2:]
+    assert len(rows) == 7 * len(MODELS) + len(PAPER_TOP_5)
+    exact = "| validity (%) | D-VAE | 100.00 | 100.00 ± 0.00 | 5 | +0.00 [+0.00, +0.00] | equal |"
+    assert exact in rows
+    assert "| accuracy (%) | S-VAE | 99.98 | – | 0 | – | not run |" in rows
+    assert "| trained to the end (%) | D-VAE | 94.80 | – | 0 | – | not run |" in rows
+    assert sum(row.startswith("| accuracy (%) | GIN (ours) | – | 9") for row in rows) == 1
+    assert "| RMSE, tuned fit | S-VAE | 0.478 ± 0.002 | – | 0 | – | not run |" in rows
+    text = scoreboard(tmp_path, "laptop", PAPER)
+    assert "\n".join(rows) in text and "| RMSE, no wiring known |" in text
+    beyond = text.split("What the paper has no numbers of:")[1]
+    assert "| novelty (%) |" in beyond and "| accuracy (%) |" not in beyond
+    assert "| accuracy (%) |" in overview(tmp_path, "laptop", PAPER)
+
+
+def test_the_best_that_was_trained_to_the_end_counts_if_it_was_trained_as_long(tmp_path):
+    rows = [dict(kind="found", architecture="a", shared=0.7, full=full) for full in (0.95, 0.96)]
+    rows.append(dict(kind="random", architecture="b", shared=0.7, full=0.99))
+    folder = tmp_path / "laptop" / PAPER / "dvae"
+    for seed, epochs in enumerate((12, 310)):
+        values = dict(oracle="o", epochs=epochs, rows=rows)
+        save_record(folder / f"seed-{seed}", "finalists", values, 1)
+    [cell] = [c for c in cells(tmp_path, "laptop") if c.quantity.section == "finalists" and c.ours]
+    assert cell.ours == [96.0] and cell.mark == "better" and cell.paper == 94.8
+
+
+def test_the_short_one_counts_what_all_cells_say(tmp_path):
+    made_up(tmp_path)
+    text = short_scoreboard(tmp_path, "laptop")
+    counts = list(map(int, re.findall(r"\d+", text.splitlines()[-1])))
+    judged = 6 * 6 + len(PAPER_TOP_5)
+    assert counts[0] == judged == sum(counts[1:])
+    assert counts[-1] == judged - 6 * 2  # two of the paper's models have records
+    assert "| S-VAE | – | – | not run (99.98) | not run (100.00) |" in text
+    assert "| D-VAE | 12 | 5 | " in text and "100.00 ± 0.00 (100.00), equal" in text
+    made_up(tmp_path, ["gcn"], 1)
+    save_record(tmp_path / "laptop" / PAPER / "gcn" / "seed-0", "training", dict(history=[{}]), 1)
+    assert "| GCN | 1 or 12 | 5 | " in short_scoreboard(tmp_path, "laptop")
+
+
+# the figure
+
+
+def test_the_committed_figure_is_that_of_the_records():
+    drawn = (ROOT / "nbs" / "scoreboard.svg").read_text(encoding="utf-8")
+    assert drawn == scoreboard_figure(ROOT / "results", "laptop"), f"nbs/scoreboard.svg {STALE}"
+
+
+SAID = re.compile(
+    r"<title>(?P<model>[^,]+), (?P<title>.+?): "
+    r"(?:[\d.]+(?: ± [\d.]+)? here \(n = (?P<n>\d+)\), )?(?P<paper>[\d.]+)(?: ± [\d.]+)? "
+    r"in the paper, difference (?P<gap>[-+\d.]+|–)(?: \[[^]]*\])?, (?P<mark>[a-z ]+|–)<"
+)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_every_sign_of_the_figure_says_and_is_where_the_records_say(tmp_path, made):
+    root, names = ROOT / "results", {parts.title: name for name, parts in MODELS.items()}
+    if made:
+        root = tmp_path
+        made_up(root)
+    drawn = scoreboard_figure(root, "laptop")
+    said, wanted = list(SAID.finditer(drawn)), expected(root)
+    signs = {(s["title"], names[s["model"]]): s for s in said}
+    assert len(said) == len(signs) == drawn.count("<title>")
+    assert signs.keys() == {key for key, (paper, *_) in wanted.items() if paper is not None}
+    for key, sign in signs.items():
+        paper, _, ours = wanted[key]
+        digits = 2 if "%" in key[0] else 3
+        assert float(sign["paper"]) == paper and int(sign["n"] or 0) == len(ours)
+        assert (sign["mark"] == "not run") == (not ours)
+        if ours:
+            gap = statistics.fmean(ours) - paper
+            assert float(sign["gap"]) == pytest.approx(gap, abs=0.51 * 10**-digits)
+            place = re.search(r"translate\((-?[\d.]+)\)", drawn[sign.end() :])
+            right = (float(place[1]) - 85) * (-1 if key[0].startswith("RMSE") else 1)
+            assert abs(right) < 0.06 or (right > 0) == (gap > 0)
+    assert drawn.count(">not run</text>") == sum(s["mark"] == "not run" for s in said)
+
+
+def test_a_new_record_changes_the_figure_and_the_command_writes_both(tmp_path):
+    (tmp_path / "nbs").mkdir()
+    shutil.copytree(ROOT / "results" / "laptop", tmp_path / "results" / "laptop")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    path = ROOT / "benchmarks" / "scoreboard.py"
+    spec = importlib.util.spec_from_file_location("scoreboard_script", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.write(tmp_path)
+    figure, readme = tmp_path / "nbs" / "scoreboard.svg", tmp_path / "README.md"
+    before = figure.read_text(encoding="utf-8"), readme.read_text(encoding="utf-8")
+    assert before[1] == (ROOT / "README.md").read_text(encoding="utf-8"), f"README.md {STALE}"
+    made_up(tmp_path / "results", ["graphrnn"], 3)
+    script.write(tmp_path)
+    assert figure.read_text(encoding="utf-8") != before[0]
+    now = readme.read_text(encoding="utf-8")
+    assert "| GraphRNN | 12 | 3 | " in now and now != before[1]
+    assert now.split("<!-- /scoreboard -->")[1] == before[1].split("<!-- /scoreboard -->")[1]
+
+
+def test_the_figure_stands_in_the_preface_and_in_the_readme():
+    assert "```{image} scoreboard.svg" in (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
+    assert "](nbs/scoreboard.svg)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_command_prints_every_cell_of_the_papers_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "nothing"))
+    assert main(["scoreboard", "laptop", "-p", "dataset", PAPER]) == 0
+    out = capsys.readouterr().out
+    assert cell_table(cells(ROOT / "results", "laptop")) in out
