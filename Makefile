@@ -48,8 +48,9 @@ execute: $(INSTALLED)  ## run every chapter in place to refresh its stored outpu
 lint: $(INSTALLED)  ## ruff over package, notebooks, tests and tools
 	$(BIN)/ruff check
 
-reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU
-	$(BIN)/opembed run paper
+# One model of the paper's width: make reproduce MODEL=dvae-emb SEED=1
+reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU; with MODEL= SEED= DATA= one committed model again, compared with its record
+	$(BIN)/opembed $(if $(MODEL),reproduce $(MODEL) --seed $(or $(SEED),0) --data $(or $(DATA),enas-cifar10),run paper)
 
 bench: $(INSTALLED)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/run.py
