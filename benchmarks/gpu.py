@@ -10,6 +10,7 @@ passes      the paper's protocol, the recipe and larger minibatches: seconds a p
 prediction  the sparse Gaussian process on the latents of a packaged model
 search      some rounds of the search with the oracle that comes with the package
 models      a pass of every model by the recipe, here and there
+stacks      many models trained as one: equal to the processor's, and what one of them costs a pass
 
 Every row is written to OUT/gpu.json and OUT/gpu.md as soon as it is known. No row and no pass of a
 training begins after so many minutes, of which each part has a share. Seconds on the processor are
@@ -43,6 +44,7 @@ from opembed_nb.ledger import Ledger
 from opembed_nb.oracle import load_oracle
 from opembed_nb.records import provenance
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics
+from opembed_nb.stacks import fit_stack
 from opembed_nb.training import (
     MODELS,
     TrainConfig,
@@ -369,6 +371,54 @@ def searching(run):
         yield from search_rows(run, device, data, rounds, q)
 
 
+def stack_of(run, k, hidden, device, graphs, passes=1):
+    "k members of a stack, trained: seeds of four embeddings in turn."
+    names = ("one-hot", "learned-3", "frozen-8", "described")
+    members = [
+        (names[i % 4], train_config("signal", hidden, epochs=passes, seed=i // 4)) for i in range(k)
+    ]
+    sizes = dict(hidden=hidden, latent=run.sizes["latent"])
+    return members, fit_stack("dvae", graphs, members, run.data.space, device, **sizes)
+
+
+def stacks(run):
+    torch.set_default_dtype(torch.double)
+    try:
+        here, there = (
+            stack_of(run, 4, 16, device, run.train[:200], 2)[1] for device in (run.device, "cpu")
+        )
+    finally:
+        torch.set_default_dtype(torch.float)
+    pairs = list(zip(here, there, strict=True))
+    loss = max(error(a.history[-1]["loss"], b.history[-1]["loss"]) for a, b in pairs)
+    weights = max(
+        error(p, q)
+        for a, b in pairs
+        for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True)
+    )
+    yield judged("as on the processor", "dvae", "float64", 1e-9, loss=loss, weights=weights)
+    part, whole = run.train[: 64 * 40], len(run.train)
+    cases = (
+        [(1, 16), (3, 16)] if run.tiny else [(k, 128) for k in (1, 10, 60)] + [(1, 501), (10, 501)]
+    )
+    for k, hidden in cases:
+        members, together = stack_of(run, k, hidden, run.device, part)
+        sizes = dict(hidden=hidden, latent=run.sizes["latent"], embedding=members[0][0])
+        alone = fit("dvae", part, members[0][1], space=run.data.space, device=run.device,
+                    progress=False, **sizes)  # fmt: skip
+        a_pass = whole / len(part) * sum(each.history[0]["seconds"] for each in together)
+        one = whole / len(part) * alone.history[0]["seconds"]
+        yield dict(
+            models=k,
+            width=hidden,
+            minibatch=64,
+            seconds_a_pass=round(a_pass, 3),
+            seconds_a_model=round(a_pass / k, 3),
+            alone=round(one, 3),
+            ratio=round(one * k / a_pass, 1),
+        )
+
+
 PARTS = {  # what it does, and its largest share of the time that is left
     "parity": (parity, 0.3),
     "waits": (waits, 0.2),
@@ -376,6 +426,7 @@ PARTS = {  # what it does, and its largest share of the time that is left
     "passes": (passes, 0.6),
     "prediction": (prediction, 0.5),
     "search": (searching, 0.7),
+    "stacks": (stacks, 0.7),
     "models": (models, 1.0),
 }
 

@@ -560,3 +560,12 @@ def test_how_long_the_stacks_took():
 
 def test_chapter_9a_shows_what_runs_cost():
     assert cost_table(RECORDS) in stored("09a_arms")
+
+
+def test_the_chapter_counts_the_records():
+    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+    printed = "".join(
+        "".join(o.get("text", "")) for c in chapter["cells"] for o in c.get("outputs", [])
+    )
+    have = {(r["data"], r["model"], r["arm"], r["seed"]) for r in RECORDS}
+    assert f"{len(have & set(plan()))} of {len(plan())} planned runs are there" in printed

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["parity", "waits", "training", "passes", "prediction", "search", "models"]
+PARTS = ["parity", "waits", "training", "passes", "prediction", "search", "stacks", "models"]
 
 
 def call(folder, *arguments):
