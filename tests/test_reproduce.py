@@ -70,7 +70,7 @@ def test_another_number_than_the_records_is_status_1(folder, capsys):
 
 def test_other_losses_and_where_they_come_from_are_named(folder, capsys):
     def stacked(record):
-        record["values"]["stack"] = 10
+        record["values"]["stack"] = 10  # whose members are measured by the same draws
         record["values"]["history"][0]["loss"] += 1e-6
         record["provenance"] |= dict(device="NVIDIA H200", threads=1)
 
@@ -79,6 +79,13 @@ def test_other_losses_and_where_they_come_from_are_named(folder, capsys):
     out = capsys.readouterr().out
     assert "not the same bits" in out and "device: NVIDIA H200 there, " in out
     assert "trained as one of a stack of 10 there, alone here" in out
+
+
+def test_records_of_a_study_that_has_no_profile(folder, capsys):
+    shutil.copytree(folder, folder.parents[3] / "study" / "enas-digits" / "dvae-emb" / "seed-1")
+    assert main([*COMMAND, "--profile", "study"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("dvae-emb, seed 1, enas-digits, profile study\n") and "same bits" in out
 
 
 def test_a_run_without_records_is_one_line_that_names_those_there_are(folder, capsys):
