@@ -5,12 +5,13 @@
 
 `train` trains each pair of twins, all seeds, as one stack (chapter 4b) with the parameters of the
 profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
-results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/latents/.
+results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/.
 `predict` reads them and writes what chapter 5 would: prediction.json and prediction-wiring.json,
 with so many fits by the paper's setting. What is there is not made again. `--data`, `--results`
 and `--latents` say where else. On a processor `opembed train laptop` makes the same sooner.
 `--rounds 4` trains the twins that learn so many rounds, into results/laptop-rounds; `--watch 0 1 4`
 also keeps the first seed's latents after those passes, and `--weights DIR` all weights, halved.
+`--profile paper --passes 100` trains by the paper's protocol, as far as that.
 """
 
 import argparse
@@ -52,12 +53,12 @@ def stacks(models, seeds):
 
 
 def train(args):
-    values = load_profile("laptop") | args.changes
+    values = load_profile(args.profile) | args.changes
     config, sizes = how_to_train(values)
     data = load_dataset(args.data)
     learn = [name for name in args.models if MODELS[name].embedding is OperationEmbedding]
     if args.rounds > 1:
-        config, args.models = replace(config, training_rounds=args.rounds), learn
+        args.models = learn
     for stack in stacks(args.models, args.seeds):
         todo = [each for each in stack if not latents_of(args, *each).exists()]
         if not todo:
@@ -165,20 +166,23 @@ def main():
     parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
     parser.add_argument("--workers", type=int, default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
+    parser.add_argument("--profile", default="laptop", choices=("laptop", "paper"))
+    parser.add_argument("--passes", type=int, help="default: the profile's")
     parser.add_argument("--rounds", type=int, default=1, help="for the twins that learn")
     parser.add_argument("--watch", nargs="*", type=int, default=[], metavar="PASSES")
     parser.add_argument("--weights", type=Path, help="keep all weights there")
-    parser.add_argument("--results", type=Path, help="default: results/laptop, or laptop-rounds")
-    parser.add_argument("--latents", type=Path, help="default: runs/latents, or latents-rounds")
+    parser.add_argument("--results", type=Path, help="default: results/laptop, …")
+    parser.add_argument("--latents", type=Path, help="default: runs/latents-laptop, …")
     parser.add_argument("--tiny", action="store_true", help="a test of the command")
     args = parser.parse_args()
     tiny = dict(hidden=16, latent=6, epochs=1, max_graphs=300, test_decodings=1, prior_points=20,
                 inducing=20, repeats=1)  # fmt: skip
-    kind = "laptop-rounds" if args.rounds > 1 else "laptop"
+    kind = f"{args.profile}-rounds" if args.rounds > 1 else args.profile
     args.results = args.results or ROOT / "results" / kind
-    if args.latents is None:
-        args.latents = ROOT / "runs" / ("latents-rounds" if args.rounds > 1 else "latents")
-    args.changes = tiny if args.tiny else {}
+    args.latents = args.latents or ROOT / "runs" / f"latents-{kind}"
+    args.changes = {"training_rounds": args.rounds} | (tiny if args.tiny else {})
+    if args.passes:
+        args.changes["epochs"] = args.passes
     torch.set_num_threads(1)
     return train(args) if args.what == "train" else predict(args)
 

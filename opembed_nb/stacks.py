@@ -22,7 +22,7 @@ from .decoder import plan_batch
 from .embeddings import OperationEmbedding, warm_start
 from .sweeps import plainly
 from .training import (
-    INITIAL_WEIGHTS, GraphVAE, TrainConfig, Trained, build_model, step_sizes)
+    INITIAL_WEIGHTS, GraphVAE, TrainConfig, Trained, build_model, step_schedule)
 
 # %% ../nbs/04b_stacks.ipynb #4b000007
 class _Terms(nn.Module): # encoder and decoder, without weights of their own that count
@@ -113,7 +113,7 @@ class _Steps: # what a step reads and changes
         self.rows = torch.zeros(len(models), B, dtype=torch.long, device=flat.device)
         self.counts = flat.new_zeros(len(models), B)
         self.noise = flat.new_zeros(len(models), B, models[0].latent)
-        self.lr, self.done = flat.new_zeros(()), flat.new_zeros(())
+        self.lr, self.done = flat.new_zeros(len(models), 1), flat.new_zeros(())
         self.mean, self.square = torch.zeros_like(flat), torch.zeros_like(flat)
         self.total = flat.new_zeros(len(models), 3, dtype=torch.double)
         views = stack.parts(flat).items()
@@ -171,38 +171,58 @@ def _draws(members, round): # generators of order or noise, as every model alone
     return [torch.Generator().manual_seed(c.seed + 1000 * round) for _, c in members]
 
 # %% ../nbs/04b_stacks.ipynb #4b000013
-def _fill(steps, rows, noises): # the next minibatch of every model, (K, B) on the processor
+class _Sizes: # of the members' steps
+    def __init__(self, config, members, steps):
+        self.plateau = config.schedule == "plateau"
+        own = members if self.plateau else members[:1]  # otherwise they are the same for all
+        self.adams = [torch.optim.Adam([torch.zeros(1, requires_grad=True)], config.lr)
+                      for _ in own]
+        self.schedules = [step_schedule(adam, config, steps) for adam in self.adams]
+
+    def now(self): return [adam.param_groups[0]["lr"] for adam in self.adams]
+
+    def step(self):
+        if self.plateau: return
+        self.adams[0].step()
+        self.schedules[0].step()
+
+    def end(self, losses): # of a pass, a number for each member
+        if self.plateau:
+            for schedule, loss in zip(self.schedules, losses): schedule.step(loss)
+
+# %% ../nbs/04b_stacks.ipynb #4b0000b0
+def _fill(steps, rows, noises, sizes): # the next minibatch of every model, (K, B) on the processor
     n, latent = rows.shape[1], steps.noise.shape[2]
     noise = torch.stack([torch.randn(n, latent, generator=each) for each in noises])
     for tensor, new in ((steps.rows, rows), (steps.noise, steps.config.noise * noise),
                         (steps.counts, torch.ones_like(rows))):
         tensor[:, :n].copy_(new)
         tensor[:, n:] = 0
+    steps.lr.copy_(torch.tensor(sizes)[:, None])
 
-def _pass(steps, orders, noises, sizes): # → (K, 3) means over architectures
-    n, B = len(steps.graphs), steps.config.minibatch
-    order = torch.stack([torch.randperm(n, generator=each) for each in orders])
+def _pass(steps, orders, noises, sizes): # → (K, 3) sums over architectures
+    order = torch.stack([torch.randperm(len(steps.graphs), generator=each) for each in orders])
     steps.total.zero_()
-    for rows in order.split(B, 1):
-        _fill(steps, rows, noises)
-        steps.lr.fill_(next(sizes))
+    for rows in order.split(steps.config.minibatch, 1):
+        _fill(steps, rows, noises, sizes.now())
         steps.run()
-    return (steps.total / n).cpu()
+        sizes.step()
+    return steps.total.cpu()
 
 # %% ../nbs/04b_stacks.ipynb #4b000014
 def _round(steps, members, round, after): # → of each model its rows of the history
-    config, rows = steps.config, [[] for _ in members]
+    config, rows, n = steps.config, [[] for _ in members], len(steps.graphs)
     orders, noises = _draws(members, round), _draws(members, round)
-    count = math.ceil(len(steps.graphs) / config.minibatch)
-    sizes = step_sizes(config, config.epochs * count)
+    sizes = _Sizes(config, members, config.epochs * math.ceil(n / config.minibatch))
     if after: after(round, 0, steps.stack.models)
     for epoch in range(1, config.epochs + 1):
-        start, first = time.perf_counter(), (epoch - 1) * count
-        found = _pass(steps, orders, noises, iter(sizes[first:first + count])).tolist()
+        start, lr = time.perf_counter(), sizes.now()
+        total = _pass(steps, orders, noises, sizes)
+        sizes.end(total[:, 0].tolist())
         seconds = (time.perf_counter() - start) / len(members)  # its share
-        for own, (loss, reconstruction, kl) in zip(rows, found):
-            own.append(dict(round=round, epoch=epoch, loss=loss, lr=sizes[first], kl=kl,
-                            reconstruction=reconstruction, seconds=seconds))
+        for k, (loss, reconstruction, kl) in enumerate((total / n).tolist()):
+            rows[k].append(dict(round=round, epoch=epoch, loss=loss, lr=lr[k % len(lr)], kl=kl,
+                                reconstruction=reconstruction, seconds=seconds))
         if after: after(round, epoch, steps.stack.write())
     return rows
 

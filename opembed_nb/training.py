@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'PUBLIC', 'UNUSED', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE',
            'negative_elbo', 'Parts', 'parts_of', 'build_model', 'from_public', 'to_public', 'load_weights',
            'open_gates', 'scale_operations', 'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig',
-           'train_config', 'step_sizes', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained',
+           'train_config', 'step_schedule', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained',
            'save_pretrained', 'add_to_card', 'train_or_load', 'train_models', 'abilities']
 
 # %% ../nbs/04_training.ipynb #8da34fde
@@ -434,25 +434,15 @@ def train_config(recipe: str,        # one of `RECIPES`
     return replace(signal, **changes)
 
 # %% ../nbs/04_training.ipynb #4b6fc328
-def _schedule(adam, config, steps): # of the step size, over so many steps
+def step_schedule(adam: torch.optim.Optimizer, config: TrainConfig,
+                  steps: int): # of a round
+    "What changes the size of `adam`'s steps: at the end of a pass, or with `cosine` of a step."
     if config.schedule == "plateau":
         return ReduceLROnPlateau(adam, factor=config.factor, patience=config.patience)
     if config.schedule == "cosine":
         return OneCycleLR(adam, config.lr, total_steps=steps + 1, pct_start=config.warmup,
                           cycle_momentum=False, div_factor=100)
     raise OpembedError(f"schedule {config.schedule!r} is unknown; known are plateau, cosine")
-
-def step_sizes(config: TrainConfig, steps: int) -> list[float]: # of every step of a round
-    "What `schedule` makes of `lr`; `OpembedError` if that depends on the loss."
-    require(config.schedule == "cosine",
-            f"schedule {config.schedule!r} depends on the loss; cosine does not")
-    adam, found = torch.optim.Adam([torch.zeros(1, requires_grad=True)]), []
-    schedule = _schedule(adam, config, steps)
-    for _ in range(steps):
-        found.append(adam.param_groups[0]["lr"])
-        adam.step()
-        schedule.step()
-    return found
 
 # %% ../nbs/04_training.ipynb #4b6fc329
 class _Trainer: # the moving parts of one round
@@ -468,7 +458,7 @@ class _Trainer: # the moving parts of one round
         betas = (0.9, config.beta2)
         self.adam = torch.optim.Adam(model.parameters(), config.lr, betas, fused=True)
         steps = config.epochs * math.ceil(len(batch) / config.minibatch)
-        self.schedule = _schedule(self.adam, config, steps)
+        self.schedule = step_schedule(self.adam, config, steps)
         self.order = torch.Generator("cpu").manual_seed(seed)
         self.noise = torch.Generator(model.device).manual_seed(seed)
 

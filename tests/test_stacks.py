@@ -27,7 +27,6 @@ from opembed_nb.training import (
     MODELS,
     build_model,
     fit_rounds,
-    step_sizes,
     train_config,
 )
 
@@ -154,14 +153,14 @@ def test_configurations_that_differ_in_more_are_refused():
     members = [("one-hot", train_config("signal", 12, epochs=epochs)) for epochs in (1, 2)]
     with pytest.raises(OpembedError, match="more than seed and weights"):
         fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
-    with pytest.raises(OpembedError, match="'plateau' depends on the loss"):
-        fit_stack("dvae", graphs(70), [("one-hot", train_config("paper"))], device="cpu", **SMALL)
 
 
-def test_step_sizes_are_those_of_a_training():
-    config = train_config("signal", 12, epochs=3)
-    run = fit_rounds("dvae", graphs(128), config, device="cpu", progress=False, **SMALL)
-    assert [row["lr"] for row in run.history] == step_sizes(config, 6)[::2]
+def test_each_member_has_its_own_plateau(double):
+    base = replace(train_config("paper"), epochs=8, patience=0, lr=0.06, minibatch=32)
+    members = [("one-hot", replace(base, seed=k)) for k in (0, 1, 2)]
+    together, alone = both("dvae", ENAS, members, graphs(100))
+    assert_same(together, alone)
+    assert len({tuple(row["lr"] for row in run.history) for run in together}) > 1
 
 
 def test_architectures_that_are_all_the_same_to_a_model_leave_it_finite():
@@ -235,9 +234,12 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
     assert "2 trained" in call("train", "--device", "cpu", "--rounds", "2",
                                "--latents", str(tmp_path / "l2"))  # fmt: skip
+    assert "4 trained" in call("train", "--device", "cpu", "--profile", "paper", "--passes", "2",
+                               "--latents", str(tmp_path / "l3"))  # fmt: skip
     folder = tmp_path / "r" / "enas-digits"
     rounds = json.loads((folder / "gcn-emb/seed-0/training.json").read_text())["values"]
-    assert [row["round"] for row in rounds["history"]] == [1, 2] and rounds["stack"] == 2
+    assert rounds["config"]["schedule"] == "plateau"  # the last call
+    assert [row["epoch"] for row in rounds["history"]] == [1, 2] and rounds["stack"] == 4
     names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json")}
     sections = ("training", "abilities", "prediction")
     assert names == {
