@@ -101,7 +101,7 @@ def keep(args, data, run, config, sizes, values, together):
     save_record(folder, "training", training, sum(row["seconds"] for row in run.history))
     model = run.model.to(args.device)
     counts = dict(decodings=values["test_decodings"], points=values["prior_points"])
-    able = dict(**counts, **abilities(model, data, *counts.values()))
+    able = dict(**counts, **abilities(model, data, *counts.values(), seed=seed))
     save_record(folder, "abilities", able, time.perf_counter() - start)
     save_tensors(latents_of(args, name, seed), {"latents": model.latents(data.batch)})
     run.model.to("cpu")

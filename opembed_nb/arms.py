@@ -386,6 +386,8 @@ def run_stacks(jobs: list[Job],
             print(f"{time.time() - begun:6.0f} s  {len(group)} of {group[0].data} trained in "
                   f"{time.time() - start:.0f} s", flush=True)
             waiting.append(behind.submit(_measure_all, engine, tasks, begun))
+            # in this process both would draw from torch's one generator
+            if workers == 1: waiting[-1].result()
         failed = sum(each.result() for each in waiting)
     left = sum(not record_path(root, *job).exists() for job in todo)
     print(f"{len(todo) - left} done, {failed} failed, {left - failed} left", flush=True)

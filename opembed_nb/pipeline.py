@@ -518,8 +518,7 @@ def train_again(training: dict, able: dict,  # records
     try:
         run = train_models([name], data, config, [seed], profile=profile, device=device,
                            **values["sizes"])[name, seed]
-        drawn = 0 if "stack" in values else seed  # benchmarks/tables.py measures all alike
-        now = abilities(run.model, data, *counts.values(), seed=drawn)
+        now = abilities(run.model, data, *counts.values(), seed=seed)
     finally: torch.set_num_threads(before)
     print(f"kept in {run.folder}; without it the same command trains anew")
     return dict(history=run.history, **counts, **now)
