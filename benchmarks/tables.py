@@ -5,10 +5,10 @@
 
 `train` trains each pair of twins, all seeds, as one stack (chapter 4b) with the parameters of the
 profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
-results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/.
-`predict` reads them and writes what chapter 5 would: prediction.json and prediction-wiring.json,
-with so many fits by the paper's setting. What is there is not made again. `--data`, `--results`
-and `--latents` say where else. On a processor `opembed train laptop` makes the same sooner.
+results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
+them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
+by the paper's setting. What is there is not made again. `--data`, `--results` and `--latents` say
+where else. `--alone` trains one model after the other, which is sooner on a processor.
 `--rounds 4` trains the twins that learn so many rounds, into results/laptop-rounds; `--watch 0 1 4`
 also keeps the first seed's latents after those passes, and `--weights DIR` all weights, halved.
 `--profile paper --passes 100` trains by the paper's protocol, as far as that.
@@ -28,7 +28,7 @@ from opembed_nb.pipeline import how_to_train, load_profile
 from opembed_nb.records import load_tensors, save_record, save_tensors
 from opembed_nb.sgp import evaluate_latents, yardsticks
 from opembed_nb.stacks import fit_stack
-from opembed_nb.training import MODELS, abilities, save_pretrained
+from opembed_nb.training import MODELS, abilities, fit_rounds, save_pretrained
 
 ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
@@ -56,26 +56,33 @@ def train(args):
     values = load_profile(args.profile) | args.changes
     config, sizes = how_to_train(values)
     data = load_dataset(args.data)
-    learn = [name for name in args.models if MODELS[name].embedding is OperationEmbedding]
     if args.rounds > 1:
-        args.models = learn
-    for stack in stacks(args.models, args.seeds):
-        todo = [each for each in stack if not latents_of(args, *each).exists()]
-        if not todo:
-            continue
-        members = [
-            (EMBEDDINGS[MODELS[name].embedding is OperationEmbedding], replace(config, seed=seed))
-            for name, seed in todo
-        ]
-        start, shape = time.perf_counter(), {k: sizes[k] for k in ("hidden", "latent")}
-        watch = watcher(args, data, todo, config.training_rounds)
-        runs = fit_stack(
-            todo[0][0], data.train.batch, members, data.space, args.device, watch, **shape
-        )
-        print(f"{len(todo)} trained in {time.perf_counter() - start:.0f} s", flush=True)
-        for (name, _), (_, own), run in zip(todo, members, runs, strict=True):
-            run.model.name = name
-            keep(args, data, run, own, sizes, values, len(todo))
+        learned = [m for m in args.models if MODELS[m].embedding is OperationEmbedding]
+        args.models = learned
+    groups = stacks(args.models, args.seeds)
+    if args.alone:
+        groups = [[member] for group in groups for member in group]
+    for group in groups:
+        todo = [each for each in group if not latents_of(args, *each).exists()]
+        if todo:
+            train_group(args, data, todo, config, sizes, values)
+
+
+def train_group(args, data, todo, config, sizes, values):
+    "Models and seeds as a stack, or one of them alone."
+    configs, start = [replace(config, seed=seed) for _, seed in todo], time.perf_counter()
+    name, batch, watch = todo[0][0], data.train.batch, watcher(args, data, todo, args.rounds)
+    if args.alone:
+        runs = [fit_rounds(name, batch, *configs, None, data.space, args.device, **sizes)]
+    else:
+        learned = (MODELS[model].embedding is OperationEmbedding for model, _ in todo)
+        members = list(zip((EMBEDDINGS[each] for each in learned), configs, strict=True))
+        shape = {k: sizes[k] for k in ("hidden", "latent")}
+        runs = fit_stack(name, batch, members, data.space, args.device, watch, **shape)
+    print(f"{len(todo)} trained in {time.perf_counter() - start:.0f} s", flush=True)
+    for (name, _), own, run in zip(todo, configs, runs, strict=True):
+        run.model.name = name
+        keep(args, data, run, own, sizes, values, len(todo))
 
 
 def watcher(args, data, members, rounds):
@@ -97,7 +104,9 @@ def keep(args, data, run, config, sizes, values, together):
     "What chapter 4 writes of a run, and its latents."
     name, seed = run.model.name, config.seed
     folder, start = folder_of(args, name, seed), time.perf_counter()
-    training = dict(config=asdict(config), sizes=sizes, history=run.history, stack=together)
+    training = dict(config=asdict(config), sizes=sizes, history=run.history)
+    if not args.alone:
+        training["stack"] = together
     save_record(folder, "training", training, sum(row["seconds"] for row in run.history))
     model = run.model.to(args.device)
     counts = dict(decodings=values["test_decodings"], points=values["prior_points"])
@@ -166,6 +175,7 @@ def main():
     parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
     parser.add_argument("--workers", type=int, default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
+    parser.add_argument("--alone", action="store_true", help="no stacks")
     parser.add_argument("--profile", default="laptop", choices=("laptop", "paper"))
     parser.add_argument("--passes", type=int, help="default: the profile's")
     parser.add_argument("--rounds", type=int, default=1, help="for the twins that learn")

@@ -234,6 +234,15 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
     assert "2 trained" in call("train", "--device", "cpu", "--rounds", "2",
                                "--latents", str(tmp_path / "l2"))  # fmt: skip
+    said = call("train", "--device", "cpu", "--alone", "--latents", str(tmp_path / "l4"),
+                "--results", str(tmp_path / "alone"))  # fmt: skip
+    assert said.count("1 trained") == 6
+    alone = json.loads((tmp_path / "alone/enas-digits/gcn-emb/seed-1/training.json").read_text())
+    stack = json.loads((tmp_path / "r/enas-digits/gcn-emb/seed-1/training.json").read_text())
+    assert "stack" not in alone["values"] and alone["values"]["config"]["seed"] == 1
+    assert [row["loss"] for row in alone["values"]["history"]] == pytest.approx(
+        [row["loss"] for row in stack["values"]["history"] if row["round"] == 1], rel=1e-3
+    )
     assert "4 trained" in call("train", "--device", "cpu", "--profile", "paper", "--passes", "2",
                                "--latents", str(tmp_path / "l3"))  # fmt: skip
     folder = tmp_path / "r" / "enas-digits"
