@@ -543,6 +543,9 @@ def test_the_readme_says_what_the_records_say():
         assert len(values) == 5 and f"{values.mean():.3f} ± {values.std():.3f}" in readme
     answers = {name: judge(RECORDS, QUESTIONS[name]) for name in ("H0", "H1", "H3")}
     assert not any(f.answer == "yes" for name in ("H1", "H3") for f in answers[name])
+    others = judge(RECORDS, QUESTIONS["H1, other encoders"])
+    worse = [(f.comparison.data, f.comparison.model) for f in others if f.low > 0]
+    assert worse == [("nas-bench-graph/arxiv", "gin")] and all(f.answer != "yes" for f in others)
     larger = [f for f in answers["H0"] if f.comparison.claim == "larger one-hot rows do, too"]
     assert [f.answer for f in larger] == ["no", "no"] and all(f.mean < 0 for f in larger)
     assert f"trains {len(EMBEDDINGS)} embeddings" in readme and len(DATA) == 6
