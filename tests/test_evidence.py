@@ -424,7 +424,7 @@ def by_hand(question):  # effects and raw p values straight from the files
         rows = {row["passes"]: row for row in r["values"]["curve"]}
         last = rows[max(rows)]
         own = dict(rmse=last["gp"]["rmse"], accuracy=last["accuracy"])
-        if 4 in rows:
+        if "gp" in rows.get(4, {}):
             own["rmse-4"] = rows[4]["gp"]["rmse"]
         if r["values"]["rounds"] == 1:
             own["speed"] = sum(row["accuracy"] for p, row in rows.items() if p) / (len(rows) - 1)
