@@ -11,6 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 from book.build import ROOT, BookError, build, pages
 
@@ -69,6 +70,11 @@ Promise.all(ready).then(() => {
 """
 
 
+ARRIVED = """
+return !window.old && location.href === arguments[0] && document.readyState === "complete";
+"""
+
+
 @pytest.fixture(scope="module")
 def html():
     "The folder of the book that `make book` built; built here if there is none or it is old."
@@ -117,7 +123,10 @@ def visit(browser, html):
     def visit(page, width):
         size = {"width": WIDTHS[width], "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.get((html / f"{page}.html").as_uri())
+        address = (html / f"{page}.html").as_uri()
+        browser.execute_script("window.old = true")
+        browser.get(address)  # may come back before the page has taken the old one's place
+        WebDriverWait(browser, 30).until(lambda b: b.execute_script(ARRIVED, address))
         found = browser.execute_async_script(INSPECT)
         log = browser.get_log("browser")
         found["errors"] = [entry["message"] for entry in log if entry["level"] == "SEVERE"]
