@@ -9,8 +9,8 @@ training    models by the recipe at the paper's width: passes, loss, accuracy by
 passes      the paper's protocol, the recipe and larger minibatches: seconds a pass here and there
 prediction  the sparse Gaussian process on the latents of a packaged model
 search      some rounds of the search with the oracle that comes with the package
-models      a pass of every model by the recipe, here and there
 stacks      many models trained as one: equal to the processor's, and what one of them costs a pass
+models      a pass of every model by the recipe, here and there
 
 Every row is written to OUT/gpu.json and OUT/gpu.md as soon as it is known. No row and no pass of a
 training begins after so many minutes, of which each part has a share. Seconds on the processor are

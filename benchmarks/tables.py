@@ -23,6 +23,7 @@ import torch
 
 from opembed_nb.data import dataset_folder, load_dataset, require
 from opembed_nb.embeddings import OperationEmbedding
+from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.engines import local_engine
 from opembed_nb.pipeline import how_to_train, load_profile
 from opembed_nb.records import load_tensors, save_record, save_tensors
@@ -47,7 +48,7 @@ def stacks(models, seeds):
     alike = {}
     for name in models:
         parts = MODELS[name]
-        key = name if name.startswith(("svae", "graphrnn")) else (parts.encoder, parts.decoder)
+        key = name if parts.encoder is SequenceEncoder else (parts.encoder, parts.decoder)
         alike.setdefault(key, []).extend((name, seed) for seed in seeds)
     return list(alike.values())
 
@@ -146,7 +147,7 @@ def predicted(args, name, seed, split, end):
     "What chapter 5 writes of a model: a task; says nothing if its time is over."
     if time.time() > end:
         return None
-    values, start = load_profile("laptop") | args.changes, time.perf_counter()
+    values, start = load_profile(args.profile) | args.changes, time.perf_counter()
     data = load_dataset(args.data).split(split)
     latents = load_tensors(latents_of(args, name, seed))[0]["latents"]
     require(len(latents) == len(data), f"{name}, seed {seed}: latents of other data")

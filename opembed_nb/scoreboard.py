@@ -94,11 +94,13 @@ class Cell(NamedTuple):
         return student(torch.tensor(self.ours, dtype=torch.double, device="cpu") - self.paper)[:2]
 
     @property
-    def mark(self): # better, equal, worse, not run; – where there is nothing to judge
+    def mark(self): # better, equal, worse, open, not run; – where there is nothing to judge
         if not self.ours: return "not run"
         if self.difference is None or not self.quantity.better: return "–"
         low, high = self.interval or (self.difference, self.difference)
-        if abs(self.difference) <= self.margin + 1e-9 or low <= 0 <= high: return "equal"
+        margin = self.margin + 1e-9
+        if low <= 0 <= high and max(-low, high) > margin: return "open"
+        if abs(self.difference) <= margin: return "equal"
         return "better" if self.difference * self.quantity.better > 0 else "worse"
 
 # %% ../nbs/09c_scoreboard.ipynb #9c00000d
@@ -160,7 +162,8 @@ def short_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") ->
         passes = [len(values["history"]) for values in trained.get(m, ())]
         rows.append(_short_row(m, shown, passes))
     marks = Counter(c.mark for c in found if c.quantity.better)
-    counts = ", ".join(f"{marks[mark]} {mark}" for mark in ("better", "equal", "worse", "not run"))
+    counts = ", ".join(f"{marks[mark]} {mark}" for mark in ("better", "equal", "worse", "open",
+                                                            "not run"))
     table = Table.of(["model", "passes", "seeds", *SHORT], rows)
     return Table(f"{table}\n\nOf {marks.total()} numbers of the paper: {counts}.")
 
@@ -251,7 +254,8 @@ def _side_by_side(seeds, kind): # the first of each seed, the second of each see
 # %% ../nbs/09c_scoreboard.ipynb #9c00001e
 SHAPES = {  # of a cell's mark: colour and path
     "better": ("#0072b2", "M-5 4L0-5L5 4z"), "worse": ("#d55e00", "M-5-4L0 5L5-4z"),
-    "equal": ("#777", "M-4-4H4V4H-4z"), "–": ("#777", "M0-5L5 0L0 5L-5 0z")}
+    "equal": ("#777", "M-4-4H4V4H-4z"), "open": ("#777", "M-4-4H4V4H-4zM-2-2V2H2V-2z"),
+    "–": ("#777", "M0-5L5 0L0 5L-5 0z")}
 PANEL, ROW = 170, 20  # width of a panel, height of a model's row
 EMPTY = 'fill="#777" font-style="italic" stroke="#fff" stroke-width="5" paint-order="stroke"'
 
@@ -313,7 +317,8 @@ def _names(models): # of the rows
 
 def _legend(x, y):
     says, text = {"better": "better", "worse": "worse", "–": "there is no better",
-                  "equal": "equal: inside the grey bar, or the 95 % interval holds zero"}, []
+                  "equal": "equal: inside the grey bar",
+                  "open": "open: the interval holds zero, and more"}, []
     for mark, words in says.items():
         colour, shape = SHAPES[mark]
         text.append(_moved(x, y, f'<path d="{shape}" fill="{colour}"/>'
@@ -341,4 +346,4 @@ def scoreboard_figure(root: Path, profile: str, dataset: str = "enas-cifar10") -
     head = (f"ours (profile {profile}) minus the paper's, in hundredths: percentage points, "
             "hundredths of RMSE and of r. Better is to the right.")
     return SVG(_FRAME.format(wide=wide, high=high) + _text(wide / 2, 18, head) + "".join(parts)
-               + _legend(90, high - 14) + "</svg>\n")
+               + _legend(16, high - 14) + "</svg>\n")

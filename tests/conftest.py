@@ -4,6 +4,7 @@ import resource
 from contextlib import contextmanager
 
 import pytest
+from scipy.stats import ttest_rel
 
 
 @pytest.fixture
@@ -20,6 +21,29 @@ def disk_of():
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     return limited
+
+
+@pytest.fixture
+def agree():
+    "Checks findings against pairs of samples: means, Holm's p values and intervals, by scipy."
+
+    def check(findings, pairs):
+        told, largest = [], 0.0
+        for f, (a, b) in zip(findings, pairs, strict=True):
+            assert f.seeds == len(a)
+            if len(a) < 2:
+                assert f.answer == "not run"
+                continue
+            assert f.mean == pytest.approx(sum(a) / len(a) - sum(b) / len(b), abs=1e-9)
+            told.append((f, ttest_rel(a, b)))
+        told.sort(key=lambda pair: pair[1].pvalue)
+        for rank, (f, test) in enumerate(told):
+            largest = max(largest, min(1.0, (len(told) - rank) * test.pvalue))
+            assert f.p == pytest.approx(largest, rel=1e-6)
+            interval = test.confidence_interval(1 - 0.05 / (len(told) - rank))
+            assert (f.low, f.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+
+    return check
 
 
 @pytest.fixture(scope="module")
