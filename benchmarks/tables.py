@@ -8,9 +8,10 @@ profile `laptop`, and writes what chapter 4 would: training.json and abilities.j
 results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
 by the paper's setting. What is there is not made again. `--data`, `--results` and `--latents` say
-where else. `--alone` trains one model after the other, which is sooner on a processor.
-`--rounds 4` trains the twins that learn so many rounds, into results/laptop-rounds; `--watch 0 1 4`
-also keeps the first seed's latents after those passes, and `--weights DIR` all weights, halved.
+where else. `--alone` trains one model after the other, which is sooner on a processor, and goes on
+where it was killed. `--rounds 4` trains the twins that learn so many rounds, into
+results/laptop-rounds; `--watch 0 1 4` also keeps the first seed's latents after those passes, and
+`--weights DIR` all weights, halved.
 `--profile paper --passes 100` trains by the paper's protocol, as far as that.
 """
 
@@ -29,7 +30,15 @@ from opembed_nb.pipeline import how_to_train, load_profile
 from opembed_nb.records import load_tensors, save_record, save_tensors
 from opembed_nb.sgp import evaluate_latents, yardsticks
 from opembed_nb.stacks import fit_stack
-from opembed_nb.training import MODELS, abilities, fit_rounds, save_pretrained
+from opembed_nb.training import (
+    INITIAL_WEIGHTS,
+    MODELS,
+    abilities,
+    build_model,
+    fit_rounds,
+    load_weights,
+    save_pretrained,
+)
 
 ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
@@ -74,7 +83,7 @@ def train_group(args, data, todo, config, sizes, values):
     configs, start = [replace(config, seed=seed) for _, seed in todo], time.perf_counter()
     name, batch, watch = todo[0][0], data.train.batch, watcher(args, data, todo, args.rounds)
     if args.alone:
-        runs = [fit_rounds(name, batch, *configs, None, data.space, args.device, **sizes)]
+        runs = [train_alone(args, data, *todo[0], *configs, sizes)]
     else:
         learned = (MODELS[model].embedding is OperationEmbedding for model, _ in todo)
         members = list(zip((EMBEDDINGS[each] for each in learned), configs, strict=True))
@@ -86,6 +95,32 @@ def train_group(args, data, todo, config, sizes, values):
         keep(args, data, run, own, sizes, values, len(todo))
 
 
+def train_alone(args, data, name, seed, config, sizes):
+    "One model, in a folder from which a killed training goes on."
+    folder = args.latents / "checkpoints" / latents_of(args, name, seed).stem
+    watched = args.watch if seed == args.seeds[0] else []
+    require(args.rounds == 1 or 0 not in watched, "--watch 0 --alone: one round only")
+    run = fit_rounds(
+        name, data.train.batch, config, folder, data.space, args.device, snapshots=watched, **sizes
+    )
+    start, batch = seed + 1000, data.train.batch[: config.max_graphs or len(data.train.batch)]
+    model = build_model(name, data.space, seed=start, **sizes)
+    for epoch in watched:
+        if epoch:
+            path = folder / f"epoch-{epoch}.safetensors"
+            load_weights(model, load_tensors(path)[0], str(path))
+        else:
+            INITIAL_WEIGHTS[config.weights](model, batch, start)
+        keep_latents(args, data, model, name, f"{seed}-after-{epoch}")
+    return run
+
+
+def keep_latents(args, data, model, name, suffix):
+    found = model.eval().to(args.device).latents(data.batch)
+    save_tensors(latents_of(args, name, suffix), {"latents": found})
+    model.to("cpu")
+
+
 def watcher(args, data, members, rounds):
     "Keeps the first seed's latents after some passes of the last round."
 
@@ -94,9 +129,7 @@ def watcher(args, data, members, rounds):
             return
         for (name, seed), model in zip(members, models, strict=True):
             if seed == args.seeds[0]:
-                path = latents_of(args, name, f"{seed}-after-{epoch}")
-                save_tensors(path, {"latents": model.to(args.device).latents(data.batch)})
-                model.to("cpu")
+                keep_latents(args, data, model, name, f"{seed}-after-{epoch}")
 
     return watch
 
@@ -113,8 +146,7 @@ def keep(args, data, run, config, sizes, values, together):
     counts = dict(decodings=values["test_decodings"], points=values["prior_points"])
     able = dict(**counts, **abilities(model, data, *counts.values(), seed=seed))
     save_record(folder, "abilities", able, time.perf_counter() - start)
-    save_tensors(latents_of(args, name, seed), {"latents": model.latents(data.batch)})
-    run.model.to("cpu")
+    keep_latents(args, data, model, name, seed)
     if args.weights:
         save_pretrained(run, f"{dataset_folder(args.data)}-{seed}", config, sizes, args.weights)
     print(f"{name}, seed {seed}: accuracy {able['accuracy']:.3f} %", flush=True)

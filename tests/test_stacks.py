@@ -20,6 +20,7 @@ from opembed_nb.arms import (
 )
 from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
+from opembed_nb.records import load_tensors
 from opembed_nb.stacks import Stack, fit_stack
 from opembed_nb.sweeps import is_plain, plainly
 from opembed_nb.training import (
@@ -235,8 +236,12 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert "2 trained" in call("train", "--device", "cpu", "--rounds", "2",
                                "--latents", str(tmp_path / "l2"))  # fmt: skip
     said = call("train", "--device", "cpu", "--alone", "--latents", str(tmp_path / "l4"),
-                "--results", str(tmp_path / "alone"))  # fmt: skip
+                "--results", str(tmp_path / "alone"), "--watch", "0", "1")  # fmt: skip
     assert said.count("1 trained") == 6
+    for path in (tmp_path / "l").glob("*-after-*"):
+        watched = load_tensors(tmp_path / "l4" / path.name)[0]["latents"]
+        assert torch.allclose(watched, load_tensors(path)[0]["latents"], atol=0.01)
+    assert len(list((tmp_path / "l4").glob("*-after-*"))) == 6
     alone = json.loads((tmp_path / "alone/enas-digits/gcn-emb/seed-1/training.json").read_text())
     stack = json.loads((tmp_path / "r/enas-digits/gcn-emb/seed-1/training.json").read_text())
     assert "stack" not in alone["values"] and alone["values"]["config"]["seed"] == 1
