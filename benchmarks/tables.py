@@ -2,14 +2,17 @@
 
     python benchmarks/tables.py train [--models NAME …] [--seeds 0 1 2 3 4] [--device cuda]
     python benchmarks/tables.py predict [--splits own wiring] [--paper 1] [--minutes 60]
+    python benchmarks/tables.py look
 
 `train` trains each pair of twins, all seeds, as one stack (chapter 4b) with the parameters of the
 profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
 results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
-by the paper's setting. What is there is not made again. `--data`, `--results` and `--latents` say
-where else. `--alone` trains one model after the other, which is sooner on a processor, and goes on
-where it was killed. `--rounds 4` trains the twins that learn so many rounds, into
+by the paper's setting. `look` reads them, too: how well neighbours predict an accuracy becomes
+smoothness.json, and what was watched latents.png beside the models' folders. What is there is not
+made again. `--data`, `--results` and `--latents` say where else. `--alone` trains one model after
+the other, which is sooner on a processor, and goes on where it was killed.
+`--rounds 4` trains the twins that learn so many rounds, into
 results/laptop-rounds; `--watch 0 1 4` also keeps the first seed's latents after those passes, and
 `--weights DIR` all weights, halved.
 `--profile paper --passes 100` trains by the paper's protocol, as far as that.
@@ -26,6 +29,8 @@ from opembed_nb.data import dataset_folder, load_dataset, require
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.engines import local_engine
+from opembed_nb.graph_properties import score_label
+from opembed_nb.latent import latent_figure, smoothness
 from opembed_nb.pipeline import how_to_train, load_profile
 from opembed_nb.records import load_tensors, save_record, save_tensors
 from opembed_nb.sgp import evaluate_latents, yardsticks
@@ -42,6 +47,7 @@ from opembed_nb.training import (
 
 ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
+NEIGHBOURS = 10  # as in chapter 9
 
 
 def folder_of(args, model, seed):
@@ -196,9 +202,49 @@ def predicted(args, name, seed, split, end):
     return f"RMSE {sum(found['rmse']) / len(found['rmse']):.3f}"
 
 
+def look(args):
+    "How smooth the latent spaces are, and the paper's Figures 9 and 10 of what was watched."
+    data = load_dataset(args.data)
+    train, test = data.order[: data.n_train], data.order[data.n_train :]
+    picture = {}
+    for name in args.models:
+        for seed in args.seeds:
+            path, start = latents_of(args, name, seed), time.perf_counter()
+            if not path.exists():
+                continue
+            latents = load_tensors(path)[0]["latents"]
+            require(len(latents) == len(data), f"{path}: latents of other data")
+            columns = watched_latents(args, name, seed)
+            if columns:
+                columns["at the end"] = latents
+                picture[MODELS[name].title] = {k: z[test] for k, z in columns.items()}
+            if not (folder_of(args, name, seed) / "smoothness.json").exists():
+                found = smoothness(
+                    latents[train], data.train.target, latents[test], data.test.target, NEIGHBOURS
+                )
+                record = dict(k=NEIGHBOURS, **found.r._asdict())
+                record |= dict(explained=found.explained, lift=found.lift)
+                took = time.perf_counter() - start
+                save_record(folder_of(args, name, seed), "smoothness", record, took)
+                print(f"{name}, seed {seed}: r {found.r.r:.3f}", flush=True)
+    if picture:
+        figure = latent_figure(picture, data.test.accuracy, score=score_label(data))
+        figure.savefig(args.results / dataset_folder(args.data) / "latents.png")
+
+
+def watched_latents(args, name, seed):
+    "After so many passes → latents, as far as they were kept."
+    start = f"{latents_of(args, name, seed).stem}-after-"
+    found = {int(p.stem.removeprefix(start)): p for p in args.latents.glob(f"{start}*")}
+    return {
+        f"after {k} pass" + "es" * (k != 1): load_tensors(found[k])[0]["latents"]
+        for k in sorted(found)
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("train", "predict"))
+    parser.add_argument("what", choices=("train", "predict", "look"))
     parser.add_argument("--data", default="enas-cifar10")
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME",
                         default=["dvae", "dvae-emb", "gcn", "gcn-emb"])  # fmt: skip
@@ -227,7 +273,7 @@ def main():
     if args.passes:
         args.changes["epochs"] = args.passes
     torch.set_num_threads(1)
-    return train(args) if args.what == "train" else predict(args)
+    return dict(train=train, predict=predict, look=look)[args.what](args)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from opembed_nb.scoreboard import (
     scoreboard,
     scoreboard_figure,
     short_scoreboard,
+    twins,
 )
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import MODELS, PAPER_TABLE_1
@@ -180,6 +181,95 @@ def test_the_short_one_counts_what_all_cells_say(tmp_path):
     made_up(tmp_path, ["gcn"], 1)
     save_record(tmp_path / "laptop" / PAPER / "gcn" / "seed-0", "training", dict(history=[{}]), 1)
     assert "| GCN | 1 or 12 | 5 | " in short_scoreboard(tmp_path, "laptop")
+
+
+# twins
+
+
+def twin_rows(root):
+    "(quantity, twins) → the other columns of the table's row."
+    lines = [line.strip("| ").split(" | ") for line in twins(root, "laptop").splitlines()[2:]]
+    return {(title, names): rest for title, names, *rest in lines}
+
+
+def check_twins(root):
+    "Each row once more, from the files alone."
+    readers = {
+        "accuracy (%)": ("abilities", lambda v: v["accuracy"], 2, 1),
+        "validity (%)": ("abilities", lambda v: v["validity"], 2, 1),
+        "RMSE, tuned fit": ("prediction", lambda v: statistics.fmean(v["rmse"]), 3, -1),
+        "Pearson r, tuned fit": ("prediction", lambda v: statistics.fmean(v["pearson"]), 3, 1),
+        "accuracy of ten neighbours, r": ("smoothness", lambda v: v["r"], 3, 1),
+    }
+    rows, seen = twin_rows(root), 0
+    for (title, names), (_, _, n, gap, says) in rows.items():
+        section, read, digits, better = readers.get(title, (None,) * 4)
+        if not section:
+            continue
+        models = [m for title in names.split(" and ") for m in MODELS if MODELS[m].title == title]
+        found = []
+        for model in models:
+            paths = (root / "laptop" / PAPER / model).glob(f"seed-*/{section}.json")
+            found.append(
+                {p.parent.name: read(json.loads(p.read_text("utf-8"))["values"]) for p in paths}
+            )
+        shared = sorted(found[0].keys() & found[1].keys())
+        gaps = [found[1][s] - found[0][s] for s in shared]
+        numbers = list(map(float, re.findall(r"[-+]?\d+\.\d+", gap)))
+        assert int(n) == len(gaps) and numbers[0] == pytest.approx(
+            statistics.fmean(gaps), abs=0.51 * 10**-digits
+        )
+        seen += 1
+        if len(gaps) == 1:
+            assert (len(numbers), says) == (1, "one seed")
+            continue
+        around = stats.t.interval(
+            0.95, len(gaps) - 1, statistics.fmean(gaps), statistics.stdev(gaps) / len(gaps) ** 0.5
+        )
+        assert numbers[1:] == pytest.approx(around, abs=0.51 * 10**-digits)
+        ahead = [better * x > 0 for x in around]
+        assert says == {2: "learned", 1: "open", 0: "one-hot"}[sum(ahead)]
+    return seen
+
+
+def test_the_twins_are_compared_seed_by_seed(tmp_path):
+    assert check_twins(ROOT / "results") >= 2
+    assert "No records of twins" in twins(tmp_path, "laptop")
+    made_up(tmp_path, ["dvae", "dvae-emb"], 4)
+    shutil.rmtree(tmp_path / "laptop" / PAPER / "dvae" / "seed-2")
+    for seed, r in enumerate((0.5, 0.6, 0.7, 0.8)):
+        for model, more in (("dvae", 0), ("dvae-emb", 0.1 + seed / 1000)):
+            folder = tmp_path / "laptop" / PAPER / model / f"seed-{seed}"
+            save_record(folder, "smoothness", dict(r=r + more), 1)
+    made_up(tmp_path, ["gcn", "gcn-emb"], 1)
+    made_up(tmp_path, ["svae"], 2)  # without its twin: no row
+    assert check_twins(tmp_path) == 9
+    rows = twin_rows(tmp_path)
+    assert rows["RMSE, paper's fit", "D-VAE and DVAE-EMB"][2] == "3"
+    assert rows["accuracy of ten neighbours, r", "D-VAE and DVAE-EMB"][-1] == "learned"
+    assert not any("S-VAE" in names or title == "uniqueness (%)" for title, names in rows)
+
+
+@pytest.mark.parametrize(
+    "title, gaps, says",
+    [
+        ("RMSE, tuned fit", [-0.10, -0.11, -0.12], "learned"),  # less is better
+        ("RMSE, tuned fit", [0.10, 0.11, 0.12], "one-hot"),
+        ("accuracy (%)", [0.10, 0.11, 0.12], "learned"),
+        ("accuracy (%)", [-0.10, -0.11, -0.12], "one-hot"),
+        ("accuracy (%)", [-0.1, 0.1, 0.2], "open"),
+        ("accuracy (%)", [0.1], "one seed"),
+    ],
+)
+def test_which_twin_is_better(tmp_path, title, gaps, says):
+    section = "abilities" if "%" in title else "prediction"
+    for seed, gap in enumerate(gaps):
+        for model, number in (("dvae", 0.5), ("dvae-emb", 0.5 + gap)):
+            able = dict(accuracy=number, validity=99.0, uniqueness=1.0)
+            values = able if section == "abilities" else dict(rmse=[number], pearson=[0.9])
+            folder = tmp_path / "laptop" / PAPER / model / f"seed-{seed}"
+            save_record(folder, section, values, 1)
+    assert twin_rows(tmp_path)[title, "D-VAE and DVAE-EMB"][-1] == says
 
 
 # the figure

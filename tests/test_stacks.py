@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,9 +19,16 @@ from opembed_nb.arms import (
     run_study,
     study_records,
 )
-from opembed_nb.data import ENAS, ArchDataset, OpembedError, SearchSpace, random_architectures
+from opembed_nb.data import (
+    ENAS,
+    ArchDataset,
+    OpembedError,
+    SearchSpace,
+    load_dataset,
+    random_architectures,
+)
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
-from opembed_nb.records import load_tensors
+from opembed_nb.records import load_tensors, read_record
 from opembed_nb.stacks import Stack, fit_stack
 from opembed_nb.sweeps import is_plain, plainly
 from opembed_nb.training import (
@@ -214,6 +222,18 @@ def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     assert not record_path(tmp_path, *jobs[0]).exists()
 
 
+def look_is_right(folder, latents):
+    "The record's r, by a plain loop over some test architectures and all of them by sorting."
+    data, z = load_dataset("enas-digits"), load_tensors(latents)[0]["latents"]
+    known = data.order[: data.n_train]
+    means = []
+    for one in data.order[data.n_train :].tolist():
+        near = (z[known] - z[one]).norm(dim=1).topk(10, largest=False).indices
+        means.append(float(data.accuracy[known[near]].mean()))
+    r = np.corrcoef(means, data.test.accuracy)[0, 1]
+    assert abs(r - read_record(folder / "smoothness.json")["values"]["r"]) < 0.01
+
+
 def test_the_tables_are_made_end_to_end(tmp_path):
     def call(what, *more):
         command = [sys.executable, str(ROOT / "benchmarks/tables.py"), what, "--tiny", "--data",
@@ -235,6 +255,12 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
     assert "2 trained" in call("train", "--device", "cpu", "--rounds", "2",
                                "--latents", str(tmp_path / "l2"))  # fmt: skip
+    said, shown = call("look"), tmp_path / "r" / "enas-digits"
+    assert said.count(": r ") == 6 and (shown / "latents.png").read_bytes()[1:4] == b"PNG"
+    assert call("look") == ""
+    look_is_right(
+        shown / "gcn-emb" / "seed-1", tmp_path / "l" / "enas-digits-gcn-emb-1.safetensors"
+    )
     said = call("train", "--device", "cpu", "--alone", "--latents", str(tmp_path / "l4"),
                 "--results", str(tmp_path / "alone"), "--watch", "0", "1")  # fmt: skip
     assert said.count("1 trained") == 6
