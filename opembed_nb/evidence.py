@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     "What a run is judged by."
     title: str
     read: Callable[[dict], float | None] # of a run's values; None: it has none
-    margin: float                        # differences smaller than this are none
+    margin: float                        # smaller differences do not matter: for a no
 
 def _after(passes, *keys): # reads the curve; -1: at its end
     def read(values):
@@ -49,7 +49,7 @@ def _speed(values): # percent; a second round starts anew, so it has none
     rows = [row["accuracy"] for row in values["curve"] if row["passes"]]
     return None if values["rounds"] > 1 else sum(rows) / len(rows)
 
-def _evaluations(values): # of a search: mean of its trials, the budget where it did not do
+def _evaluations(values): # mean of a search's trials; the budget where there was no optimum
     made = values.get("evaluations")
     return made and sum(values["budget"] if n is None else n for n in made) / len(made)
 
@@ -165,14 +165,17 @@ def _on(data, *comparison, **more): return [Comparison(*comparison, d, **more) f
 def _convergence(data, learned="learned-3", frozen="frozen-3", one_hot="one-hot"): # H0's parts
     return [*_on(data, "learned rows converge faster than one-hot", learned, one_hot, "speed",
                  "more"),
-            *_on(data, "random rows do, too", frozen, one_hot, "speed", "more"),
-            *_on(data, "learning adds nothing", learned, frozen, "speed", "no more")]
+            *_on(data, "random rows converge faster than one-hot", frozen, one_hot, "speed",
+                 "more"),
+            *_on(data, "learning the rows makes it no faster", learned, frozen, "speed", "no more")]
 
 _twins = MATTERS[0], IGNORES[0]
 QUESTIONS: dict[str, list[Comparison]] = {
     "H0": [*_convergence(_twins),
-           *_on(_twins, "larger one-hot rows do, too", "one-hot-x3", "one-hot", "speed", "more"),
-           *_on(_twins, "… and as much", "learned-3", "one-hot-x3", "speed", "no more")],
+           *_on(_twins, "larger one-hot rows converge faster", "one-hot-x3", "one-hot", "speed",
+                "more"),
+           *_on(_twins, "learned rows converge no faster than larger one-hot", "learned-3",
+                "one-hot-x3", "speed", "no more")],
     "H0, why": [c for name in ("one-hot-x3-step", "one-hot-x3-start") for c in _on(
         _twins, "larger steps are enough" if "step" in name else "a larger start is enough",
         name, "one-hot", "speed", "more")],
@@ -183,16 +186,19 @@ QUESTIONS: dict[str, list[Comparison]] = {
         MATTERS, f"{model.upper()}: learned rows predict better", "learned-3", "one-hot", "rmse",
         "less", model=model)],
     "H2": [*_on(MATTERS, "larger rows predict better", "one-hot-x3", "one-hot", "rmse", "less"),
-           *_on(MATTERS, "smaller ones worse", "one-hot-x0.5", "one-hot", "rmse", "more"),
+           *_on(MATTERS, "smaller rows predict worse", "one-hot-x0.5", "one-hot", "rmse", "more"),
            *_on(IGNORES, "larger rows predict worse", "one-hot-x3", "one-hot", "rmse", "more"),
-           *_on(IGNORES, "smaller ones better", "one-hot-x0.5", "one-hot", "rmse", "less")],
+           *_on(IGNORES, "smaller rows predict better", "one-hot-x0.5", "one-hot", "rmse", "less")],
     "H3": _on(DATA, "learned rows predict better than random", "learned-3", "frozen-3", "rmse",
               "less"),
-    "H4": [*_on(_twins, "rounds predict better", "learned-3+rounds", "learned-3", "rmse", "less"),
-           *_on(_twins, "… and reconstruct better", "learned-3+rounds", "learned-3", "accuracy",
-                "more")],
-    "H5": [*_on(MATTERS, "better than learned rows", "described", "learned-3", "rmse", "less"),
-           *_on(MATTERS, "better than random rows", "described", "frozen-3", "rmse", "less")],
+    "H4": [*_on(_twins, "two rounds predict better", "learned-3+rounds", "learned-3", "rmse",
+                "less"),
+           *_on(_twins, "two rounds reconstruct better", "learned-3+rounds", "learned-3",
+                "accuracy", "more")],
+    "H5": [*_on(MATTERS, "described rows predict better than learned", "described", "learned-3",
+                "rmse", "less"),
+           *_on(MATTERS, "described rows predict better than random", "described", "frozen-3",
+                "rmse", "less")],
     "H6": [c for arm in ("learned-3", "one-hot") for c in _on(
         DATA, f"{arm}: better after 4 passes", arm, arm, "rmse-4", "less", before="rmse")]}
 
@@ -221,10 +227,10 @@ def seeds_needed(d: Tensor,  # (n,) differences, two at least
     return None
 
 ANSWERS = {"yes": "yes", "no": "no", "cannot be told": "cannot be told with these seeds",
-           "not run": "not run yet"}
+           "not run": "not run"}
 
 def answer(findings: list[Finding]) -> str: # yes, no, "it depends", …
-    "One word on a question: yes or no where all comparisons that were run say so."
+    "The answer to a question in a few words; yes or no where all comparisons that were run agree."
     says = {f.answer for f in findings} - {"not run"}
     if not says: return ANSWERS["not run"]
     if len(says) == 1: return ANSWERS[says.pop()]
@@ -384,7 +390,7 @@ SHOWN = ["one-hot", "one-hot-x3", "frozen-3", "described", "learned-3", "learned
 
 def share_table(records: list[dict], data: str, model: str = "dvae",
                 arms: list[str] = ()) -> str: # Markdown; empty: all arms
-    "Shares of the latents' variance at the start and at the end, and the table's way."
+    "Shares of the latents' variance at the start and at the end, and how far the table has moved."
     lines = ["| arm | seeds | operations, untrained | operations | wiring | both | operations add "
              "(decoder) | table moved |", "|---|---:|" + "---:|" * 6]
     columns = [_after(0, "shares", "operations")] + [_after(-1, "shares", key) for key in (
@@ -448,7 +454,7 @@ SEARCH_QUESTIONS = [c for claim, arm, against in (
     ("H1: learned rows find it sooner", "learned-3", "one-hot"),
     ("H3: learned rows find it sooner than random", "learned-3", "frozen-3"),
     ("H5: described rows find it sooner than learned", "described", "learned-3"),
-    ("H5: … and than random", "described", "frozen-3"))
+    ("H5: described rows find it sooner than random", "described", "frozen-3"))
     for c in _on(SEARCHES[0], claim, arm, against, "evaluations", "less")]
 
 # %% ../nbs/09b_evidence.ipynb #e9b00196

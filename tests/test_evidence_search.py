@@ -233,4 +233,4 @@ def test_the_chapter_shows_what_the_searches_say():
     if RECORDS:
         assert optimum_table(RECORDS, NAME) in shown
     else:
-        assert shown.startswith("**not run yet**")
+        assert shown.startswith("**not run**")
