@@ -735,6 +735,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.pipeline._key': ('pipeline.html#_key', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._logged_to': ('pipeline.html#_logged_to', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._measured': ('pipeline.html#_measured', 'opembed_nb/pipeline.py'),
+                                     'opembed_nb.pipeline._needs': ('pipeline.html#_needs', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._parameters': ('pipeline.html#_parameters', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._parser': ('pipeline.html#_parser', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._reproduce': ('pipeline.html#_reproduce', 'opembed_nb/pipeline.py'),

@@ -107,7 +107,7 @@ def bench_file(task: str) -> Path: # of the installed package, whose code is not
     try: found = metadata.distribution("nas-bench-graph").files or []
     except metadata.PackageNotFoundError:
         raise OpembedError(f"data set nas-bench-graph/{task} needs the package nas-bench-graph, "
-                           "which is not installed; pip install 'opembed_nb[benchmarks]'") from None
+                           "which is not installed; pip install '.[benchmarks]'") from None
     paths = [Path(f.locate()) for f in found if f.match(f"nas_bench_graph/light/{task}.bench")]
     require(len(paths) == 1, f"the package nas-bench-graph that is installed has no table {task}; "
                              "install version 1.4.0")

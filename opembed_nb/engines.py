@@ -223,7 +223,7 @@ def _connected(address, cpus): # the module ray, connected
     try: import ray
     except ImportError:
         raise OpembedError("engine ray: Ray is not installed; "
-                           "pip install 'opembed_nb[parallel]'") from None
+                           "pip install '.[parallel]'") from None
     quiet = dict(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         if not ray.is_initialized():

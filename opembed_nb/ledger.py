@@ -400,7 +400,7 @@ def _optuna(): # the library
     try: import optuna
     except ImportError:
         raise OpembedError("export to optuna: it is not installed; "
-                           "pip install 'opembed_nb[dashboard]'") from None
+                           "pip install '.[dashboard]'") from None
     return optuna
 
 # %% ../nbs/06b_ledger.ipynb #6b000032

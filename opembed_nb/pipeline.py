@@ -14,6 +14,7 @@ import argparse
 import ast
 import asyncio
 import hashlib
+import importlib
 import io
 import json
 import logging
@@ -51,12 +52,15 @@ from .training import (
     read_card, save_pretrained, train_config, train_models, train_or_load)
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
+def _needs(package, name): # the module; chapters are run with what the plain package lacks
+    try: return importlib.import_module(name)
+    except ImportError:
+        raise OpembedError(f"this command needs {package}, which is not installed; "
+                           "pip install '.[run]'") from None
+
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
     "A YAML value, in which 1e-4 is a number, as it is in Python."
-    try: import yaml
-    except ImportError:
-        raise OpembedError("running chapters needs papermill and PyYAML, which are not "
-                           "installed; pip install 'opembed_nb[run]'") from None
+    yaml = _needs("PyYAML", "yaml")
     class Loader(yaml.SafeLoader): pass
     number = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")  # YAML 1.1: text
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
@@ -107,11 +111,11 @@ def read_chapter(chapter: str) -> dict: # the notebook
         raise OpembedError(f"{path}: cannot be read: {e}") from None
     for number, line in enumerate(text.splitlines(), 1):
         require(not line.startswith(("<<<<<<< ", ">>>>>>> ")),
-                f"{path}, line {number}: a conflict of a merge is left; settle it first")
+                f"{path}, line {number}: an unresolved merge conflict; resolve it first")
     try: notebook = json.loads(text)
-    except ValueError as e: raise OpembedError(f"{path}: is no notebook ({e})") from None
+    except ValueError as e: raise OpembedError(f"{path}: is not a notebook ({e})") from None
     whole = isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)
-    require(whole, f"{path}: is no notebook (it has no cells)")
+    require(whole, f"{path}: is not a notebook (it has no cells)")
     return notebook
 
 # %% ../nbs/10_pipeline.ipynb #8552f854
@@ -125,12 +129,13 @@ def subject(chapter: str) -> str: # in a line
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 
 def _parameters(chapter): # name → its type and default, as text, of the parameters cell
-    import papermill
+    papermill = _needs("papermill", "papermill")
     read_chapter(chapter)  # or refused by name
     path = project_folder() / "nbs" / f"{chapter}.ipynb"
     try: return papermill.inspect_notebook(str(path))
     except Exception as e:  # nbformat raises what it likes
-        raise OpembedError(f"{path}: is no notebook ({' '.join(str(e).split())[:120]})") from None
+        why = " ".join(str(e).split())[:120]
+        raise OpembedError(f"{path}: is not a notebook ({why})") from None
 
 def declared(chapter: str) -> dict[str, str]: # name → type, of the chapter's parameters cell
     "The parameters a chapter takes."
@@ -157,7 +162,7 @@ def check_parameters(values: dict,
 
 def _check_kind(name, value, kind, chapter):
     fits = isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
-    require(fits, f"parameter {name!r} is {value!r}, {chapter} needs a value of type {kind}")
+    require(fits, f"parameter {name!r} is {value!r}, but {chapter} needs a value of type {kind}")
 
 # %% ../nbs/10_pipeline.ipynb #519158e6
 def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, parameters), in order
@@ -191,7 +196,7 @@ def settled(values: dict) -> dict: # the same, fit for a process in another fold
 
 def _check_profile(name):
     plain = name and Path(name).name == name and name != ".."
-    require(plain, f"profile {name!r} is no plain name; it becomes a folder of runs/")
+    require(plain, f"profile {name!r} is not a plain name; it names a folder in runs/")
 
 # %% ../nbs/10_pipeline.ipynb #519158e7
 def _key(chapter, parameters): # changes when the stage must run again
@@ -290,7 +295,7 @@ def run_stage(name: str, chapter: str, parameters: dict,
     except OSError as e:
         where, why = e.filename or folder, e.strerror or e
         raise OpembedError(f"stage {name}: {where} cannot be written ({why}); "
-                           "free it or set OPEMBED_RUNS to another folder") from None
+                           "make it writable or set OPEMBED_RUNS to another folder") from None
     if problem:
         raise OpembedError(f"stage {name} {problem}; see {out} and {log}; "
                            "the same command goes on from here")
@@ -424,9 +429,11 @@ def recorded(profile: str, dataset: str = "*") -> list[str]: # names, those of `
     files = [path for root in roots for section in SECTIONS
              for path in record_files(root, section, profile, dataset)]
     if not files:
-        known = ", ".join(sorted({p.name for root in roots for p in root.glob("*") if p.is_dir()}))
-        raise OpembedError(f"profile {profile!r} has no records in runs/ or results/, where there "
-                           f"are {known or 'none at all'}; `opembed run` makes them")
+        known = sorted({path.parts[-5] for root in roots for section in SECTIONS
+                        for path in record_files(root, section, "*", dataset)})
+        of = "" if dataset == "*" else f" of the data set {dataset!r}"
+        raise OpembedError(f"profile {profile!r} has no records{of} in runs/ or results/; "
+                           f"those that have some: {', '.join(known) or 'none'}")
     names = {folder_dataset(path.parts[-4]) for path in files}
     return [name for name in SOURCES if name in names] + sorted(names - SOURCES.keys())
 
@@ -557,7 +564,8 @@ def _train(args):
 def _kept(args): # profile and data set whose records are meant
     values = with_changes({"profile": args.profile, "dataset": "*"}, args.changes)
     unknown = sorted(values.keys() - {"profile", "dataset"})
-    require(not unknown, f"parameter {unknown[:1]} chooses no records; profile and dataset do")
+    for name in unknown:
+        raise OpembedError(f"parameter {name!r} does not choose records; profile and dataset do")
     for name, value in values.items(): _check_kind(name, value, "str", args.command)
     _check_profile(values["profile"])
     if values["dataset"] != "*": is_file_name(values["dataset"])  # or refused by name
@@ -695,8 +703,9 @@ WHY = ("The same code, versions, threads and instructions give the same bits. Ot
        f"{FACTOR}.")
 
 def _reproduce(args): # status 1 where a number is outside its tolerance
-    data = load_dataset(args.data)
+    dataset_name(args.data)  # or refused by name
     training, able = committed_run(args.model, args.seed, args.data, args.profile)
+    data = load_dataset(args.data)
     _announce(training, args.profile)
     again = train_again(training, able, data, f"reproduce-{args.profile}", args.device)
     before = training["values"] | able["values"]
@@ -706,7 +715,6 @@ def _reproduce(args): # status 1 where a number is outside its tolerance
     print(f"\n{table}\n\nLosses of all passes: {same}.", *made_otherwise(training), sep="\n")
     print(f"\n{WHY}\n{'Reproduced.' if good else 'Not reproduced.'}")
     return 0 if good else 1
-
 
 # %% ../nbs/10_pipeline.ipynb #d83863f9
 COMMANDS = {  # of one profile: what it does, and what help says
@@ -726,7 +734,8 @@ def _parser():
     for name, (act, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         command.set_defaults(act=act)
-        command.add_argument("profile", help="quick, laptop, paper, or a file in profiles/")
+        command.add_argument("profile", help="quick, laptop, paper, or the NAME of a "
+                                             "profiles/NAME.yaml")
         command.add_argument("-p", dest="changes", nargs=2, action="append", default=[],
                              metavar=("NAME", "VALUE"), help="change a parameter of the profile")
         if name in ("train", "search"): _add_engine(command)

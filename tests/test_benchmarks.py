@@ -358,7 +358,7 @@ def test_without_the_package_a_line_says_which_extra_brings_it(monkeypatch):
 
     monkeypatch.setattr(metadata, "distribution", missing)
     said = refused(load_dataset, "nas-bench-graph/cora")
-    assert "pip install 'opembed_nb[benchmarks]'" in said and "\n" not in said
+    assert "pip install '.[benchmarks]'" in said and "\n" not in said
 
 
 # Files that are no tables

@@ -140,7 +140,7 @@ def test_one_worker_is_this_process():
 
 def test_without_ray_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OpembedError, match=r"pip install 'opembed_nb\[parallel\]'"):
+    with pytest.raises(OpembedError, match=r"pip install '\.\[parallel\]'"):
         RayEngine()
 
 

@@ -92,7 +92,7 @@ def test_profiles_fit_the_chapters(name):
     "values, message",
     [
         ({"epoch": 3}, "parameter 'epoch' is unknown; chapters know .*epochs"),
-        ({"epochs": "3"}, r"parameter 'epochs' is '3', 0\d_\w+ needs a value of type int"),
+        ({"epochs": "3"}, r"parameter 'epochs' is '3', but 0\d_\w+ needs a value of type int"),
         ({"epochs": True}, "parameter 'epochs' is True"),
         ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
         ({"models": "dvae"}, "parameter 'models' is 'dvae', .* of type list"),
@@ -289,7 +289,7 @@ def test_a_profile_of_another_name_is_kept_under_that_name(toy, tmp_path, monkey
     capsys.readouterr()
     for name in ("../mine", "a/b", "..", "''"):
         err = one_line(capsys, ["run", "toy", "-p", "profile", name])
-        assert "is no plain name; it becomes a folder of runs/" in err
+        assert "is not a plain name; it names a folder in runs/" in err
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", ".1e-3", "10e-5", "0.0001", "1.e-4"])
@@ -312,10 +312,10 @@ CONFLICT = '{\n<<<<<<< HEAD\n "cells": [],\n=======\n "cells": [1],\n>>>>>>> oth
 @pytest.mark.parametrize(
     "text, says",
     [
-        (CONFLICT, "00_toy.ipynb, line 2: a conflict of a merge is left; settle it first"),
-        ('{"cells": [', "00_toy.ipynb: is no notebook (Expecting value"),
-        ("[1, 2]", "00_toy.ipynb: is no notebook (it has no cells)"),
-        ('{"cells": [1], "nbformat": 4}', "00_toy.ipynb: is no notebook ("),
+        (CONFLICT, "00_toy.ipynb, line 2: an unresolved merge conflict; resolve it first"),
+        ('{"cells": [', "00_toy.ipynb: is not a notebook (Expecting value"),
+        ("[1, 2]", "00_toy.ipynb: is not a notebook (it has no cells)"),
+        ('{"cells": [1], "nbformat": 4}', "00_toy.ipynb: is not a notebook ("),
         (b"\xff\xfe", "00_toy.ipynb: cannot be read"),
     ],
 )
@@ -459,12 +459,12 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
 
 def test_a_scoreboard_of_nothing_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    says = "profile 'no-such-profile' has no records in runs/ or results/, where there are "
+    says = "profile 'no-such-profile' has no records in runs/ or results/; those that have some: "
     assert says in one_line(capsys, ["scoreboard", "no-such-profile"])
     chosen = ["scoreboard", "quick", "-p", "dataset"]
     assert "dataset 'imagenet' is unknown" in one_line(capsys, [*chosen, "imagenet"])
     assert "'epochs'" in one_line(capsys, ["scoreboard", "quick", "-p", "epochs", "3"])
-    assert "no plain name" in one_line(capsys, ["digest", "../quick"])
+    assert "not a plain name" in one_line(capsys, ["digest", "../quick"])
 
 
 def test_the_scoreboard_shows_the_data_sets_that_have_records(tmp_path, monkeypatch, capsys):
@@ -748,7 +748,7 @@ def test_the_command_is_installed():
 
 def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(OpembedError, match=r"pip install 'opembed_nb\[run\]'"):
+    with pytest.raises(OpembedError, match=r"pip install '\.\[run\]'"):
         load_profile("quick")
 
 
