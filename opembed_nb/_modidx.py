@@ -15,6 +15,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'opembed_nb.arms._train_stack': ('arms.html#_train_stack', 'opembed_nb/arms.py'),
                                  'opembed_nb.arms._watch': ('arms.html#_watch', 'opembed_nb/arms.py'),
                                  'opembed_nb.arms.arm_config': ('arms.html#arm_config', 'opembed_nb/arms.py'),
+                                 'opembed_nb.arms.check_names': ('arms.html#check_names', 'opembed_nb/arms.py'),
                                  'opembed_nb.arms.cost_table': ('arms.html#cost_table', 'opembed_nb/arms.py'),
                                  'opembed_nb.arms.evidence_folder': ('arms.html#evidence_folder', 'opembed_nb/arms.py'),
                                  'opembed_nb.arms.main': ('arms.html#main', 'opembed_nb/arms.py'),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'SEARCH', 'SEARCHES', 'PLAN', 'arm_config', 'study_data',
            'reconstruction', 'prediction', 'variance_shares', 'operation_sizes', 'table_moved', 'train_arm',
-           'evidence_folder', 'record_path', 'write_run', 'search_arm', 'Job', 'plan', 'run_study', 'run_stacks',
-           'main', 'study_records', 'cost_table']
+           'evidence_folder', 'record_path', 'write_run', 'search_arm', 'Job', 'check_names', 'plan', 'run_study',
+           'run_stacks', 'main', 'study_records', 'cost_table']
 
 # %% ../nbs/09a_arms.ipynb #9a000003
 import argparse
@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from .data import (
-    ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches,
-    dataset_folder, dataset_name, load_dataset, project_folder, require, write_whole)
+    ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches, chosen_device,
+    dataset_folder, dataset_name, is_file_name, load_dataset, project_folder, require, write_whole)
 from .embeddings import EMBEDDINGS, OperationEmbedding
 from .engines import local_engine
 from .latent import plain_vectors
 from .oracle import TableOracle
-from .records import load_tensors, provenance, save_tensors
+from .records import load_tensors, processor, provenance, save_tensors
 from .regret import make_arena, needed, regret_curves, study, table_strategies
 from .sgp import SparseGP, metrics, yardsticks
 from .stacks import fit_stack
@@ -47,7 +47,7 @@ CHANGES = {"pytorch": dict(weights="pytorch"), "rounds": dict(training_rounds=2,
 
 def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
                seed: int = 0, hidden: int = 128,
-               **changes,    # see `train_config`
+               **changes,    # of `train_config`'s values
               ) -> tuple[str, TrainConfig]: # name of the embedding, how to train
     "What an arm's name means; `OpembedError` if it means nothing."
     embedding, *more = arm.split("+")
@@ -274,9 +274,16 @@ class Job(NamedTuple):
     arm: str
     seed: int
 
+def check_names(data: list[str] = (), models: list[str] = (), arms: list[str] = ()) -> None:
+    "`OpembedError` names the first that is unknown."
+    for name in data: is_file_name(name.partition("@")[0])
+    for name in models: parts_of(name)
+    for name in arms: arm_config(name)
+
 def plan(data: list[str] = (), models: list[str] = (), arms: list[str] = (), # empty: `PLAN`'s
          seeds: list[int] = (0, 1, 2, 3, 4)) -> list[Job]:
     "All runs in the order in which they decide most; arms and data outside `PLAN` come last."
+    check_names(data, models, arms)
     new = [arm for arm in EMBEDDINGS if not any(arm in block[2] for block in PLAN)]
     blocks = [*PLAN, (data or list(DATA), models or ["dvae"], arms or new)]
     jobs = [Job(d, m, a, s) for block in blocks for s in seeds for d in block[0] for m in block[1]
@@ -290,7 +297,7 @@ _slowest = [0.0]  # seconds for a node of a train architecture, in this process
 def _run(job, root, deadline, kind, options): # a task: whether there was time for it
     data, start = study_data(job.data), time.perf_counter()
     size = len(data.train.batch) * data.space.max_nodes
-    if deadline and time.time() + 1.1 * _slowest[0] * size > deadline: return False
+    if deadline is not None and time.time() + 1.1 * _slowest[0] * size > deadline: return False
     values = (search_arm if kind == "search" else train_arm)(data, *job[1:], **options)
     seconds = time.perf_counter() - start
     write_run(record_path(root, *job, kind), job, values, seconds)
@@ -307,19 +314,18 @@ def run_study(jobs: list[Job],
              ) -> int:                      # how many runs failed
     "Make the runs that have no record yet, and say what is left."
     todo, engine = _missing(jobs, root, kind), local_engine(workers)
-    deadline, begun = minutes and time.time() + 60 * minutes, time.time()
+    begun = time.time()
+    deadline = None if minutes is None else begun + 60 * minutes
     tasks, failed, done = [(job, root, deadline, kind, options) for job in todo], 0, 0
     for i, in_time, error in engine.run(_run, tasks):
         done, failed = done + bool(in_time), failed + bool(error)
         say = "failed: " + error if error else "done" if in_time else ""
         if say: _say(begun, todo[i], say)
-    print(f"{done} done, {failed} failed, {len(todo) - done} left", flush=True)
+    print(f"{done} done, {failed} failed, {len(todo) - done - failed} left", flush=True)
     return failed
 
 def _missing(jobs, root, kind="seed"): # those that have no record yet; names are checked
-    for job in jobs:
-        arm_config(job.arm)
-        parts_of(job.model)
+    check_names(arms=[job.arm for job in jobs], models=[job.model for job in jobs])
     todo = [job for job in jobs if not record_path(root, *job, kind).exists()]
     print(f"{len(jobs)} runs, {len(todo)} of them missing", flush=True)
     return todo
@@ -343,7 +349,8 @@ def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, **chan
         if turn != (members[0][1].training_rounds if epoch else 1): return
         for number, model in enumerate(models): _keep(model, Path(folder, str(number)), epoch)
     runs = fit_stack(jobs[0].model, data.train.batch, members, data.space, device, keep, **sizes)
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    on = torch.device(chosen_device(device))
+    where = torch.cuda.get_device_name(on) if on.type == "cuda" else processor()
     graphs = members[0][1].max_graphs or len(data.train.batch)
     facts = dict(graphs=graphs, **sizes, stack=len(jobs), trained_on=where)
     return [(job, root, Path(folder, str(number)), member, run.history, facts, judged)
@@ -380,7 +387,7 @@ def run_stacks(jobs: list[Job],
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as behind:
         for number, group in enumerate(_stacks(todo, most)):
             start = time.time()
-            if minutes and start + slowest > begun + 60 * minutes: break
+            if minutes is not None and start + slowest > begun + 60 * minutes: break
             tasks = _train_stack(group, root, Path(folder, str(number)), device, **options)
             slowest = max(slowest, time.time() - start)
             print(f"{time.time() - begun:6.0f} s  {len(group)} of {group[0].data} trained in "
@@ -407,7 +414,8 @@ def main(argv: list[str] | None = None) -> int: # exit status
     parser.add_argument("--stack", type=int, default=1, metavar="N",
                         help="train so many runs as one, for a GPU (default: 1)")
     parser.add_argument("--judged", nargs="*", type=int, default=WATCHED, metavar="PASSES",
-                        help="after which all is measured, as it is after the last")
+                        help="passes after which shares, sizes and predictions are measured, "
+                             "as they are after the last (default: 0 1 2 4 8)")
     parser.add_argument("--folder", type=Path, default=evidence_folder(), help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
     parser.add_argument("--search", action="store_true", help="search with trained arms")
@@ -444,6 +452,7 @@ def study_records(root: Path | None = None, # default: `evidence_folder()`
         try: record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
             raise OpembedError(f"{path}: is no record ({e}); delete it and run it again") from None
+        require(isinstance(record, dict), f"{path}: is no record; delete it and run it again")
         missing = {*Job._fields, "values", "seconds", "provenance"} - set(record)
         require(not missing, f"{path}: is no record of a run (it has no {sorted(missing)}); "
                              "delete it and run it again")

@@ -238,6 +238,9 @@ def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: 
     records = read_records(root, "finalists", profile, dataset)
     found = {m: seeds for m, seeds in by_model(records).items() if m in MODELS}
     if not found: return Table(_nothing("finalists", root, profile, dataset))
+    how = {(v["oracle"], v["epochs"]) for seeds in found.values() for v in seeds}
+    require(len(how) == 1, f"{Path(root, profile)}, {dataset}: the finalists differ in oracle or "
+                           f"epochs, {sorted(how)}; keep each in a profile of its own")
     lines = []
     for m, seeds in found.items():
         rows = _side_by_side(seeds, "found")

@@ -284,8 +284,13 @@ def test_the_command_says_what_is_missing_and_refuses_what_is_unknown(tmp_path, 
     args = ["--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
     assert arms.main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip() == "enas-digits dvae one-hot 0"
-    assert arms.main([*args, "--arms", "two-hot"]) == 2
-    assert "arm 'two-hot' is unknown" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert arms.main([*args, *more, "--arms", "two-hot"]) == 2
+        assert "arm 'two-hot' is unknown" in capsys.readouterr().err
+        assert arms.main([*args, *more, "--models", "vae"]) == 2
+        assert "'vae'" in capsys.readouterr().err
+        assert arms.main(["--data", "imagenet", *more]) == 2
+        assert "'imagenet' is unknown" in capsys.readouterr().err
 
 
 # Answers
@@ -391,7 +396,7 @@ def test_verdicts_at_the_margin(predicted, sign):
 
 
 def test_a_broken_record_is_named(tmp_path):
-    for text in ("{", "{}", '{"data": "enas-digits", "values": {}}'):
+    for text in ("{", "{}", "[]", "3", '{"data": "enas-digits", "values": {}}'):
         path = tmp_path / "enas-digits" / "dvae" / "one-hot" / "seed-0.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -559,6 +559,15 @@ def test_finalists_stand_beside_what_they_are_compared_with(tmp_path):
     )
 
 
+def test_finalists_of_different_lengths_are_not_mixed(tmp_path):
+    for seed, epochs in enumerate((3, 310)):
+        rows = [dict(kind="found", architecture="f", shared=0.5, full=0.9)]
+        folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
+        save_record(folder, "finalists", dict(oracle="o", epochs=epochs, rows=rows), 1)
+    with pytest.raises(OpembedError, match="finalists differ in oracle or epochs"):
+        finalists(tmp_path, "quick")
+
+
 def test_a_profile_can_be_changed_on_the_command_line(capsys):
     assert with_changes(dict(lr=1.0, trials=1), [["lr", "0.001"], ["models", "[dvae]"]]) == dict(
         lr=0.001, trials=1, models=["dvae"]

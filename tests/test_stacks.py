@@ -164,6 +164,12 @@ def test_configurations_that_differ_in_more_are_refused():
         fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
 
 
+def test_fixed_rows_have_no_rounds():
+    config = train_config("signal", 12, epochs=1, training_rounds=2)
+    with pytest.raises(OpembedError, match="the rows of one-hot are fixed"):
+        fit_stack("dvae", graphs(70), [("one-hot", config)], device="cpu", **SMALL)
+
+
 def test_each_member_has_its_own_plateau(double):
     base = replace(train_config("paper"), epochs=8, patience=0, lr=0.06, minibatch=32)
     members = [("one-hot", replace(base, seed=k)) for k in (0, 1, 2)]
@@ -217,7 +223,7 @@ def test_a_study_as_stacks_finds_what_one_run_at_a_time_finds(small, tmp_path, c
 
 def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
-    assert run_stacks(jobs, tmp_path, 2, minutes=-1.0, sizes=SMALL) == 0
+    assert run_stacks(jobs, tmp_path, 2, minutes=0.0, sizes=SMALL) == 0
     assert "0 done, 0 failed, 2 left" in capsys.readouterr().out
     assert not record_path(tmp_path, *jobs[0]).exists()
 
