@@ -8,10 +8,11 @@
 profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
 results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
-by the paper's setting. `look` reads them, too: how well neighbours predict an accuracy becomes
-smoothness.json, and what was watched latents.png beside the models' folders. What is there is not
-made again. `--data`, `--results` and `--latents` say where else. `--alone` trains one model after
-the other, which is sooner on a processor, and goes on where it was killed.
+by the paper's setting; `--splits thorough` adds a fit by that setting, with twice the inducing
+points, as prediction-thorough.json. `look` reads them, too: how well neighbours predict an
+accuracy becomes smoothness.json, and what was watched latents.png beside the models' folders. What
+is there is not made again. `--data`, `--results` and `--latents` say where else. `--alone` trains
+one model after the other, which is sooner on a processor, and goes on where it was killed.
 `--rounds 4` trains the twins that learn so many rounds, into
 results/laptop-rounds; `--watch 0 1 4` also keeps the first seed's latents after those passes, and
 `--weights DIR` all weights, halved.
@@ -186,11 +187,18 @@ def predicted(args, name, seed, split, end):
     if time.time() > end:
         return None
     values, start = load_profile(args.profile) | args.changes, time.perf_counter()
-    data = load_dataset(args.data).split(split)
+    data = load_dataset(args.data).split("own" if split == "thorough" else split)
     latents = load_tensors(latents_of(args, name, seed))[0]["latents"]
     require(len(latents) == len(data), f"{name}, seed {seed}: latents of other data")
     parts = latents[data.order[: data.n_train]], data.train.target
     parts += latents[data.order[data.n_train :]], data.test.target
+    folder = folder_of(args, name, seed)
+    if split == "thorough":
+        points = 2 * values["inducing"]
+        found = evaluate_latents(*parts, 1, points, seed, split)
+        record = dict(inducing=points, **found)
+        save_record(folder, section_of(split), record, time.perf_counter() - start)
+        return f"RMSE {found['rmse'][0]:.3f}"
     used = dict(inducing=values["inducing"], n_train=values["n_train"])
     found = evaluate_latents(*parts, values["repeats"], used["inducing"], seed)
     others = yardsticks(*parts, ("ridge", "MLP", "exact GP"), 1, seed, 4 * used["inducing"])
@@ -198,7 +206,7 @@ def predicted(args, name, seed, split, end):
     if args.paper and split == "own":
         paper = evaluate_latents(*parts, args.paper, used["inducing"], seed, "paper")
         record["paper_setting"] = paper
-    save_record(folder_of(args, name, seed), section_of(split), record, time.perf_counter() - start)
+    save_record(folder, section_of(split), record, time.perf_counter() - start)
     return f"RMSE {sum(found['rmse']) / len(found['rmse']):.3f}"
 
 

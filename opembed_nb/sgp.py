@@ -340,7 +340,7 @@ def _believe(gp, lower, mean, covariance): # w and G of the posterior
     return gp
 
 # %% ../nbs/05_sgp.ipynb #4f9b46b8
-SETTINGS = ("tuned", "paper")
+SETTINGS = ("tuned", "paper", "thorough")
 LENGTHSCALE = "kernel.base_kernel.raw_lengthscale"
 
 def _parameters(prior): return {name: p.detach().clone() for name, p in prior.named_parameters()}
@@ -370,6 +370,7 @@ class SparseGP(SparsePosterior):
     "A sparse Gaussian process, predicting in double precision on the device of its data."
     # tuned: rows, inducing points at most, L-BFGS steps: first coarse, then fine
     schedule = ((2000, 300, 25), (4000, 500, 12))
+    longer = ((2000, 300, 50), (8000, 1000, 80)) # thorough: the same
     candidates = 8000                          # … rows the inducing points are chosen from
     # paper: passes over the data, rows in a step, Adam's step (its public code)
     passes, minibatch, step = 100, 1000, 5e-4
@@ -417,7 +418,7 @@ def _fit(gp, x, target, start):
         require(dim == x.shape[1],
                 f"x has {x.shape[1]} dimensions, the start was fitted on {dim}")
     generator = torch.Generator(x.device).manual_seed(gp.seed)
-    fit = _fit_tuned if gp.setting == "tuned" else _fit_paper
+    fit = _fit_paper if gp.setting == "paper" else _fit_tuned
     return fit(gp, x, target, generator, begin)
 
 # %% ../nbs/05_sgp.ipynb #c1682c64
@@ -425,7 +426,8 @@ def _fit_tuned(gp, x, target, generator, begin):
     x = _standardised(gp, x, {})
     order = torch.randperm(len(x), generator=generator, device=x.device)
     gp.prior = _prior(x, begin)
-    for rows, most, steps in gp.schedule[1 if begin else 0:]:
+    stages = gp.longer if gp.setting == "thorough" else gp.schedule
+    for rows, most, steps in stages[1 if begin else 0:]:
         some = x[order[:rows]]
         points = some[choose_inducing(gp.prior, some, min(most, gp.inducing))]
         fit_prior(gp.prior, some, target[order[:rows]], points, steps)

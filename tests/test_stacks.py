@@ -254,6 +254,11 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert "4 trained" in said and "2 trained" in said  # the twins as one, the sequence model alone
     assert "6 predictions are missing" in call("predict", "--splits", "own", "--workers", "2")
     assert "0 predictions are missing" in call("predict", "--splits", "own")
+    longer = "predict", "--splits", "thorough", "--models", "svae", "--seeds", "1"
+    assert "1 predictions are missing" in call(*longer)
+    assert "0 predictions are missing" in call(*longer)
+    found = tmp_path / "r" / "enas-digits" / "svae" / "seed-1" / "prediction-thorough.json"
+    assert read_record(found)["values"]["inducing"] == 40
     kept = {p.stem for p in (tmp_path / "l").glob("*-after-*")}
     assert kept == {
         f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
