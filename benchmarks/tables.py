@@ -245,7 +245,9 @@ def watched_latents(args, name, seed):
     start = f"{latents_of(args, name, seed).stem}-after-"
     found = {int(p.stem.removeprefix(start)): p for p in args.latents.glob(f"{start}*")}
     return {
-        f"after {k} pass" + "es" * (k != 1): load_tensors(found[k])[0]["latents"]
+        f"after {k} pass" + "es" * (k > 1) if k else "untrained": load_tensors(found[k])[0][
+            "latents"
+        ]
         for k in sorted(found)
     }
 
