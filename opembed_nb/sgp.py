@@ -370,7 +370,7 @@ class SparseGP(SparsePosterior):
     "A sparse Gaussian process, predicting in double precision on the device of its data."
     # tuned: rows, inducing points at most, L-BFGS steps: first coarse, then fine
     schedule = ((2000, 300, 25), (4000, 500, 12))
-    longer = ((2000, 300, 50), (8000, 1000, 80)) # thorough: the same
+    longer = ((2000, 300, 25), (4000, 500, 60), (8000, 1000, 50)) # thorough: the same
     candidates = 8000                          # … rows the inducing points are chosen from
     # paper: passes over the data, rows in a step, Adam's step (its public code)
     passes, minibatch, step = 100, 1000, 5e-4
