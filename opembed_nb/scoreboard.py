@@ -371,15 +371,14 @@ def _leader(low, high, better): # what the interval of learned minus one-hot say
     return "learned" if (low > 0) == (better > 0) else "one-hot"
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000032
-def _twin_row(quantity, models, pairs): # pairs: one-hot and learned, of each seed that both have
+def _twin_row(quantity, name, pairs): # pairs: one-hot and learned, of each seed that both have
     ours = torch.tensor(pairs, dtype=torch.double, device="cpu").T
     gaps, digits = ours[1] - ours[0], quantity.digits
     around = student(gaps)[:2] if len(gaps) > 1 else None
     says = _leader(*around, quantity.better) if around else "one seed"
-    names = " and ".join(MODELS[m].title for m in models)
     numbers = [mean_std(values.tolist(), digits) for values in ours]
     gap = _gap_text(float(gaps.mean()), around, digits)
-    return [quantity.title, names, *numbers, str(len(gaps)), gap, says]
+    return [quantity.title, MODELS[name].title, *numbers, str(len(gaps)), gap, says]
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000033
 def twins(root: Path,    # runs/ or results/
@@ -392,11 +391,10 @@ def twins(root: Path,    # runs/ or results/
         if not quantity.better: continue
         found = _by_seed(root, quantity, profile, dataset)
         for name in MODELS:
-            models = name, f"{name}-emb"
-            fixed, learned = (found.get(m, {}) for m in models)
+            fixed, learned = (found.get(m, {}) for m in (name, f"{name}-emb"))
             both = sorted(fixed.keys() & learned.keys())
             pairs = [(fixed[seed], learned[seed]) for seed in both]
-            if pairs: rows.append(_twin_row(quantity, models, pairs))
-    head = ["", "twins", "one-hot", "learned", "seeds", "learned minus one-hot [95 %]", "better"]
+            if pairs: rows.append(_twin_row(quantity, name, pairs))
+    head = ["", "model", "one-hot", "learned", "seeds", "learned − one-hot [95 %]", "better"]
     if not rows: return Table(_nothing("records of twins", root, profile, dataset))
     return Table.of(head, rows)
