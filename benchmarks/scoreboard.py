@@ -2,16 +2,16 @@
 
     python benchmarks/scoreboard.py
 
-Writes nbs/scoreboard.svg, and the table between the marks of README.md, from the records of the
+Writes nbs/scoreboard.svg, and the tables between the marks of README.md, from the records of the
 profile `laptop` in results/. Run it when there are new ones; a test fails until then.
 """
 
 from pathlib import Path
 
-from opembed_nb.scoreboard import scoreboard_figure, short_scoreboard
+from opembed_nb.scoreboard import scoreboard_figure, short_scoreboard, twins
 
 ROOT, PROFILE = Path(__file__).parents[1], "laptop"
-START, END = "<!-- scoreboard -->\n", "\n<!-- /scoreboard -->"
+TABLES = {"scoreboard": short_scoreboard, "twins": twins}  # marks in the README
 
 
 def write(root):
@@ -19,10 +19,12 @@ def write(root):
     figure = scoreboard_figure(root / "results", PROFILE)
     (root / "nbs" / "scoreboard.svg").write_text(figure, encoding="utf-8")
     readme = root / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(START)
-    after = rest.split(END)[1]
-    table = short_scoreboard(root / "results", PROFILE)
-    readme.write_text(before + START + table + END + after, encoding="utf-8")
+    text = readme.read_text(encoding="utf-8")
+    for mark, table in TABLES.items():
+        start, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
+        before, rest = text.split(start)
+        text = before + start + table(root / "results", PROFILE) + end + rest.split(end)[1]
+    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
