@@ -195,8 +195,8 @@ def twin_rows(root):
 def check_twins(root):
     "Each row once more, from the files alone."
     readers = {
-        "accuracy (%)": ("abilities", lambda v: v["accuracy"], 2, 1),
-        "validity (%)": ("abilities", lambda v: v["validity"], 2, 1),
+        "accuracy (%)": ("abilities", lambda v: v["accuracy"], 3, 1),
+        "validity (%)": ("abilities", lambda v: v["validity"], 3, 1),
         "RMSE, tuned fit": ("prediction", lambda v: statistics.fmean(v["rmse"]), 3, -1),
         "Pearson r, tuned fit": ("prediction", lambda v: statistics.fmean(v["pearson"]), 3, 1),
         "accuracy of ten neighbours, r": ("smoothness", lambda v: v["r"], 3, 1),
