@@ -373,7 +373,7 @@ def _leader(low, high, better): # what the interval of learned minus one-hot say
 # %% ../nbs/09c_scoreboard.ipynb #9c000032
 def _twin_row(quantity, name, pairs): # pairs: one-hot and learned, of each seed that both have
     ours = torch.tensor(pairs, dtype=torch.double, device="cpu").T
-    gaps, digits = ours[1] - ours[0], 3  # of percentages, too: the twins are close
+    gaps, digits = ours[1] - ours[0], quantity.digits + 1  # the twins are close
     around = student(gaps)[:2] if len(gaps) > 1 else None
     says = _leader(*around, quantity.better) if around else "one seed"
     numbers = [mean_std(values.tolist(), digits) for values in ours]

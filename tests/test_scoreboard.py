@@ -197,9 +197,9 @@ def check_twins(root):
     readers = {
         "accuracy (%)": ("abilities", lambda v: v["accuracy"], 3, 1),
         "validity (%)": ("abilities", lambda v: v["validity"], 3, 1),
-        "RMSE, tuned fit": ("prediction", lambda v: statistics.fmean(v["rmse"]), 3, -1),
-        "Pearson r, tuned fit": ("prediction", lambda v: statistics.fmean(v["pearson"]), 3, 1),
-        "accuracy of ten neighbours, r": ("smoothness", lambda v: v["r"], 3, 1),
+        "RMSE, tuned fit": ("prediction", lambda v: statistics.fmean(v["rmse"]), 4, -1),
+        "Pearson r, tuned fit": ("prediction", lambda v: statistics.fmean(v["pearson"]), 4, 1),
+        "accuracy of ten neighbours, r": ("smoothness", lambda v: v["r"], 4, 1),
     }
     rows, seen = twin_rows(root), 0
     for (title, names), (_, _, n, gap, says) in rows.items():
