@@ -274,6 +274,7 @@ class Job(NamedTuple):
     arm: str
     seed: int
 
+# %% ../nbs/09a_arms.ipynb #e9b0004b
 def check_names(data: list[str] = (), models: list[str] = (), arms: list[str] = ()) -> None:
     "`OpembedError` names the first that is unknown."
     for name in data: is_file_name(name.partition("@")[0])
@@ -324,6 +325,7 @@ def run_study(jobs: list[Job],
     print(f"{done} done, {failed} failed, {len(todo) - done - failed} left", flush=True)
     return failed
 
+# %% ../nbs/09a_arms.ipynb #e9b0004a
 def _missing(jobs, root, kind="seed"): # those that have no record yet; names are checked
     check_names(arms=[job.arm for job in jobs], models=[job.model for job in jobs])
     todo = [job for job in jobs if not record_path(root, *job, kind).exists()]

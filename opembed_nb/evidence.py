@@ -170,6 +170,8 @@ def _convergence(data, learned="learned-3", frozen="frozen-3", one_hot="one-hot"
             *_on(data, "learning the rows makes it no faster", learned, frozen, "speed", "no more")]
 
 _twins = MATTERS[0], IGNORES[0]
+
+# %% ../nbs/09b_evidence.ipynb #e9b0005a
 QUESTIONS: dict[str, list[Comparison]] = {
     "H0": [*_convergence(_twins),
            *_on(_twins, "larger one-hot rows converge faster", "one-hot-x3", "one-hot", "speed",

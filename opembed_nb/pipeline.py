@@ -58,6 +58,7 @@ def _needs(package, name): # the module; chapters are run with what the plain pa
         raise OpembedError(f"this command needs {package}, which is not installed; "
                            "pip install '.[run]'") from None
 
+# %% ../nbs/10_pipeline.ipynb #8552f84a
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
     "A YAML value, in which 1e-4 is a number, as it is in Python."
     yaml = _needs("PyYAML", "yaml")
