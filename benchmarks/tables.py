@@ -8,8 +8,8 @@
 profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
 results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
-by the paper's setting; `--splits thorough` adds a fit by that setting, with twice the inducing
-points, as prediction-thorough.json. `look` reads them, too: how well neighbours predict an
+by the paper's setting; with `--thorough`, a fit by that setting, with twice the inducing points,
+as prediction-thorough.json. `look` reads them, too: how well neighbours predict an
 accuracy becomes smoothness.json, and what was watched latents.png beside the models' folders. What
 is there is not made again. `--data`, `--results` and `--latents` say where else. `--alone` trains
 one model after the other, which is sooner on a processor, and goes on where it was killed.
@@ -162,11 +162,11 @@ def keep(args, data, run, config, sizes, values, together):
 def predict(args):
     todo = [
         (args, name, seed, split)
-        for split in args.splits
+        for split in (["own"] if args.thorough else args.splits)
         for seed in args.seeds
         for name in args.models
         if latents_of(args, name, seed).exists()
-        and not (folder_of(args, name, seed) / f"{section_of(split)}.json").exists()
+        and not (folder_of(args, name, seed) / f"{section_of(args, split)}.json").exists()
     ]
     print(f"{len(todo)} predictions are missing", flush=True)
     end, failed = time.time() + 60 * args.minutes, 0
@@ -178,8 +178,9 @@ def predict(args):
     return failed
 
 
-def section_of(split):
-    return "prediction" if split == "own" else f"prediction-{split}"
+def section_of(args, split):
+    kind = "thorough" if args.thorough else "" if split == "own" else split
+    return f"prediction-{kind}" if kind else "prediction"
 
 
 def predicted(args, name, seed, split, end):
@@ -187,18 +188,19 @@ def predicted(args, name, seed, split, end):
     if time.time() > end:
         return None
     values, start = load_profile(args.profile) | args.changes, time.perf_counter()
-    data = load_dataset(args.data).split("own" if split == "thorough" else split)
+    data = load_dataset(args.data).split(split)
     latents = load_tensors(latents_of(args, name, seed))[0]["latents"]
     require(len(latents) == len(data), f"{name}, seed {seed}: latents of other data")
     parts = latents[data.order[: data.n_train]], data.train.target
     parts += latents[data.order[data.n_train :]], data.test.target
-    folder = folder_of(args, name, seed)
-    if split == "thorough":
-        points = 2 * values["inducing"]
-        found = evaluate_latents(*parts, 1, points, seed, split)
-        record = dict(inducing=points, **found)
-        save_record(folder, section_of(split), record, time.perf_counter() - start)
-        return f"RMSE {found['rmse'][0]:.3f}"
+    judge = judged_thoroughly if args.thorough else judged
+    record = judge(args, parts, values, seed, split)
+    section, took = section_of(args, split), time.perf_counter() - start
+    save_record(folder_of(args, name, seed), section, record, took)
+    return f"RMSE {sum(record['rmse']) / len(record['rmse']):.3f}"
+
+
+def judged(args, parts, values, seed, split):
     used = dict(inducing=values["inducing"], n_train=values["n_train"])
     found = evaluate_latents(*parts, values["repeats"], used["inducing"], seed)
     others = yardsticks(*parts, ("ridge", "MLP", "exact GP"), 1, seed, 4 * used["inducing"])
@@ -206,8 +208,12 @@ def predicted(args, name, seed, split, end):
     if args.paper and split == "own":
         paper = evaluate_latents(*parts, args.paper, used["inducing"], seed, "paper")
         record["paper_setting"] = paper
-    save_record(folder, section_of(split), record, time.perf_counter() - start)
-    return f"RMSE {sum(found['rmse']) / len(found['rmse']):.3f}"
+    return record
+
+
+def judged_thoroughly(args, parts, values, seed, split):
+    points = 2 * values["inducing"]
+    return dict(inducing=points, **evaluate_latents(*parts, 1, points, seed, "thorough"))
 
 
 def look(args):
@@ -244,12 +250,11 @@ def watched_latents(args, name, seed):
     "After so many passes → latents, as far as they were kept."
     start = f"{latents_of(args, name, seed).stem}-after-"
     found = {int(p.stem.removeprefix(start)): p for p in args.latents.glob(f"{start}*")}
-    return {
-        f"after {k} pass" + "es" * (k > 1) if k else "untrained": load_tensors(found[k])[0][
-            "latents"
-        ]
-        for k in sorted(found)
-    }
+    columns = {}
+    for k, path in sorted(found.items()):
+        title = f"after {k} pass" + "es" * (k > 1) if k else "untrained"
+        columns[title] = load_tensors(path)[0]["latents"]
+    return columns
 
 
 def main():
@@ -262,6 +267,7 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--splits", nargs="+", default=["own", "wiring"], metavar="SPLIT")
     parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
+    parser.add_argument("--thorough", action="store_true", help="fit by that setting alone")
     parser.add_argument("--workers", type=int, default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
     parser.add_argument("--alone", action="store_true", help="no stacks")

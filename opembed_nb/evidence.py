@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     "What a run is judged by."
     title: str
     read: Callable[[dict], float | None] # of a run's values; None: it has none
-    margin: float                        # smaller differences do not matter: for a no
+    margin: float                        # a smaller difference does not matter, see `verdict`
 
 def _after(passes, *keys): # reads the curve; -1: at its end
     def read(values):
@@ -49,7 +49,7 @@ def _speed(values): # percent; a second round starts anew, so it has none
     rows = [row["accuracy"] for row in values["curve"] if row["passes"]]
     return None if values["rounds"] > 1 else sum(rows) / len(rows)
 
-def _evaluations(values): # mean of a search's trials; the budget where there was no optimum
+def _evaluations(values): # mean of a search's trials; not found: the budget
     made = values.get("evaluations")
     return made and sum(values["budget"] if n is None else n for n in made) / len(made)
 

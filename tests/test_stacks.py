@@ -254,7 +254,7 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert "4 trained" in said and "2 trained" in said  # the twins as one, the sequence model alone
     assert "6 predictions are missing" in call("predict", "--splits", "own", "--workers", "2")
     assert "0 predictions are missing" in call("predict", "--splits", "own")
-    longer = "predict", "--splits", "thorough", "--models", "svae", "--seeds", "1"
+    longer = "predict", "--thorough", "--models", "svae", "--seeds", "1"
     assert "1 predictions are missing" in call(*longer)
     assert "0 predictions are missing" in call(*longer)
     found = tmp_path / "r" / "enas-digits" / "svae" / "seed-1" / "prediction-thorough.json"
