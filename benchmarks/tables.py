@@ -273,6 +273,7 @@ def main():
     parser.add_argument("--alone", action="store_true", help="no stacks")
     parser.add_argument("--profile", default="laptop", choices=("laptop", "paper"))
     parser.add_argument("--passes", type=int, help="default: the profile's")
+    parser.add_argument("--minibatch", type=int, help="default: the recipe's")
     parser.add_argument("--rounds", type=int, default=1, help="for the twins that learn")
     parser.add_argument("--watch", nargs="*", type=int, default=[], metavar="PASSES")
     parser.add_argument("--weights", type=Path, help="keep all weights there")
@@ -288,6 +289,8 @@ def main():
     args.changes = {"training_rounds": args.rounds} | (tiny if args.tiny else {})
     if args.passes:
         args.changes["epochs"] = args.passes
+    if args.minibatch:
+        args.changes["minibatch"] = args.minibatch
     torch.set_num_threads(1)
     return dict(train=train, predict=predict, look=look)[args.what](args)
 
