@@ -7,7 +7,8 @@ __all__ = ['Acquisition', 'STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', '
            'most_frequent', 'decode_points', 'Proposal', 'Table', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent',
            'Tuned', 'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
            'make_problem', 'propose', 'fit_process', 'evaluate', 'run_trial', 'search', 'curve', 'summarise', 'paired',
-           'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'train_finalists', 'judge_pool']
+           'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'winners', 'train_finalists',
+           'judge_pool']
 
 # %% ../nbs/07_bo.ipynb #f62ee452
 import hashlib
@@ -471,7 +472,6 @@ def _observed(problem, ledger): # rows that the process learns from, all latents
     targets = torch.where(values.isnan(), y.min(), targets)
     return rows, torch.cat([x, torch.stack([r.z for r in rows]).to(x)]), torch.cat([y, targets])
 
-# %% ../nbs/07_bo.ipynb #7e35c62c
 def _as_rows(problem, name, strategy, seed, round, proposal, gp): # with what the process believes
     batch, found, z = proposal
     mean, std = _believed(problem, strategy, proposal, gp)
@@ -537,7 +537,6 @@ def evaluate(ledger: Ledger, architectures: list[str],
             if left: ledger.release(list(left))
         if architectures and not mine: time.sleep(0.05)  # another process or trial is at it
 
-# %% ../nbs/07_bo.ipynb #f631eabc
 def _value(oracle, key, space): # and the seconds it took
     begin = time.perf_counter()
     return float(oracle(from_keys([key], space))[0]), time.perf_counter() - begin
@@ -731,53 +730,76 @@ def _sha(content): return hashlib.sha256(content).hexdigest()
 def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to report
                   seed: int, trials: int, rounds: int, batch_size: int,
                   **settings, # written down next to these
-                 ) -> dict:   # settings, oracle, strategies (see `summarise`), curves, top
+                 ) -> dict:   # settings, oracle; of each strategy `summarise`, curves, five best
     "What a study says, of its first so many trials and rounds, for a run's record."
     every, seeds = max(1, rounds * batch_size // 50), range(seed, seed + trials)
-    strategies, curves, best = {}, {}, None
+    strategies, curves, top = {}, {}, {}
     for name in names:
         rows = [r for r in ledger.rows(name) if r.seed in seeds and r.round <= rounds]
         if not rows: continue  # everything was known before it began
         strategies[name] = dict(**summarise(rows), seconds=ledger.seconds(name))
         trials_of = [curve([r for r in rows if r.seed == k]) for k in seeds]
         curves[name] = [np.round(c[every - 1::every], 5).tolist() for c in trials_of]
-        if best is None or name == "tuned": best = rows
+        top[name] = _top(rows)
     settings = dict(seed=seed, trials=trials, rounds=rounds, batch_size=batch_size, **settings)
     return dict(settings=settings, oracle=ledger.oracle, oracle_version=ledger.version, every=every,
-                strategies=strategies, curves=curves, top=_top(best or []))
+                strategies=strategies, curves=curves, top=top)
 
-def _top(rows): # the five best architectures: of `tuned`, or of the first strategy without it
+def _top(rows): # the five best architectures
     distinct = {r.architecture: r for r in rows if r.value is not None}
     best = sorted(distinct.values(), key=lambda r: (-r.value, r.architecture))[:5]
     return [dict(architecture=r.architecture, value=r.value) for r in best]
 
 # %% ../nbs/07_bo.ipynb #1dabd5b0
-def train_finalists(found: DAGBatch,      # the best of a search
+def winners(record: dict,      # what `search_record` gave
+            names: list[str],  # strategies; of none of them that searched: the first that did
+            space: SearchSpace,
+           ) -> dict[str, DAGBatch]: # strategy → its five best, the best first
+    "The best architectures that these strategies found."
+    top = {name: rows for name, rows in record["top"].items() if rows}
+    chosen = [name for name in names if name in top] or list(top)[:1]
+    return {name: from_keys([r["architecture"] for r in top[name]], space) for name in chosen}
+
+# %% ../nbs/07_bo.ipynb #1dabd5b1
+def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it found
                     problem: Problem,
                     full_epochs: int,     # of each training; the schedule's own keeps its restarts
                     folder: Path | None = None, # keeps checkpoints
                     workers: int = 1,     # processes of one thread each
                     engine: Engine | None = None, # runs the trainings instead
                     seed: int = 0,        # of the random architectures
-                   ) -> list[dict]:       # kind, architecture, shared and full accuracy
+                    trainings: int = 1,   # of each architecture, from different weights
+                   ) -> list[dict]:       # kind, by, architecture, shared, trainings, their mean
     "Train the winners alone, and five random architectures and the best of the train part."
     data, task = problem.data, problem.data.about.network
     require(bool(task), f"data set {data.name}: its architectures describe no networks to train")
-    sizes, schedule = NETWORKS[task]["full"]
-    if full_epochs != schedule.epochs:  # a shorter training is one cosine
-        schedule = replace(schedule, epochs=full_epochs, cycle=full_epochs)
-    images = digit_images() if task == "digits" else cifar10_images(valid=0)
-    images = images.to(chosen_device())
+    groups = {("found", name): batch for name, batch in found.items()}
     generator = torch.Generator("cpu").manual_seed(seed)
-    groups = {"found": found, "random": random_architectures(5, data.space, generator),
-              "best of the data": data.train.batch[data.train.accuracy.argmax()]}
+    groups["random", None] = random_architectures(5, data.space, generator)
+    groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
-    full = train_each(batch, images, data.space, sizes, schedule, folder=folder,
-                      workers=workers, engine=engine)[:, 0].tolist()
-    kinds = [kind for kind, group in groups.items() for _ in range(len(group))]
-    shared = problem.oracle(batch).tolist()
-    return [dict(kind=k, architecture=a, shared=s, full=f)
-            for k, a, s, f in zip(kinds, to_keys(batch, data.space), shared, full)]
+    how = _trained(task, full_epochs), trainings, folder, workers, engine
+    shared, rows = problem.oracle(batch).tolist(), _train_once(batch, data.space, *how)
+    named = [group for group, members in groups.items() for _ in range(len(members))]
+    return [dict(kind=kind, by=by, shared=value, **row)
+            for (kind, by), value, row in zip(named, shared, rows)]
+
+# %% ../nbs/07_bo.ipynb #1dabd5b2
+def _trained(task, epochs): # images, sizes, schedule
+    sizes, schedule = NETWORKS[task]["full"]
+    if epochs != schedule.epochs:  # a shorter training is one cosine
+        schedule = replace(schedule, epochs=epochs, cycle=epochs)
+    images = digit_images() if task == "digits" else cifar10_images(valid=0)
+    return images.to(chosen_device()), sizes, schedule
+
+def _train_once(batch, space, how, trainings, *where): # two strategies may find the same
+    keys, (images, sizes, schedule) = to_keys(batch, space), how
+    distinct = list(dict.fromkeys(keys))
+    once = batch[[keys.index(key) for key in distinct]]
+    accuracies = train_each(once, images, space, sizes, schedule, trainings, *where).tolist()
+    of = dict(zip(distinct, accuracies))
+    return [dict(architecture=key, full=float(np.mean(of[key])), trainings=of[key])
+            for key in keys]
 
 # %% ../nbs/07_bo.ipynb #4309f101
 def judge_pool(problem: Problem, strategy: Tuned, n: int = 300, seed: int = 0,

@@ -35,10 +35,10 @@ from tqdm import tqdm
 
 from .bo import (
     make_problem, make_strategies, open_ledger, search, search_record, strategy_table,
-    train_finalists)
+    train_finalists, winners)
 from .data import (
     SOURCES, ArchDataset, OpembedError, about, absolute_dataset, absolute_folders, dataset_name,
-    folder_dataset, from_flat, is_file_name, load_dataset, random_architectures, require)
+    folder_dataset, is_file_name, load_dataset, random_architectures, require)
 from .engines import Engine, LocalEngine, RayEngine, local_engine
 from .networks import Schedule, digit_images, load_supernet
 from .oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
@@ -653,13 +653,14 @@ def _search_model(p, args, engine): # p: the parameters of chapter 7
 
 # %% ../nbs/10_pipeline.ipynb #b7d7a16b
 def _train_best(p, run, problem, record, engine):
-    start, data = time.perf_counter(), problem.data
-    winners = from_flat([row["architecture"] for row in record["top"]], data.space)
-    rows = train_finalists(winners, problem, p.full_epochs, run.folder / f"full-{p.full_epochs}",
-                           p.workers, engine if isinstance(engine, RayEngine) else None, p.seed)
-    values = dict(oracle=record["oracle"], epochs=p.full_epochs, rows=rows)
+    start, found = time.perf_counter(), winners(record, p.winners_of, problem.data.space)
+    rows = train_finalists(found, problem, p.full_epochs, run.folder / f"full-{p.full_epochs}",
+                           p.workers, engine if isinstance(engine, RayEngine) else None, p.seed,
+                           p.full_trainings)
+    values = dict(oracle=record["oracle"], epochs=p.full_epochs, trainings=p.full_trainings,
+                  rows=rows)
     save_record(run.folder, "finalists", values, time.perf_counter() - start)
-    print(f"\n{finalists(run.folder.parents[3], p.profile, data.name)}")
+    print(f"\n{finalists(run.folder.parents[3], p.profile, problem.data.name)}")
 
 def _weights(args):
     for card in make_weights(Path(args.folder), local_engine(args.workers)): print(card)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUANTITIES', 'SHORT', 'SECTIONS', 'ABILITIES', 'SHAPES', 'PANEL', 'ROW', 'EMPTY', 'NEIGHBOURS', 'Table', 'Quantity',
-           'Cell', 'cells', 'cell_table', 'short_scoreboard', 'overview', 'scoreboard', 'finalists',
+           'Cell', 'cells', 'cell_table', 'short_scoreboard', 'overview', 'scoreboard', 'finalists', 'found_by_twins',
            'scoreboard_figure', 'twins']
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000003
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 
 from .bo import PAPER_TOP_5
 from .data import SVG, about, require
@@ -233,18 +234,25 @@ def scoreboard(root: Path,    # runs/ or results/
     return Table(f"{found}\n\nWhat the paper has no numbers of:\n\n{rest}")
 
 # %% ../nbs/09c_scoreboard.ipynb #9c00001b
-def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: # a row for each
-    "The best of each search after full training, and what they are compared with."
+def _judged(root, profile, dataset): # model → records of its seeds, all trained in the same way
     records = read_records(root, "finalists", profile, dataset)
     found = {m: seeds for m, seeds in by_model(records).items() if m in MODELS}
+    keys = "oracle", "epochs", "trainings"
+    how = {tuple(v.get(key, 1) for key in keys) for seeds in found.values() for v in seeds}
+    require(len(how) <= 1, f"{Path(root, profile)}, {dataset}: the finalists differ in oracle, "
+                           f"epochs or trainings, {sorted(how)}; keep each in a profile of its own")
+    return found
+
+# %% ../nbs/09c_scoreboard.ipynb #9c0001b1
+def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: # a row for each
+    "The best of each search after full training, and what they are compared with."
+    found, lines = _judged(root, profile, dataset), []
     if not found: return Table(_nothing("finalists", root, profile, dataset))
-    how = {(v["oracle"], v["epochs"]) for seeds in found.values() for v in seeds}
-    require(len(how) == 1, f"{Path(root, profile)}, {dataset}: the finalists differ in oracle or "
-                           f"epochs, {sorted(how)}; keep each in a profile of its own")
-    lines = []
     for m, seeds in found.items():
-        rows = _side_by_side(seeds, "found")
-        lines += [(f"{MODELS[m].title}, {i}.", *row) for i, row in enumerate(rows, 1)]
+        for by in _strategies(seeds):
+            title = ", ".join(filter(None, (MODELS[m].title, by)))
+            rows = _side_by_side(seeds, "found", by)
+            lines += [(f"{title}, {i}.", *row) for i, row in enumerate(rows, 1)]
     most = max(found.values(), key=len)  # all models are compared with the same architectures
     for kind in ("random", "best of the data"):
         lines += [(kind, *row) for row in _side_by_side(most, kind)]
@@ -252,12 +260,46 @@ def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: 
     return Table.of(["", "architecture", oracle, f"trained alone, {epochs} epochs"], lines)
 
 # %% ../nbs/09c_scoreboard.ipynb #9c00001c
-def _side_by_side(seeds, kind): # the first of each seed, the second of each seed, …
-    same = [[row for row in v["rows"] if row["kind"] == kind] for v in seeds]
-    for rows in zip(*same):
+def _strategies(seeds): # that found something to train; None in a record that does not say
+    rows = (row for v in seeds for row in v["rows"] if row["kind"] == "found")
+    return list(dict.fromkeys(row.get("by") for row in rows))
+
+def _of_kind(values, kind, by=None): # rows of a record
+    return [row for row in values["rows"] if row["kind"] == kind and row.get("by") == by]
+
+def _side_by_side(seeds, kind, by=None): # the first of each seed, the second of each seed, …
+    for rows in zip(*(_of_kind(v, kind, by) for v in seeds)):
         names = {row["architecture"] for row in rows}
         numbers = [over_seeds([row[key] for row in rows], 4) for key in ("shared", "full")]
         yield names.pop() if len(names) == 1 else f"one of each seed ({len(rows)})", *numbers
+
+# %% ../nbs/09c_scoreboard.ipynb #9c0001f1
+def _welch(a, b, digits): # mean of b - a, with its 95 % interval
+    test = stats.ttest_ind(b, a, equal_var=False)
+    return _gap_text(float(np.mean(b) - np.mean(a)), tuple(test.confidence_interval(0.95)), digits)
+
+def _finds(seeds, kind, by=None): # accuracies in percent, of every seed's
+    return [100 * row["full"] for v in seeds for row in _of_kind(v, kind, by)]
+
+# %% ../nbs/09c_scoreboard.ipynb #9c0001f2
+def found_by_twins(root: Path, profile: str, dataset: str = "enas-digits") -> Table:
+    "Trained to the end: what the learned twin found, minus what the one-hot one did."
+    found, rows = _judged(root, profile, dataset), []
+    for name in MODELS:
+        pair = [found[m] for m in (name, f"{name}-emb") if m in found]
+        if len(pair) < 2: continue
+        for by in _strategies(pair[0]):
+            both = [_finds(seeds, "found", by) for seeds in pair]
+            if not all(both): continue
+            random = [_welch(_finds(pair[1], "random"), both[1], 2)]
+            rows.append([by or "found", MODELS[name].title, *(mean_std(x, 2) for x in both),
+                         _welch(*both, 2), *random])
+    theirs = [PAPER_TOP_5[m] for m in ("dvae", "dvae-emb")]
+    rows.append(["the paper's, on CIFAR-10", MODELS["dvae"].title,
+                 *(mean_std(list(x), 2) for x in theirs), _welch(*theirs, 2), "–"])
+    head = ["trained to the end (%), found by", "model", "one-hot", "learned",
+            "learned − one-hot [95 %]", "learned − random [95 %]"]
+    return Table.of(head, rows)
 
 # %% ../nbs/09c_scoreboard.ipynb #9c00001e
 SHAPES = {  # of a cell's mark: colour and path

@@ -48,6 +48,7 @@ from opembed_nb.bo import (
 )
 from opembed_nb.data import (
     ENAS,
+    About,
     ArchDataset,
     OpembedError,
     SearchSpace,
@@ -843,7 +844,46 @@ def test_a_strategy_of_ones_own_passes_through(problem, tmp_path):
     search(problem, {"stubborn": Stubborn()}, ledger, 2, 2, 3)
     assert {r.strategy for r in ledger.rows()} == {"stubborn"} and len(ledger.rows()) == 12
     record = bo.search_record(ledger, ["stubborn"], 0, 2, 2, 3)
-    assert [t["architecture"] for t in record["top"]] == [FIRST]
+    assert [t["architecture"] for t in record["top"]["stubborn"]] == [FIRST]
+    for names in (["stubborn"], ["tuned"]):  # who did not search: the first that did
+        found = bo.winners(record, names, ENAS)
+        assert list(found) == ["stubborn"] and to_flat(found["stubborn"]) == [FIRST]
+    assert bo.winners(dict(top={"a": [], "b": record["top"]["stubborn"]}), ["a"], ENAS).keys() == {
+        "b"
+    }
+
+
+def test_winners_are_trained_once_and_several_times(problem, tmp_path, monkeypatch):
+    "What two strategies found is one architecture; each has so many trainings, and their mean."
+    trained = []
+
+    def train_each(batch, images, space, sizes, schedule, seeds, folder, *where):
+        trained.extend(to_flat(batch))
+        assert (schedule.epochs, schedule.cycle, seeds, folder) == (7, 7, 2, tmp_path)
+        return torch.arange(2.0 * len(batch)).view(-1, 2) / 100
+
+    monkeypatch.setattr(bo, "train_each", train_each)
+    other = random_architectures(1, ENAS, torch.Generator("cpu").manual_seed(5))
+    found = {"paper": from_flat(FIRST), "tuned": cat_batches([other, from_flat(FIRST)])}
+    drawn = problem._replace(data=replace(problem.data, about=About(network="digits")))
+    rows = bo.train_finalists(found, drawn, 7, tmp_path, trainings=2)
+    assert [(r["kind"], r["by"]) for r in rows[:4]] == [
+        ("found", "paper"),
+        ("found", "tuned"),
+        ("found", "tuned"),
+        ("random", None),
+    ]
+    assert len(rows) == 3 + 5 + 1 and len(trained) == len(set(trained)) == 8
+    assert rows[0]["architecture"] == rows[2]["architecture"] == trained[0]
+    assert rows[0]["trainings"] == rows[2]["trainings"] == pytest.approx([0, 0.01])
+    assert rows[1]["full"] == pytest.approx(0.025)
+    assert rows[1]["shared"] == pytest.approx(float(problem.oracle(other)))
+
+
+def test_a_record_of_a_strategy_of_ones_own_is_a_table(problem, tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    search(problem, {"stubborn": Stubborn()}, ledger, 1, 1, 3)
+    record = bo.search_record(ledger, ["stubborn"], 0, 1, 1, 3)
     assert "| stubborn |" in strategy_table(record["strategies"], record["oracle"])
 
 

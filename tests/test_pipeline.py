@@ -1,6 +1,7 @@
 "The runner: strict parameters, stages that are skipped or named, the scoreboard, the command line."
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -34,7 +35,7 @@ from opembed_nb.pipeline import (
     with_changes,
 )
 from opembed_nb.records import save_record
-from opembed_nb.scoreboard import short_scoreboard, twins
+from opembed_nb.scoreboard import found_by_twins, short_scoreboard, twins
 
 ROOT = Path(__file__).parents[1]
 
@@ -564,8 +565,35 @@ def test_finalists_of_different_lengths_are_not_mixed(tmp_path):
         rows = [dict(kind="found", architecture="f", shared=0.5, full=0.9)]
         folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
         save_record(folder, "finalists", dict(oracle="o", epochs=epochs, rows=rows), 1)
-    with pytest.raises(OpembedError, match="finalists differ in oracle or epochs"):
+    with pytest.raises(OpembedError, match="finalists differ in oracle, epochs or"):
         finalists(tmp_path, "quick")
+
+
+def test_what_the_twins_found_is_compared_strategy_by_strategy(tmp_path):
+    for name, more in (("dvae", 0.0), ("dvae-emb", 0.01)):
+        rows = [
+            dict(kind="random", by=None, architecture="r", shared=0.5, full=full)
+            for full in (0.7, 0.8)
+        ]
+        rows += [
+            dict(kind="found", by=by, architecture=f"{by}{x}", shared=0.5, full=0.9 + more + x)
+            for by in ("paper", "tuned")[: 1 + (name == "dvae-emb")]
+            for x in (0.0, 0.01, 0.02)
+        ]
+        folder = tmp_path / "quick" / "enas-digits" / name / "seed-0"
+        values = dict(oracle="o", epochs=3, trainings=2, rows=rows)
+        save_record(folder, "finalists", values, 1)
+    table = finalists(tmp_path, "quick")
+    assert "| D-VAE, paper, 3. | paper0.02 |" in table and "| DVAE-EMB, tuned, 1. |" in table
+    assert table.count("| random |") == 2
+    table = found_by_twins(tmp_path, "quick")
+    half = 2.7764 * math.sqrt(2 / 3)  # Student's t with 4 degrees of freedom, spreads of 1
+    assert (
+        f"| paper | D-VAE | 91.00 ± 1.00 | 92.00 ± 1.00 | +1.00 [{1 - half:+.2f}, {1 + half:+.2f}]"
+        in table
+    )
+    assert "| tuned |" not in table  # of one twin alone
+    assert "| 94.70 ± 0.07 | 95.21 ± 0.12 | +0.51 [+0.36, +0.66] | – |" in table
 
 
 def test_a_profile_can_be_changed_on_the_command_line(capsys):
@@ -613,7 +641,7 @@ def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
     export = ["--optuna", f"sqlite:///{tmp_path / 'o.db'}"]
     assert main(arguments + export) == 0
     out = capsys.readouterr().out
-    assert "| tuned |" in out and "12 rows in" in out and "D-VAE, 5." in out
+    assert "| tuned |" in out and "12 rows in" in out and "D-VAE, tuned, 5." in out
     [ledger] = tmp_path.glob("mine/enas-digits/dvae/seed-0/search-*.sqlite")
     before, trained = (tmp_path / "l-dvae.csv").read_text(), next(tmp_path.rglob("full-1"))
     stamps = {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")}
