@@ -1,19 +1,18 @@
 """Time to the paper's accuracy, by the recipe and by the public code's protocol, on the same core.
 
-    python benchmarks/protocol.py PUBLIC [--models dvae dvae-emb gcn gcn-emb] [--turns 5]
-                                  [--profile laptop]
+    python benchmarks/protocol.py PUBLIC [--models NAME …] [--turns 5]
 
 PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 passes over the train part in
-batches of 32. Its training step and the recipe's, both at the paper's width and on one thread, are
-timed in turns. The passes that the recipe needs are those of the committed runs of a profile, whose
-accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json, or to
-protocol-PROFILE.json if the profile is not `laptop`.
+batches of 32. Its training step and ours, both at the paper's width and on one thread, are timed in
+turns: as many passes and as large minibatches as the committed runs of the profile `laptop` had,
+whose accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json.
 """
 
 import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from run import HIDDEN, LATENT, ROOT, public
 
 from opembed_nb.data import load_dataset
 from opembed_nb.records import provenance, read_records
-from opembed_nb.training import MODELS, PAPER_TABLE_1, fit, train_config
+from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit, train_config
 
 DATASET = "enas-cifar10"
 PASSES, BATCH = 300, 32  # of the public protocol
@@ -36,25 +35,29 @@ def public_seconds(work):
     return (time.perf_counter() - start) / done
 
 
-def our_seconds(name, train, turn):
-    "Seconds per architecture of a pass by the recipe."
+def our_seconds(name, train, turn, config):
+    "Seconds per architecture of a pass as in the committed runs."
     some = train[slice(turn * GRAPHS, (turn + 1) * GRAPHS)]
-    config = train_config("signal", HIDDEN, epochs=1)
     run = fit(name, some, config, progress=False, hidden=HIDDEN, latent=LATENT)
     return run.history[0]["seconds"] / len(some)
 
 
-def compare(name, path, data, turns, profile):
+def compare(name, path, data, turns):
     "Medians over turns of both, and the ratio of the whole trainings."
+    runs, trained = (
+        read_records(ROOT / "results", section, "laptop", DATASET, name)
+        for section in ("abilities", "training")
+    )
+    config, passes = train_config("signal", HIDDEN, epochs=1), None
+    if trained:
+        config = TrainConfig(**trained[0]["values"]["config"])
+        passes, config = config.epochs, replace(config, epochs=1)
     work = public(name, path, data)["training, batch 32"]
     work()
     theirs, ours = [], []
     for turn in range(turns):
         theirs.append(public_seconds(work))
-        ours.append(our_seconds(name, data.train.batch, turn))
-    runs = read_records(ROOT / "results", "abilities", profile, DATASET, name)
-    trainings = read_records(ROOT / "results", "training", profile, DATASET, name)
-    passes = trainings[0]["values"]["config"]["epochs"] if trainings else None
+        ours.append(our_seconds(name, data.train.batch, turn, config))
     pass_public = data.n_train * statistics.median(theirs)
     pass_ours = data.n_train * statistics.median(ours)
     return dict(
@@ -63,6 +66,7 @@ def compare(name, path, data, turns, profile):
         our_seconds_a_pass=round(pass_ours, 1),
         public_passes=PASSES,
         our_passes=passes,
+        our_minibatch=config.minibatch,
         ratio=passes and round(PASSES * pass_public / (passes * pass_ours), 1),
         ratios_of_turns=[round(a / b, 2) for a, b in zip(theirs, ours)],
         accuracy=[run["values"]["accuracy"] for run in runs],
@@ -73,20 +77,19 @@ def compare(name, path, data, turns, profile):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("public", type=Path, help="a clone of the public D-VAE repository")
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=["dvae", "dvae-emb"])
+    names = list(PAPER_TABLE_1)
+    parser.add_argument("--models", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--profile", default="laptop")
     args = parser.parse_args()
     torch.set_num_threads(1)
     data, rows = load_dataset(DATASET), []
     start = time.perf_counter()
     for name in args.models:
-        rows.append(compare(name, args.public, data, args.turns, args.profile))
+        rows.append(compare(name, args.public, data, args.turns))
         print(json.dumps(rows[-1]), flush=True)
     seconds = round(time.perf_counter() - start, 1)
     record = dict(rows=rows, seconds=seconds, provenance=provenance())
-    other = "" if args.profile == "laptop" else f"-{args.profile}"
-    path = ROOT / "results" / "benchmarks" / f"protocol{other}.json"
+    path = ROOT / "results" / "benchmarks" / "protocol.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

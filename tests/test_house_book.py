@@ -1,13 +1,18 @@
 "The book: every chapter has its page, directives are understood, and the build is strict."
 
+import base64
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image, ImageColor
 
 from book.build import ROOT, BookError, build, pages
+from book.execute import SEEN, smaller
 from book.reader import read
 
 CHAPTER = [
@@ -102,3 +107,21 @@ def test_a_page_without_a_file_stops_the_build_and_is_named(tmp_path):
     Path(project / "nbs" / "00_toy.ipynb").unlink()
     with pytest.raises(BookError, match="nbs/00_toy is listed"):
         build(project)
+
+
+def test_a_stored_picture_keeps_the_colours_of_its_lines():
+    palette = ("#d55e00", "#0072b2", "#56b4e9", "#e69f00", "#999999", "#009e73", "#cc79a7")
+    figure = Figure(figsize=(6, 3), facecolor="white")
+    axes = figure.subplots()
+    for i, colour in enumerate(palette):
+        axes.plot([0, 1, 2, 3], [i, i + 3, i + 1, i + 4], color=colour)
+        axes.fill_between([0, 1, 2, 3], i, i + 3, color=colour, alpha=0.15, linewidth=0)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    picture = base64.b64encode(drawn.getvalue()).decode()
+    found = smaller(picture)
+    assert len(found) < len(picture) / 2
+    image = Image.open(io.BytesIO(base64.b64decode(found))).convert("RGB")
+    kept = [colour for _, colour in image.getcolors(image.width * image.height)]
+    for colour in map(ImageColor.getrgb, palette):
+        assert min(max(abs(a - b) for a, b in zip(colour, near)) for near in kept) <= SEEN
