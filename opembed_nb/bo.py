@@ -762,7 +762,8 @@ def winners(record: dict,      # what `search_record` gave
 
 # %% ../nbs/07_bo.ipynb #1dabd5b1
 def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it found
-                    problem: Problem,
+                    data: ArchDataset,
+                    oracle: Oracle,       # gives the shared accuracies
                     full_epochs: int,     # of each training; the schedule's own keeps its restarts
                     folder: Path | None = None, # keeps checkpoints
                     workers: int = 1,     # processes of one thread each
@@ -771,7 +772,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                     trainings: int = 1,   # of each architecture, from different weights
                    ) -> list[dict]:       # kind, by, architecture, shared, trainings, their mean
     "Train the winners alone, and five random architectures and the best of the train part."
-    data, task = problem.data, problem.data.about.network
+    task = data.about.network
     require(bool(task), f"data set {data.name}: its architectures describe no networks to train")
     groups = {("found", name): batch for name, batch in found.items()}
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -779,7 +780,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
     how = _trained(task, full_epochs), trainings, folder, workers, engine
-    shared, rows = problem.oracle(batch).tolist(), _train_once(batch, data.space, *how)
+    shared, rows = oracle(batch).tolist(), _train_once(batch, data.space, *how)
     named = [group for group, members in groups.items() for _ in range(len(members))]
     return [dict(kind=kind, by=by, shared=value, **row)
             for (kind, by), value, row in zip(named, shared, rows)]

@@ -654,8 +654,9 @@ def _search_model(p, args, engine): # p: the parameters of chapter 7
 # %% ../nbs/10_pipeline.ipynb #b7d7a16b
 def _train_best(p, run, problem, record, engine):
     start, found = time.perf_counter(), winners(record, p.winners_of, problem.data.space)
-    rows = train_finalists(found, problem, p.full_epochs, run.folder / f"full-{p.full_epochs}",
-                           p.workers, engine if isinstance(engine, RayEngine) else None, p.seed,
+    rows = train_finalists(found, problem.data, problem.oracle, p.full_epochs,
+                           run.folder / f"full-{p.full_epochs}", p.workers,
+                           engine if isinstance(engine, RayEngine) else None, p.seed,
                            p.full_trainings)
     values = dict(oracle=record["oracle"], epochs=p.full_epochs, trainings=p.full_trainings,
                   rows=rows)

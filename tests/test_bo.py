@@ -8,6 +8,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -62,9 +64,11 @@ from opembed_nb.data import (
 )
 from opembed_nb.engines import LocalEngine, ProcessEngine
 from opembed_nb.ledger import Evaluation, Ledger
+from opembed_nb.records import read_records, save_record
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
+ROOT = Path(__file__).parents[1]
 FIRST = "0 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0"
 OFTEN = "1 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0"
 
@@ -865,8 +869,8 @@ def test_winners_are_trained_once_and_several_times(problem, tmp_path, monkeypat
     monkeypatch.setattr(bo, "train_each", train_each)
     other = random_architectures(1, ENAS, torch.Generator("cpu").manual_seed(5))
     found = {"paper": from_flat(FIRST), "tuned": cat_batches([other, from_flat(FIRST)])}
-    drawn = problem._replace(data=replace(problem.data, about=About(network="digits")))
-    rows = bo.train_finalists(found, drawn, 7, tmp_path, trainings=2)
+    data = replace(problem.data, about=About(network="digits"))
+    rows = bo.train_finalists(found, data, problem.oracle, 7, tmp_path, trainings=2)
     assert [(r["kind"], r["by"]) for r in rows[:4]] == [
         ("found", "paper"),
         ("found", "tuned"),
@@ -901,3 +905,29 @@ def test_an_oracle_that_cannot_be_sent_is_named_in_one_line(kind, request, tmp_p
         ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
         search(small_problem(oracle), {"random": SMALL["random"]}, ledger, 1, 1, 2, engine=engine)
     assert "\n" not in str(e.value) and "open connection" in str(e.value)
+
+
+def test_the_finds_of_both_twins_are_trained_from_their_records(tmp_path):
+    "What both found is trained once; each record holds its own finds, and what all share."
+    other = to_flat(random_architectures(1, ENAS, torch.Generator("cpu").manual_seed(5)))[0]
+    tops = {"dvae": [FIRST], "dvae-emb": [other, FIRST]}
+    for name, keys in tops.items():
+        top = {"paper": [dict(architecture=key, value=0.5) for key in keys], "random": []}
+        folder = tmp_path / "results" / "laptop" / "enas-digits" / name / "seed-0"
+        save_record(folder, "search", dict(top=top), 1)
+    command = [sys.executable, str(ROOT / "benchmarks" / "finalists.py"), "--winners", "paper"]
+    command += ["--epochs", "1", "--trainings", "2", "--workers", "1"]
+    command += ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]
+    subprocess.run(command, check=True, timeout=300)
+    found = {
+        r["model"]: r["values"]
+        for r in read_records(tmp_path / "results", "finalists", "laptop", "enas-digits")
+    }
+    assert len(list((tmp_path / "runs").iterdir())) == 2 * (2 + 5 + 1)
+    for name, keys in tops.items():
+        rows, n = found[name]["rows"], len(keys)
+        assert [row["architecture"] for row in rows[:n]] == keys
+        assert [row["by"] for row in rows] == ["paper"] * n + [None] * 6
+        assert all(len(row["trainings"]) == 2 for row in rows)
+    assert found["dvae"]["rows"][0] == found["dvae-emb"]["rows"][1]
+    assert found["dvae"]["rows"][1:] == found["dvae-emb"]["rows"][2:]
