@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from opembed_nb.bo import train_finalists, winners
-from opembed_nb.data import dataset_folder, load_dataset, require
+from opembed_nb.data import OpembedError, dataset_folder, load_dataset, require
 from opembed_nb.oracle import load_oracle
 from opembed_nb.records import read_records, save_record
 
@@ -77,4 +77,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OpembedError as e:
+        raise SystemExit(f"finalists: {e}") from None

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from opembed_nb.data import dataset_folder, load_dataset, require
+from opembed_nb.data import OpembedError, dataset_folder, load_dataset, require
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.engines import local_engine
@@ -296,4 +296,7 @@ def main():
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except OpembedError as e:
+        raise SystemExit(f"tables: {e}") from None
