@@ -75,6 +75,7 @@ def train(args):
     data = load_dataset(args.data)
     if args.rounds > 1:
         learned = [m for m in args.models if MODELS[m].embedding is OperationEmbedding]
+        require(learned, "--rounds: only models that learn their rows have any, such as dvae-emb")
         args.models = learned
     groups = stacks(args.models, args.seeds)
     if args.alone:
