@@ -20,7 +20,7 @@ from run import HIDDEN, LATENT, ROOT, public
 
 from opembed_nb.data import load_dataset
 from opembed_nb.records import provenance, read_records
-from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit, train_config
+from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit
 
 DATASET = "enas-cifar10"
 PASSES, BATCH = 300, 32  # of the public protocol
@@ -43,15 +43,15 @@ def our_seconds(name, train, turn, config):
 
 
 def compare(name, path, data, turns):
-    "Medians over turns of both, and the ratio of the whole trainings."
+    "Medians over turns of both, and the ratio of the whole trainings; None: no committed run."
     runs, trained = (
         read_records(ROOT / "results", section, "laptop", DATASET, name)
         for section in ("abilities", "training")
     )
-    config, passes = train_config("signal", HIDDEN, epochs=1), None
-    if trained:
-        config = TrainConfig(**trained[0]["values"]["config"])
-        passes, config = config.epochs, replace(config, epochs=1)
+    if not trained:
+        return None
+    config = TrainConfig(**trained[0]["values"]["config"])
+    passes, config = config.epochs, replace(config, epochs=1)
     work = public(name, path, data)["training, batch 32"]
     work()
     theirs, ours = [], []
@@ -67,7 +67,7 @@ def compare(name, path, data, turns):
         public_passes=PASSES,
         our_passes=passes,
         our_minibatch=config.minibatch,
-        ratio=passes and round(PASSES * pass_public / (passes * pass_ours), 1),
+        ratio=round(PASSES * pass_public / (passes * pass_ours), 1),
         ratios_of_turns=[round(a / b, 2) for a, b in zip(theirs, ours)],
         accuracy=[run["values"]["accuracy"] for run in runs],
         paper_accuracy=PAPER_TABLE_1[name][0],
@@ -85,8 +85,9 @@ def main():
     data, rows = load_dataset(DATASET), []
     start = time.perf_counter()
     for name in args.models:
-        rows.append(compare(name, args.public, data, args.turns))
-        print(json.dumps(rows[-1]), flush=True)
+        row = compare(name, args.public, data, args.turns)
+        rows += [row] if row else []
+        print(json.dumps(row), flush=True)
     seconds = round(time.perf_counter() - start, 1)
     record = dict(rows=rows, seconds=seconds, provenance=provenance())
     path = ROOT / "results" / "benchmarks" / "protocol.json"

@@ -10,13 +10,14 @@ results/laptop/<data>/<model>/seed-k. The latents of all architectures go to run
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
 by the paper's setting; with `--thorough`, a fit by that setting, with twice the inducing points,
 as prediction-thorough.json. `look` reads them, too: how well neighbours predict an
-accuracy becomes smoothness.json, and what was watched latents.png beside the models' folders. What
-is there is not made again. `--data`, `--results` and `--latents` say where else. `--alone` trains
-one model after the other, which is sooner on a processor, and goes on where it was killed.
-`--rounds 4` trains the twins that learn so many rounds, into
-results/laptop-rounds; `--watch 0 1 4` also keeps the first seed's latents after those passes, and
-`--weights DIR` all weights, halved.
-`--profile paper --passes 100` trains by the paper's protocol, as far as that.
+accuracy, and what operations and wiring explain of the latents, becomes smoothness.json, and what
+was watched latents.png beside the models' folders. What is there is not made again.
+
+`--data`, `--results` and `--latents` say where else. `--alone` trains one model after the other,
+which is sooner on a processor, and goes on where it was killed. `--rounds 4` trains the twins that
+learn so many rounds, into results/laptop-rounds; `--watch 0 1 4` also keeps the first seed's
+latents after those passes, and `--weights DIR` all weights, halved. `--profile paper --passes 100`
+trains by the paper's protocol, as far as that.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import torch
 
+from opembed_nb.arms import variance_shares
 from opembed_nb.data import OpembedError, dataset_folder, load_dataset, require
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
@@ -49,6 +51,7 @@ from opembed_nb.training import (
 ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
 NEIGHBOURS = 10  # as in chapter 9
+SHARED = 4000  # architectures whose latents are explained, as in chapter 9a
 
 
 def folder_of(args, model, seed):
@@ -239,6 +242,8 @@ def look(args):
                 )
                 record = dict(k=NEIGHBOURS, **found.r._asdict())
                 record |= dict(explained=found.explained, lift=found.lift)
+                some = train[:SHARED]
+                record["shares"] = variance_shares(latents[some], data.batch[some], data.space)
                 took = time.perf_counter() - start
                 save_record(folder_of(args, name, seed), "smoothness", record, took)
                 print(f"{name}, seed {seed}: r {found.r.r:.3f}", flush=True)
