@@ -899,6 +899,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.scoreboard.found_by_twins': ( 'scoreboard.html#found_by_twins',
                                                                                  'opembed_nb/scoreboard.py'),
                                        'opembed_nb.scoreboard.overview': ('scoreboard.html#overview', 'opembed_nb/scoreboard.py'),
+                                       'opembed_nb.scoreboard.room': ('scoreboard.html#room', 'opembed_nb/scoreboard.py'),
                                        'opembed_nb.scoreboard.scoreboard': ('scoreboard.html#scoreboard', 'opembed_nb/scoreboard.py'),
                                        'opembed_nb.scoreboard.scoreboard_figure': ( 'scoreboard.html#scoreboard_figure',
                                                                                     'opembed_nb/scoreboard.py'),
