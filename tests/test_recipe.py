@@ -1,7 +1,9 @@
 "The recipe `signal`: its initial weights, its schedule, and what only those weights learn."
 
 import json
+import statistics
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
 from opembed_nb.records import read_records
-from opembed_nb.sgp import mean_std
+from opembed_nb.sgp import PAPER_TABLE_2, mean_std
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
@@ -218,6 +220,39 @@ def test_what_chapter_4_says_of_larger_minibatches_is_in_the_record():
     text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
     passes, able = of_the_record("minibatch-64", "svae")
     assert passes == 30 and f"brought it to {able['accuracy']:.2f} %" in text
+
+
+def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [said] = [line for line in readme.split("\n") if "make S-VAE the best predictor" in line]
+
+    def numbers(section, model, read, profile="laptop", dataset="enas-cifar10"):
+        records = read_records(ROOT / "results", section, profile, dataset, model)
+        return [read(record["values"]) for record in records]
+
+    def fits(model, *where):
+        return numbers("prediction", model, lambda v: statistics.mean(v["rmse"]), *where)
+
+    found = {model: fits(model) for model in MODELS}
+    assert min(found, key=lambda m: statistics.mean(found[m] or [9])) == "svae-emb"
+    assert len(found["svae"]) == len(found["svae-emb"]) == 3 and "three seeds" in said
+    learned, one_hot = (mean_std(found[model], 3) for model in ("svae-emb", "svae"))
+    assert f"with RMSE {learned}, from those of S-VAE with {one_hot} (" in said
+    assert f"has {PAPER_TABLE_2['dvae-emb']['rmse'][0]:.3f})" in said
+    learned, one_hot = (
+        mean_std(numbers("abilities", model, itemgetter("accuracy")), 2)
+        for model in ("svae-emb", "svae")
+    )
+    assert f"({learned} and {one_hot} %)" in said
+    learned, one_hot = (
+        round(100 * statistics.mean(numbers("smoothness", model, lambda v: v["shares"]["wiring"])))
+        for model in ("svae-emb", "svae")
+    )
+    assert f"wiring explains {learned} % of its latents' variance, {one_hot} % of S-VAE's" in said
+    [learned], [one_hot] = (
+        fits(model, "minibatch-32", "enas-digits") for model in ("svae-emb", "svae")
+    )
+    assert f"RMSE {learned:.3f} with learned and {one_hot:.3f} with one-hot rows" in said
 
 
 @pytest.mark.parametrize("model", ["dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"])
