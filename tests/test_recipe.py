@@ -255,6 +255,24 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
     assert f"RMSE {learned:.3f} with learned and {one_hot:.3f} with one-hot rows" in said
 
 
+def test_what_chapter_5_says_of_the_best_latents_is_in_their_records():
+    text = (ROOT / "nbs/05_sgp.ipynb").read_text(encoding="utf-8")
+    where = ("laptop", "enas-cifar10", "svae-emb")
+    tuned = [r["values"] for r in read_records(ROOT / "results", "prediction", *where)]
+    rmse, r = ([statistics.mean(v[key]) for v in tuned] for key in ("rmse", "pearson"))
+    assert f"`tuned` reads RMSE {rmse[0]:.4f} and r = {r[0]:.4f} (the mean of ten fits;" in text
+    assert f"from three seeds {statistics.mean(rmse):.3f} and {statistics.mean(r):.3f})" in text
+    [once] = read_records(ROOT / "results", "prediction-thorough", *where)
+    [rmse], [r] = (once["values"][key] for key in ("rmse", "pearson"))
+    assert len(tuned) == 3 and f"and `thorough` {rmse:.4f} and {r:.4f}." in text
+    means = {}
+    for model in ("dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"):
+        records = read_records(ROOT / "results", "prediction", "laptop", "enas-cifar10", model)
+        means[model] = statistics.mean(statistics.mean(r["values"]["rmse"]) for r in records)
+    low, high = min(means.values()), max(means.values())
+    assert f"(RMSE 0.18 against {low:.2f} to {high:.2f})" in text
+
+
 @pytest.mark.parametrize("model", ["dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"])
 def test_readme_says_how_the_models_of_its_table_were_trained(model):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
