@@ -253,6 +253,8 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         fits(model, "minibatch-32", "enas-digits") for model in ("svae-emb", "svae")
     )
     assert f"RMSE {learned:.3f} with learned and {one_hot:.3f} with one-hot rows" in said
+    page = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
+    assert f"RMSE {learned:.3f} with learned rows, {one_hot:.3f} with one-hot ones" in page
 
 
 def test_what_chapter_5_says_of_the_best_latents_is_in_their_records():
