@@ -779,14 +779,14 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
     groups["random", None] = random_architectures(5, data.space, generator)
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
-    how = _trained(task, full_epochs), trainings, folder, workers, engine
+    how = _network_setting(task, full_epochs), trainings, folder, workers, engine
     shared, rows = oracle(batch).tolist(), _train_once(batch, data.space, *how)
     named = [group for group, members in groups.items() for _ in range(len(members))]
     return [dict(kind=kind, by=by, shared=value, **row)
             for (kind, by), value, row in zip(named, shared, rows)]
 
 # %% ../nbs/07_bo.ipynb #1dabd5b2
-def _trained(task, epochs): # images, sizes, schedule
+def _network_setting(task, epochs): # images, sizes, schedule
     sizes, schedule = NETWORKS[task]["full"]
     if epochs != schedule.epochs:  # a shorter training is one cosine
         schedule = replace(schedule, epochs=epochs, cycle=epochs)

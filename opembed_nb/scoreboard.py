@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUANTITIES', 'SHORT', 'SECTIONS', 'ABILITIES', 'SHAPES', 'PANEL', 'ROW', 'EMPTY', 'NEIGHBOURS', 'WIRING', 'Table',
            'Quantity', 'Cell', 'cells', 'cell_table', 'short_scoreboard', 'overview', 'scoreboard', 'finalists',
-           'found_by_twins', 'scoreboard_figure', 'twins', 'room']
+           'found_by_twins', 'scoreboard_figure', 'twins', 'wiring_and_rmse']
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000003
 from collections import Counter
@@ -234,7 +234,7 @@ def scoreboard(root: Path,    # runs/ or results/
     return Table(f"{found}\n\nWhat the paper has no numbers of:\n\n{rest}")
 
 # %% ../nbs/09c_scoreboard.ipynb #9c00001b
-def _judged(root, profile, dataset): # model → records of its seeds, all trained in the same way
+def _trained_alike(root, profile, dataset): # model → its seeds' records
     records = read_records(root, "finalists", profile, dataset)
     found = {m: seeds for m, seeds in by_model(records).items() if m in MODELS}
     keys = "oracle", "epochs", "trainings"
@@ -246,7 +246,7 @@ def _judged(root, profile, dataset): # model → records of its seeds, all train
 # %% ../nbs/09c_scoreboard.ipynb #9c0001b1
 def finalists(root: Path, profile: str, dataset: str = "enas-digits") -> Table: # a row for each
     "The best of each search after full training, and what they are compared with."
-    found, lines = _judged(root, profile, dataset), []
+    found, lines = _trained_alike(root, profile, dataset), []
     if not found: return Table(_nothing("finalists", root, profile, dataset))
     for m, seeds in found.items():
         for by in _strategies(seeds):
@@ -274,9 +274,11 @@ def _side_by_side(seeds, kind, by=None): # the first of each seed, the second of
         yield names.pop() if len(names) == 1 else f"one of each seed ({len(rows)})", *numbers
 
 # %% ../nbs/09c_scoreboard.ipynb #9c0001f1
-def _welch(a, b, digits): # mean of b - a, with its 95 % interval
-    test = stats.ttest_ind(b, a, equal_var=False)
-    return _gap_text(float(np.mean(b) - np.mean(a)), tuple(test.confidence_interval(0.95)), digits)
+def _welch(a, b, digits): # mean of b - a; of two each or more, its 95 % interval
+    around = None
+    if min(len(a), len(b)) > 1:
+        around = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+    return _gap_text(float(np.mean(b) - np.mean(a)), around, digits)
 
 def _finds(seeds, kind, by=None): # accuracies in percent, of every seed's
     return [100 * row["full"] for v in seeds for row in _of_kind(v, kind, by)]
@@ -284,16 +286,15 @@ def _finds(seeds, kind, by=None): # accuracies in percent, of every seed's
 # %% ../nbs/09c_scoreboard.ipynb #9c0001f2
 def found_by_twins(root: Path, profile: str, dataset: str = "enas-digits") -> Table:
     "Trained to the end: what the learned twin found, minus what the one-hot one did."
-    found, rows = _judged(root, profile, dataset), []
+    found, rows = _trained_alike(root, profile, dataset), []
     for name in MODELS:
         pair = [found[m] for m in (name, f"{name}-emb") if m in found]
         if len(pair) < 2: continue
         for by in _strategies(pair[0]):
             both = [_finds(seeds, "found", by) for seeds in pair]
             if not all(both): continue
-            random = [_welch(_finds(pair[1], "random"), both[1], 2)]
             rows.append([by or "found", MODELS[name].title, *(mean_std(x, 2) for x in both),
-                         _welch(*both, 2), *random])
+                         _welch(*both, 2), _welch(_finds(pair[1], "random"), both[1], 2)])
     theirs = [PAPER_TOP_5[m] for m in ("dvae", "dvae-emb")]
     rows.append(["the paper's, on CIFAR-10", MODELS["dvae"].title,
                  *(mean_std(list(x), 2) for x in theirs), _welch(*theirs, 2), "–"])
@@ -445,8 +446,8 @@ def twins(root: Path,    # runs/ or results/
 WIRING = Quantity("share of wiring", "smoothness", lambda v: v.get("shares", {}).get("wiring"), {})
 _TUNED = next(q for q in QUANTITIES if q.title == "RMSE, tuned fit")
 
-def room(root: Path, profile: str, dataset: str = "enas-cifar10",
-        ) -> dict[str, np.ndarray]: # model → (seeds, 2) share of wiring, RMSE of the tuned fit
+def wiring_and_rmse(root: Path, profile: str, dataset: str = "enas-cifar10",
+                   ) -> dict[str, np.ndarray]: # model → (seeds, 2) share, RMSE, tuned fit
     "How much of a model's latents is about wiring, and how well they predict."
     shares, rmse = (_by_seed(root, q, profile, dataset) for q in (WIRING, _TUNED))
     both = {m: sorted(shares[m].keys() & rmse.get(m, {}).keys()) for m in MODELS if m in shares}

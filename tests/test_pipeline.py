@@ -593,6 +593,14 @@ def test_what_the_twins_found_is_compared_strategy_by_strategy(tmp_path):
         in table
     )
     assert "| tuned |" not in table  # of one twin alone
+    for name, full in (("dvae", 0.9), ("dvae-emb", 0.92)):  # one find each has no interval
+        folder = tmp_path / "laptop" / "enas-digits" / name / "seed-0"
+        rows = [dict(kind="found", by="paper", architecture="a", shared=0.5, full=full)]
+        rows += [dict(kind="random", by=None, architecture="r", shared=0.5, full=0.9)]
+        values = dict(oracle="o", epochs=3, trainings=1, rows=rows)
+        save_record(folder, "finalists", values, 1)
+    alone = "| paper | D-VAE | 90.00 | 92.00 | +2.00 | +2.00 |"
+    assert alone in found_by_twins(tmp_path, "laptop")
     assert "| 94.70 ± 0.07 | 95.21 ± 0.12 | +0.51 [+0.36, +0.66] | – |" in table
 
 

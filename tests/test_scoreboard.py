@@ -20,11 +20,11 @@ from opembed_nb.scoreboard import (
     cell_table,
     cells,
     overview,
-    room,
     scoreboard,
     scoreboard_figure,
     short_scoreboard,
     twins,
+    wiring_and_rmse,
 )
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import MODELS, PAPER_TABLE_1
@@ -171,7 +171,7 @@ def test_the_best_that_was_trained_to_the_end_counts_if_it_was_trained_as_long(t
     assert cell.ours == [96.0] and cell.mark == "better" and cell.paper == 94.8
 
 
-def test_room_pairs_what_wiring_explains_with_the_rmse_of_the_same_seed(tmp_path):
+def test_pairs_what_wiring_explains_with_the_rmse_of_the_same_seed(tmp_path):
     for name, seeds in (("dvae", (0, 1)), ("dvae-emb", (1,)), ("gcn", (0,))):
         for seed in seeds:
             folder = tmp_path / "laptop" / PAPER / name / f"seed-{seed}"
@@ -179,7 +179,7 @@ def test_room_pairs_what_wiring_explains_with_the_rmse_of_the_same_seed(tmp_path
             save_record(folder, "smoothness", dict(r=0.8, shares=shares), 1)
             if name != "gcn":  # was not predicted from
                 save_record(folder, "prediction", dict(rmse=[0.2, 0.4 + seed], pearson=[0.9]), 1)
-    found = room(tmp_path, "laptop")
+    found = wiring_and_rmse(tmp_path, "laptop")
     assert list(found) == ["dvae", "dvae-emb"]
     assert found["dvae"].round(6).tolist() == [[0.4, 0.3], [0.5, 0.8]]
     assert found["dvae-emb"].round(6).tolist() == [[0.5, 0.8]]
