@@ -35,7 +35,7 @@ from opembed_nb.pipeline import (
     with_changes,
 )
 from opembed_nb.records import save_record
-from opembed_nb.scoreboard import found_by_twins, short_scoreboard, twins
+from opembed_nb.scoreboard import found_by_twins, short_scoreboard, short_twins
 
 ROOT = Path(__file__).parents[1]
 
@@ -768,7 +768,7 @@ def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
 README_TABLES = {
     "cards": lambda root: pipeline.cards_table(),
     "scoreboard": lambda root: short_scoreboard(root, "laptop"),
-    "twins": lambda root: twins(root, "laptop"),
+    "twins": lambda root: short_twins(root, "laptop"),
 }
 
 

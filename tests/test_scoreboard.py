@@ -23,6 +23,7 @@ from opembed_nb.scoreboard import (
     scoreboard,
     scoreboard_figure,
     short_scoreboard,
+    short_twins,
     twins,
     wiring_and_rmse,
 )
@@ -263,6 +264,11 @@ def test_the_twins_are_compared_seed_by_seed(tmp_path):
     assert check_twins(tmp_path) == 9
     rows = twin_rows(tmp_path)
     assert rows["RMSE, paper's fit", "D-VAE"][2] == "3"
+    [_, _, one, other] = short_twins(tmp_path, "laptop").splitlines()
+    accuracy = rows["accuracy (%)", "D-VAE"]
+    assert one.startswith(f"| D-VAE | 3 or 4 | {accuracy[3]}, {accuracy[4]} | ")
+    assert other.startswith(f"| GCN | 1 | {rows['accuracy (%)', 'GCN'][3]} | ")
+    assert other.endswith(" | – |")  # its neighbours were not looked at
     assert rows["accuracy of ten neighbours, r", "D-VAE"][-1] == "learned"
     assert not any("S-VAE" in names or title == "uniqueness (%)" for title, names in rows)
 
