@@ -452,11 +452,13 @@ def short_twins(root: Path, profile: str, dataset: str = "enas-cifar10") -> Tabl
     "What the learned twins have more than the one-hot ones, a row for each pair."
     gaps, seeds = {}, {}
     for title, model, _, _, n, gap, says in _twin_rows(root, profile, dataset):
-        gaps.setdefault(model, {})[title] = gap if n == "1" else f"{gap}, {says}"
+        mean, *around = gap.split(" ", 1)
+        text = f"{mean}, {says}<br>{around[0]}" if around else mean
+        gaps.setdefault(model, {})[title] = text
         seeds.setdefault(model, set()).add(n)
     rows = [[model, " or ".join(sorted(seeds[model], key=int)),
              *(found.get(title, "–") for title in SHORT_TWINS)] for model, found in gaps.items()]
-    return Table.of(["learned − one-hot [95 %]", "seeds", *SHORT_TWINS], rows)
+    return Table.of(["learned − one-hot", "seeds", *SHORT_TWINS], rows)
 
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000041
