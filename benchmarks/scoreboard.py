@@ -6,32 +6,12 @@ Writes nbs/scoreboard.svg, and the tables between the marks of README.md, from t
 profile `laptop` in results/. Run it when there are new ones; a test fails until then.
 """
 
-import json
 from pathlib import Path
 
-from opembed_nb.scoreboard import Table, scoreboard_figure, short_scoreboard, short_twins
-from opembed_nb.training import MODELS
+from opembed_nb.scoreboard import scoreboard_figure, short_scoreboard, short_twins
 
 ROOT, PROFILE = Path(__file__).parents[1], "laptop"
-TIMES = ("a pass there", "a pass here", "passes there", "passes here", "minibatch here", "ratio")
-
-
-def times(results, profile):
-    "Whole trainings by the public code's protocol and as ours were, timed in turns on one core."
-    rows = []
-    text = (results / "benchmarks" / "protocol.json").read_text(encoding="utf-8")
-    for row in json.loads(text)["rows"]:
-        seconds = (f"{row[f'{whose}_seconds_a_pass']:,.0f} s" for whose in ("public", "our"))
-        counts = (str(row[key]) for key in ("public_passes", "our_passes", "our_minibatch"))
-        rows.append([MODELS[row["model"]].title, *seconds, *counts, f"{row['ratio']:,.0f}"])
-    return Table.of(["model", *TIMES], rows)
-
-
-TABLES = {  # marks in the README
-    "scoreboard": short_scoreboard,
-    "twins": short_twins,
-    "times": times,
-}
+TABLES = {"scoreboard": short_scoreboard, "twins": short_twins}  # marks in the README
 
 
 def write(root):

@@ -159,19 +159,20 @@ def _short_row(model, shown, passes): # its cells, and the passes of each seed
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000013
 def short_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") -> Table:
-    "A row for each of the paper's models; a line counts what all cells say."
+    "A row for each of the paper's models; a line counts what all say, by the paper's fit alone."
     found = [c for c in cells(root, profile, dataset) if c.paper is not None]
     trained, rows = by_model(read_records(root, "training", profile, dataset)), []
     for m in PAPER_TABLE_1:
         shown = [c for title in SHORT for c in found if (c.model, c.quantity.title) == (m, title)]
         passes = [len(values["history"]) for values in trained.get(m, ())]
         rows.append(_short_row(m, shown, passes))
-    marks = Counter(c.mark for c in found if c.quantity.better)
+    once = (c for c in found if c.quantity.better and "tuned" not in c.quantity.title)
+    marks = Counter(c.mark for c in once)
     counts = ", ".join(f"{marks[mark]} {mark}" for mark in ("better", "equal", "worse", "open",
                                                             "not run"))
     table = Table.of(["model", "passes", "seeds", *SHORT], rows)
-    return Table(f"{table}\n\nOf {marks.total()} comparisons with the paper (both fits are "
-                 f"compared with the same numbers): {counts}.")
+    return Table(f"{table}\n\nThe paper's {marks.total()} numbers (both tables, uniqueness aside, "
+                 f"and its best finalists): {counts}.")
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000016
 SECTIONS = ("abilities", "prediction", "prediction-wiring", "search") # of the scoreboard
@@ -410,6 +411,7 @@ def _by_seed(root, quantity, profile, dataset): # model → seed → number
     return found
 
 def _leader(low, high, better): # what the interval of learned minus one-hot says
+    if low == high == 0: return "same"
     if low <= 0 <= high: return "open"
     return "learned" if (low > 0) == (better > 0) else "one-hot"
 
