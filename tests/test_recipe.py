@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from opembed_nb.bo import paired
 from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
 from opembed_nb.records import read_records
 from opembed_nb.sgp import PAPER_TABLE_2, mean_std
@@ -297,6 +298,47 @@ def test_what_chapter_5_says_of_our_data_is_in_their_records():
     assert f"$r = {means('width-256', 'pearson')['dvae-emb']:.2f}$" in text
     untrained = statistics.mean(raw["untrained"]["dvae-emb"]["pearson"])
     assert f"an untrained encoder ({untrained:.2f})" in text
+
+
+def searched(model):
+    "What each strategy came to in the latent space of a model of the paper's width."
+    [record] = read_records(ROOT / "results", "search", "laptop", "enas-digits", model)
+    return record["values"]["strategies"]
+
+
+def compared(strategies, ours, other):
+    "Mean difference of the best, and its interval."
+    return paired(strategies[ours]["best"], strategies[other]["best"])
+
+
+def test_what_readme_and_chapter_7_say_of_the_search_is_in_the_records():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "nbs/07_bo.ipynb").read_text(encoding="utf-8")
+    learned, one_hot = searched("dvae-emb"), searched("dvae")
+    mean, low, high = compared(learned, "tuned", "evolution")
+    assert f"ends {mean:.4f} above regularised evolution [{low:+.4f}, {high:+.4f}]" in readme
+    gap = compared(learned, "tuned", "paper")[0]
+    assert f"and {gap:.4f} above the paper's protocol" in readme
+    less = compared(one_hot, "tuned", "paper")[0]
+    assert f"an end that is {less:.3f} to {gap:.3f} higher" in text
+    assert compared(learned, "tuned", "hybrid")[1] > 0
+    assert all(compared(found, "paper", "random")[1] > 0 for found in (learned, one_hot))
+    _, low, high = compared(learned, "tuned", "local search")
+    assert low < 0 < high  # level
+    assert all(compared(one_hot, "tuned", name)[2] < 0 for name in ("hybrid", "local search"))
+    points = [round(50 * found["paper"]["rounds"][0]["distinct"]) for found in (learned, one_hot)]
+    assert points == [4, 2] and "four with DVAE-EMB and two with D-VAE" in text
+    bars = [found["paper"]["covered"] for found in (learned, one_hot)]
+    assert abs(bars[0] - 1 / 3) < 0.03 and bars[1] < 0.01
+    for found in (learned, one_hot):
+        assert found["tuned"]["distinct"] == 1 and 0.98 < found["tuned"]["covered"] <= 1
+    more = statistics.mean(learned["tuned"]["best"]) - statistics.mean(one_hot["tuned"]["best"])
+    assert f"`tuned` ends {more:.4f} higher" in text
+    for record in read_records(ROOT / "results", "pool", "laptop", "enas-digits"):
+        ranks = {name: judged["spearman"] for name, judged in record["values"].items()}
+        assert ranks["hybrid"] > ranks["tuned"] + 0.2  # in both spaces
+    ends = [statistics.mean(s["best"]) for found in (learned, one_hot) for s in found.values()]
+    assert 0.010 < max(ends) - min(ends) < 0.015  # little more than a percentage point
 
 
 @pytest.mark.parametrize("model", ["dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"])
