@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy import stats
 
 from opembed_nb.bo import paired
 from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
@@ -339,6 +340,33 @@ def test_what_readme_and_chapter_7_say_of_the_search_is_in_the_records():
         assert ranks["hybrid"] > ranks["tuned"] + 0.2  # in both spaces
     ends = [statistics.mean(s["best"]) for found in (learned, one_hot) for s in found.values()]
     assert 0.010 < max(ends) - min(ends) < 0.015  # little more than a percentage point
+
+
+def test_what_readme_and_chapter_7_say_of_the_finalists_is_in_the_records():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "nbs/07_bo.ipynb").read_text(encoding="utf-8")
+    full = {}
+    for record in read_records(ROOT / "results", "finalists", "laptop", "enas-digits"):
+        assert record["values"]["trainings"] == 3
+        for row in record["values"]["rows"]:
+            who = (record["model"], row["by"]) if row["by"] else row["kind"]
+            full.setdefault(who, {})[row["architecture"]] = 100 * row["full"]
+    groups = {who: list(found.values()) for who, found in full.items()}
+    means = {who: statistics.mean(found) for who, found in groups.items()}
+    searches = [who for who in groups if isinstance(who, tuple)]
+    assert len(searches) == 4 and all(len(groups[who]) == 5 for who in searches)
+    least, most = (f(means[who] for who in searches) for f in (min, max))
+    assert f"{least:.2f} to {most:.2f} %" in text and most < means["best of the data"]
+    assert f"the best of the data has {means['best of the data']:.2f} %" in text
+    assert f"the best of these ({max(groups['random']):.2f} %)" in text
+    assert 0.85 < least - means["random"] < most - means["random"] < 1.06  # about 0.9 points
+    for by, said in (("paper", "by the paper's search"), ("tuned", "by ours")):
+        learned, one_hot = groups["dvae-emb", by], groups["dvae", by]
+        low, high = stats.ttest_ind(learned, one_hot, equal_var=False).confidence_interval(0.95)
+        gap = means["dvae-emb", by] - means["dvae", by]
+        points = " points" if by == "paper" else ""
+        assert f"{gap:+.2f}{points} [{low:+.2f}, {high:+.2f}] {said}" in readme
+        assert f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]" in text and low < 0 < high < 0.51
 
 
 @pytest.mark.parametrize("model", ["dvae", "dvae-emb", "gcn", "gcn-emb", "svae", "svae-emb"])
