@@ -436,6 +436,7 @@ def _twin_rows(root, profile, dataset): # those of `twins`
             pairs = [(fixed[seed], learned[seed]) for seed in both]
             if pairs: yield _twin_row(quantity, name, pairs)
 
+# %% ../nbs/09c_scoreboard.ipynb #9c00003a
 def twins(root: Path,    # runs/ or results/
           profile: str,
           dataset: str = "enas-cifar10",
@@ -445,7 +446,6 @@ def twins(root: Path,    # runs/ or results/
     rows = list(_twin_rows(root, profile, dataset))
     return Table.of(head, rows) if rows else Table(
         _nothing("records of twins", root, profile, dataset))
-
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000038
 SHORT_TWINS = ("accuracy (%)", "validity (%)", "RMSE, tuned fit", "accuracy of ten neighbours, r")
