@@ -31,10 +31,10 @@ def smaller(picture):
 
 
 def keeps_colours(image, few):
-    "Whether every colour of 100 pixels or more is nearly the same in the picture with few."
+    "Whether every colour of 40 pixels or more, a legend's line, is nearly the same in the other."
     before, after = (np.asarray(x.convert("RGB"), int).reshape(-1, 3) for x in (image, few))
     _, first, count = np.unique(before, axis=0, return_index=True, return_counts=True)
-    often = first[count >= 100]
+    often = first[count >= 40]
     return np.abs(before[often] - after[often]).max() <= SEEN
 
 

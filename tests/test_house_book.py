@@ -116,6 +116,9 @@ def test_a_stored_picture_keeps_the_colours_of_its_lines():
     for i, colour in enumerate(palette):
         axes.plot([0, 1, 2, 3], [i, i + 3, i + 1, i + 4], color=colour)
         axes.fill_between([0, 1, 2, 3], i, i + 3, color=colour, alpha=0.15, linewidth=0)
+    palette += ("#008080",)  # seen in the legend alone
+    axes.plot([], [], color=palette[-1], label="none")
+    axes.legend()
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     picture = base64.b64encode(drawn.getvalue()).decode()
