@@ -462,7 +462,6 @@ def short_twins(root: Path, profile: str, dataset: str = "enas-cifar10") -> Tabl
              *(found.get(title, "–") for title in SHORT_TWINS)] for model, found in gaps.items()]
     return Table.of(["learned − one-hot", "seeds", *SHORT_TWINS], rows)
 
-
 # %% ../nbs/09c_scoreboard.ipynb #9c000041
 WIRING = Quantity("share of wiring", "smoothness", lambda v: v.get("shares", {}).get("wiring"), {})
 _TUNED = next(q for q in QUANTITIES if q.title == "RMSE, tuned fit")
