@@ -403,6 +403,16 @@ def test_what_readme_says_of_the_papers_passes_is_in_the_record():
     assert f"{others} and {ratio['svae']} for S-VAE" in readme
 
 
+def test_what_readme_says_of_speed_is_in_its_record():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "results/benchmarks/speed.json").read_text(encoding="utf-8")
+    rows = [row for row in json.loads(text)["rows"] if row["model"] == "dvae-emb"]
+    times = {row["work"]: f"{row['ratio']:.1f} times" for row in rows}
+    small, large = times["training, batch 32"], times["training, batch 256"]
+    assert f"trains {small} as fast at batch 32 and {large} at batch 256" in readme
+    assert f"encodes {times['encoding']} and decodes {times['decoding']} as fast" in readme
+
+
 @pytest.mark.parametrize("dataset", ["nas-bench-201/cifar10", "nas-bench-graph/arxiv"])
 @pytest.mark.parametrize("model", ["dvae", "dvae-emb"])
 def test_free_spaces_come_back_from_the_recipe(dataset, model):
