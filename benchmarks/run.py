@@ -330,7 +330,7 @@ def measure(names, data, seconds, path, weights=None):
 
 
 def depth_figure(folder, seconds):
-    "Cost against depth: 6 to 24 layers, D-VAE-EMB at a smaller width."
+    "Cost against depth: 6 to 24 layers, DVAE-EMB at a smaller width."
     import matplotlib.pyplot as plt
 
     from opembed_nb.data import ENAS, SearchSpace, random_architectures

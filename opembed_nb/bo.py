@@ -756,6 +756,9 @@ def winners(record: dict,      # what `search_record` gave
             space: SearchSpace,
            ) -> dict[str, DAGBatch]: # strategy → its five best, the best first
     "The best architectures that these strategies found."
+    for name in names:
+        require(name in STRATEGIES or name in record["top"],
+                f"winners of {name!r}: no such strategy; known are {', '.join(STRATEGIES)}")
     top = {name: rows for name, rows in record["top"].items() if rows}
     chosen = [name for name in names if name in top] or list(top)[:1]
     return {name: from_keys([r["architecture"] for r in top[name]], space) for name in chosen}
@@ -773,7 +776,8 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                    ) -> list[dict]:       # kind, by, architecture, shared, trainings, their mean
     "Train the winners alone, and five random architectures and the best of the train part."
     task = data.about.network
-    require(bool(task), f"data set {data.name}: its architectures describe no networks to train")
+    require(bool(task), f"data set {data.name}: its architectures describe no networks to train; "
+                        "leave that out (full_epochs 0)")
     groups = {("found", name): batch for name, batch in found.items()}
     generator = torch.Generator("cpu").manual_seed(seed)
     groups["random", None] = random_architectures(5, data.space, generator)

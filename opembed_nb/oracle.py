@@ -195,9 +195,7 @@ def ranking_study(oracle: WeightSharingOracle,
     alone = train_each(batch, oracle.images, oracle.space, oracle.net.sizes, schedule, seeds,
                        folder, workers)
     shared = oracle(batch).cpu()
-    between_seeds = float(torch.corrcoef(alone.T)[0, 1]) if seeds > 1 else None
-    return dict(architectures=to_flat(batch), weight_sharing=shared.tolist(),
-                alone=alone.tolist(), seed_r=between_seeds,
+    return dict(architectures=to_flat(batch), weight_sharing=shared.tolist(), alone=alone.tolist(),
                 spearman=float(spearmanr(shared, alone.mean(1)).statistic),
                 oracle=oracle.version, schedule=asdict(schedule))
 

@@ -673,13 +673,14 @@ def _digits(args):
     except OSError as e:
         raise OpembedError(f"{folder}: cannot be made ({e.strerror}); choose another "
                            "folder") from None
-    work, start = run_folder("enas-digits", "supernet", profile="laptop"), time.perf_counter()
+    work = run_folder("enas-digits", "supernet", profile="laptop")
     facts = make_digits(folder, work=work)
     print(f"{facts['architectures']:,} architectures, split-half r {facts['half_r']:.3f}; "
           f"sha256 {facts['sha256']} (goes into SOURCES of chapter 0)")
     supernet = load_supernet(folder / "enas-digits-supernet.safetensors")
     oracle, generator = WeightSharingOracle(supernet, digit_images()), torch.Generator("cpu")
     sample = random_architectures(60, oracle.space, generator.manual_seed(1))
+    start = time.perf_counter()
     study = ranking_study(oracle, sample, Schedule(100, cycle=100, lr_min=0.001),
                           folder=work / "alone", workers=os.cpu_count() or 1)
     kept = save_record(work, "ranking", study, time.perf_counter() - start)

@@ -38,7 +38,8 @@ class ArchTable:
     def __init__(self, batch: DAGBatch, space: SearchSpace):
         self.batch, self.space = batch.to("cpu"), space
         self._rows = {key: row for row, key in enumerate(self._keys(canonical(self.batch, space)))}
-        require(len(self._rows) == len(batch), "a table holds no isomorphic architectures")
+        require(len(self._rows) == len(batch), f"table: {len(batch) - len(self._rows)} of "
+                f"{len(batch)} architectures are isomorphic to others of it; keep one of each kind")
         self._rows |= {key: row for row, key in enumerate(self._keys(self.batch))}
         self.links = _links(self)
 
@@ -61,7 +62,9 @@ class ArchTable:
 
     def near(self, architecture: DAGBatch) -> DAGBatch: # on the architecture's device
         "The neighbours of one of its architectures."
-        rows = self.links[int(self.find(architecture))]
+        row = int(self.find(architecture))
+        require(row >= 0, "near: the architecture is not in the table; `find` says which are")
+        rows = self.links[row]
         return self.batch[rows[rows >= 0]].to(architecture.device)
 
     def draw(self, n: int, generator: torch.Generator) -> DAGBatch: # on the generator's device
@@ -87,8 +90,8 @@ def _links(table): # (n, most neighbours) rows; -1 past the last
         rows = table.find(DAGBatch(batch.ops, batch.adj[first[swap.clamp(min=0)]], batch.n_nodes))
         found.append(torch.where(swap >= 0, rows, -1)[:, None])
     rows = torch.cat(found, 1).sort(1, descending=True).values
-    again = (rows[:, 1:] == rows[:, :-1]) | (rows[:, 1:] == torch.arange(len(rows))[:, None])
-    again = torch.nn.functional.pad(again, (1, 0)) | (rows == torch.arange(len(rows))[:, None])
+    again = torch.nn.functional.pad(rows[:, 1:] == rows[:, :-1], (1, 0))
+    again |= rows == torch.arange(len(rows))[:, None]
     rows = rows.masked_fill(again, -1).sort(1, descending=True).values
     return rows[:, :int((rows >= 0).sum(1).max())]
 
@@ -341,8 +344,8 @@ def share(hits: np.ndarray) -> tuple[float, float, float]: # (trials,) → share
 # %% ../nbs/07b_regret.ipynb #7b000062
 def regret_table(record: dict, within: float = 0.005, soon: int = 192) -> str: # Markdown
     "Strategies side by side, scores in percent; best first."
-    head = ("strategy", f"evaluations to within {100 * within:g} points [95 %]",
-            "evaluations to the optimum [95 %]", f"optimum within {soon} (%) [95 %]",
+    head = ("strategy", f"median evaluations to within {100 * within:g} points [95 %]",
+            "median evaluations to the optimum [95 %]", f"optimum within {soon} (%) [95 %]",
             "optimum found (%)", "regret at the end [95 %]", "score to report")
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for name in _in_order(record):
@@ -374,6 +377,8 @@ def sooner(record: dict, a: str, b: str, within: float = 0.0,
           ) -> tuple[float, float, float]: # evaluations, their 95 % interval
     "By how many evaluations a comes sooner than b: mean of paired trials, cut off at the budget."
     first, second = (needed(regret_curves(record, name), within) for name in (a, b))
+    require(len(first) == len(second), f"sooner: {a} has {len(first)} trials, {b} {len(second)}; "
+                                       "compare those that both have")
     return paired(second, first)
 
 # %% ../nbs/07b_regret.ipynb #7b000091

@@ -174,7 +174,8 @@ def fit_prior(prior: Prior,      # changed in place
 # %% ../nbs/05_sgp.ipynb #e52a44e0
 def _unfit(x, error):
     why = str(error).splitlines()[0]
-    return f"the Gaussian process cannot be fitted to these {len(x)} rows ({why})"
+    return (f"the Gaussian process cannot be fitted to these {len(x)} rows ({why}); "
+            "look for identical rows and very large values among them")
 
 # %% ../nbs/05_sgp.ipynb #72ff45ee
 @torch.no_grad()

@@ -855,6 +855,8 @@ def test_a_strategy_of_ones_own_passes_through(problem, tmp_path):
     assert bo.winners(dict(top={"a": [], "b": record["top"]["stubborn"]}), ["a"], ENAS).keys() == {
         "b"
     }
+    with pytest.raises(OpembedError, match="winners of 'tunned': no such strategy; known are"):
+        bo.winners(record, ["tunned"], ENAS)
 
 
 def test_winners_are_trained_once_and_several_times(problem, tmp_path, monkeypatch):

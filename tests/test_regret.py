@@ -128,8 +128,10 @@ def test_isomorphic_architectures_are_one_row():
     assert to_keys(table.own(cat_batches([other, first])), space) == to_keys(first, space) * 2
     stranger = from_keys(["0: 3:0 3:0 2:1,2 1:3"], space)
     assert table.find(stranger).tolist() == [-1] and not len(table.own(stranger))
-    with pytest.raises(OpembedError, match="isomorphic"):
+    with pytest.raises(OpembedError, match="1 of 2 architectures are isomorphic to others of it"):
         ArchTable(cat_batches([first, other]), space)
+    with pytest.raises(OpembedError, match="near: the architecture is not in the table"):
+        table.near(stranger)
 
 
 def test_draws_are_of_the_table(arena):
@@ -348,6 +350,9 @@ def test_intervals():
     record["strategies"]["t"] = dict(budget=6, steps=[[[3, 0.9, 0]], [[4, 0.9, 0]], [[6, 0.9, 0]]])
     mean, low, high = sooner(record, "s", "t")
     assert mean == pytest.approx(7 / 3) and low < mean < high
+    record["strategies"]["t"]["steps"].pop()
+    with pytest.raises(OpembedError, match="sooner: s has 3 trials, t 2; compare those"):
+        sooner(record, "s", "t")
 
 
 # the script and its records
