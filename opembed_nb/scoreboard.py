@@ -166,13 +166,13 @@ def short_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") ->
         shown = [c for title in SHORT for c in found if (c.model, c.quantity.title) == (m, title)]
         passes = [len(values["history"]) for values in trained.get(m, ())]
         rows.append(_short_row(m, shown, passes))
-    once = (c for c in found if c.quantity.better and "tuned" not in c.quantity.title)
-    marks = Counter(c.mark for c in once)
+    once = [c for c in found if c.quantity.better and "tuned" not in c.quantity.title]
+    marks, single = Counter(c.mark for c in once), sum(len(c.ours) == 1 for c in once)
     counts = ", ".join(f"{marks[mark]} {mark}" for mark in ("better", "equal", "worse", "open",
                                                             "not run"))
     table = Table.of(["model", "passes", "seeds", *SHORT], rows)
     return Table(f"{table}\n\nThe paper's {marks.total()} numbers (both tables, uniqueness aside, "
-                 f"and its best finalists): {counts}.")
+                 f"and its best finalists): {counts}; {single} rest on one seed.")
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000016
 SECTIONS = ("abilities", "prediction", "prediction-wiring", "search") # of the scoreboard

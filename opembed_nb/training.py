@@ -293,7 +293,7 @@ def load_weights(model: GraphVAE, state: dict[str, Tensor],
         if k not in own or k not in state or own[k].shape != state[k].shape:
             shapes = [str(tuple(d[k].shape)) if k in d else "nothing" for d in (state, own)]
             raise OpembedError(f"{source}: tensor {k!r} does not fit model {model.name!r} "
-                               f"({' against '.join(shapes)})")
+                               f"({' against '.join(shapes)}); build it with the same sizes")
         own[k].copy_(state[k])
     return model
 
@@ -492,7 +492,7 @@ def _epoch(trainer): # one pass in a new order, and its row of the history
         total += torch.stack(trainer.step(graphs.part(rows, there))).detach()
     total = total.cpu()
     require(total.isfinite().all(),
-            f"{trainer.model.name}: the loss is {total[0]} in epoch {len(trainer.history) + 1}; "
+            f"model {trainer.model.name!r}: the loss is {total[0]} in epoch {len(trainer.history) + 1}; "
             f"a smaller lr than {trainer.config.lr} may help")
     if trainer.config.schedule == "plateau": trainer.schedule.step(float(total[0]))
     loss, reconstruction, kl = (total / len(graphs)).tolist()

@@ -188,7 +188,7 @@ def test_a_training_that_cannot_go_on_is_named_and_the_others_end(dataset, tmp_p
     with pytest.raises(OpembedError, match="model 'gnn' is unknown"):
         train_models(["gnn"], dataset, CONFIG, root=tmp_path, **WIDTHS)
     wild = replace(CONFIG, lr=1e18, epochs=30)
-    refusal = "dvae, seed 1: dvae: the loss is nan .*; the same call goes on"
+    refusal = "dvae, seed 1: model .dvae.: the loss is nan .*; the same call goes on"
     with pytest.raises(OpembedError, match=refusal) as error:
         train_models(["dvae"], dataset, wild, [1], root=tmp_path, **WIDTHS)
     assert "\n" not in str(error.value)
@@ -293,7 +293,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_is_named(graphs):
-    with pytest.raises(OpembedError, match="dvae: the loss is nan in epoch .*smaller lr"):
+    with pytest.raises(OpembedError, match="model .dvae.: the loss is nan in epoch .*smaller lr"):
         fit("dvae", graphs, replace(CONFIG, lr=1e18, epochs=30), **SMALL)
 
 
