@@ -104,7 +104,7 @@ class TableOracle:
         keys = _keys(data.batch.to("cpu"), data.space)
         self.rows = {key.tobytes(): row for row, key in enumerate(keys.numpy())}
         require(len(self.rows) == len(data), f"{self.name}: {len(data) - len(self.rows)} of its "
-                f"{len(data)} architectures are isomorphic to others; keep one of each kind, with its score")
+                f"{len(data)} architectures are isomorphic to others; keep one of each kind")
         scores = [x for x in (self.accuracy, self.test_score) if x is not None]
         self.version = _digest(keys, *scores)
 
@@ -130,7 +130,8 @@ class TableOracle:
         if -1 not in found: return torch.tensor(found, dtype=torch.long, device="cpu")
         first = found.index(-1)
         raise OpembedError(f"{self.name}: architecture {first} of {len(batch)}, "
-                           f"{to_keys(batch[first], self.space)[0]}, is not in it; `holds` says which are")
+                           f"{to_keys(batch[first], self.space)[0]}, is not in it; "
+                           "`holds` says which are")
 
 # %% ../nbs/06_oracle.ipynb #faf70063
 def load_oracle(data: ArchDataset,

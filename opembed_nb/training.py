@@ -492,8 +492,8 @@ def _epoch(trainer): # one pass in a new order, and its row of the history
         total += torch.stack(trainer.step(graphs.part(rows, there))).detach()
     total = total.cpu()
     require(total.isfinite().all(),
-            f"model {trainer.model.name!r}: the loss is {total[0]} in epoch {len(trainer.history) + 1}; "
-            f"a smaller lr than {trainer.config.lr} may help")
+            f"model {trainer.model.name!r}: the loss is {total[0]} in epoch "
+            f"{len(trainer.history) + 1}; a smaller lr than {trainer.config.lr} may help")
     if trainer.config.schedule == "plateau": trainer.schedule.step(float(total[0]))
     loss, reconstruction, kl = (total / len(graphs)).tolist()
     epoch = 1 + sum(row["round"] == trainer.round for row in trainer.history)
