@@ -14,6 +14,7 @@ import importlib
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -54,11 +55,14 @@ def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
     known = f"embeddings: {', '.join(EMBEDDINGS)}; changes: {', '.join(CHANGES)}"
     require(embedding in EMBEDDINGS and all(name in CHANGES for name in more),
             f"arm {arm!r} is unknown; known are {known}")
+    require("rounds" not in more or embedding.startswith("learned"),
+            f"arm {arm!r}: the rows of {embedding} are fixed, so there is nothing to carry into "
+            "another round; use learned rows or leave out +rounds")
     for name in more: changes |= CHANGES[name]
     return embedding, train_config("signal", hidden, seed=seed, **changes)
 
 # %% ../nbs/09a_arms.ipynb #e9b00014
-DATA = {  # name@split → whether operations matter
+DATA = {  # name@split → whether operations explain more than the wiring does
     "enas-digits": True, "enas-cifar10": False, "nas-bench-201/cifar10": True,
     "nas-bench-graph/arxiv": True, "enas-cifar10@wiring": False, "nas-bench-graph/citeseer": False}
 
@@ -309,7 +313,7 @@ def _run(job, root, deadline, kind, options): # a task: whether there was time f
 def run_study(jobs: list[Job],
               root: Path,                   # of the records
               workers: int = 1,             # processes of one thread each; 1: this process
-              minutes: float | None = None, # begin nothing that cannot end by then
+              minutes: float | None = None, # begin nothing that would end later, at the pace so far
               kind: str = "seed",           # or "search"
               **options,                    # see `train_arm`, `search_arm`
              ) -> int:                      # how many runs failed
@@ -380,7 +384,7 @@ def run_stacks(jobs: list[Job],
                root: Path,                   # of the records
                most: int,                    # runs that are trained as one
                workers: int = 1,             # processes that measure
-               minutes: float | None = None, # begin no stack that cannot end by then
+               minutes: float | None = None, # begin no stack whose training would end later
                device: str = "cpu", **options, # see `train_arm`
               ) -> int:                      # how many runs failed
     "As `run_study`, many runs at a time."
@@ -411,7 +415,8 @@ def main(argv: list[str] | None = None) -> int: # exit status
         parser.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME", help=text)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="K")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
-    parser.add_argument("--minutes", type=float, help="begin nothing that cannot end by then")
+    parser.add_argument("--minutes", type=float,
+                        help="begin nothing that would end later, at the pace so far")
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     parser.add_argument("--stack", type=int, default=1, metavar="N",
                         help="train so many runs as one, for a GPU (default: 1)")
@@ -451,6 +456,7 @@ def study_records(root: Path | None = None, # default: `evidence_folder()`
     "All records of the study; `OpembedError` names a file that is none."
     found = []
     for path in sorted(Path(root or evidence_folder()).glob(f"**/{kind}-*.json")):
+        if not re.fullmatch(rf"{kind}-\d+\.json", path.name): continue  # a copy, say
         try: record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
             raise OpembedError(f"{path}: is no record ({e}); delete it and run it again") from None

@@ -229,7 +229,7 @@ def _connected(address, cpus): # the module ray, connected
         if not ray.is_initialized():
             ray.init(address=address, num_cpus=None if address else cpus, **quiet)
     except Exception as e:
-        where, why = address or "this machine", str(e).splitlines()[0]
+        where, why = address or "this machine", _named(e)
         raise OpembedError(f"engine ray: no cluster at {where} ({why}); see `ray status` there, "
                            "and set RAY_AUTH_MODE=token here if it asks for a token") from None
     return ray

@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -160,7 +161,8 @@ class _Study(_Database): # begins a study, or refuses to go on with another orac
 
     def _begin(self, oracle, settings):
         studies = [study for study, in self.db.execute("SELECT study FROM studies")]
-        require(oracle is not None, f"{self.path}: holds no study {self.study!r}; it has {studies}")
+        require(oracle is not None, f"{self.path}: holds no study {self.study!r}; "
+                                    f"open one of those it has: {', '.join(studies) or 'none'}")
         row = self.study, oracle.name, oracle.version, json.dumps(settings or {}, sort_keys=True)
         self.db.execute("INSERT INTO studies VALUES (?, ?, ?, ?)", row)
 
@@ -241,8 +243,11 @@ class _Rounds(_Study): # what has been proposed
                 db.execute(_ADD_EVALUATION, (self.study, r.architecture))
 
 # %% ../nbs/06b_ledger.ipynb #6b000018
-def _me(): # this process, as the owner of claims
-    return f"{socket.gethostname()} {os.getpid()} {_birth(os.getpid())}"
+def _me(): return _owner(os.getpid())
+
+@cache
+def _owner(pid): # of claims: a process; the same text while it lives, though the clock be set
+    return f"{socket.gethostname()} {pid} {_birth(pid)}"
 
 # %% ../nbs/06b_ledger.ipynb #b000bfb8
 def _birth(pid): # when a process began, in seconds; None if it has ended
@@ -360,7 +365,7 @@ class Ledger(_Evaluations):
         return many, *self._read(_INCUMBENT)[0]
 
     def seconds(self, strategy: str) -> dict[str, float]: # fit, propose, evaluate
-        "Where the time of a trial goes, on average; the fit that trials share is not counted."
+        "Where a trial's time goes, on average: a shared evaluation in each, a shared fit in none."
         [(trials, fit, propose)] = self._read(_SEARCHING, strategy)
         [(evaluating,)] = self._read(_EVALUATING, strategy)
         spent = dict(fit=fit, propose=propose, evaluate=evaluating)

@@ -9,6 +9,7 @@ __all__ = ['Augment', 'OPERATIONS', 'Layers', 'FAULTS', 'FAST', 'NETWORKS', 'CIF
            'FullyTrained', 'train_fully', 'train_each', 'read_cifar10', 'crop_and_flip', 'cifar10_images']
 
 # %% ../nbs/05b_networks.ipynb #5b000003
+import hashlib
 import math
 import tarfile
 import time
@@ -43,13 +44,12 @@ def check_architectures(batch: DAGBatch,
     "Raise an `OpembedError` that names the first graph that is no valid architecture."
     check_batch(batch, space)
     least = least or space.max_nodes
-    depth = "of full depth" if least >= space.max_nodes else "of the smallest that is known"
     too_small, invalid = batch.n_nodes < least, ~validity(batch, space)
-    for wrong, why in ((too_small, f"has not the {least} nodes {depth}"),
+    for wrong, why in ((too_small, f"has fewer than the {least} nodes that are needed"),
                        (invalid, "is not valid")):
         if not wrong.any(): continue
         raise OpembedError(f"architecture {int(wrong.nonzero()[0])} of {len(batch)} {why} in space "
-                           f"{space}; an oracle evaluates valid architectures {depth} only")
+                           f"{space}; leave it out (`validity` says which are valid)")
     return batch
 
 # %% ../nbs/05b_networks.ipynb #5b00000a
@@ -74,7 +74,7 @@ def disturb(images: Tensor,             # (n, C, H, W)
             generator: torch.Generator, # on the images' device
             turn: float = 25.0,         # up to so many degrees to either side
             shift: float = 1.2,         # up to so many pixels in each direction
-            scale: float = 0.2,         # larger or smaller by up to this share
+            scale: float = 0.2,         # the grid that reads the image is larger or smaller by it
             noise: float = 0.1,         # standard deviation of what is added to each pixel
            ) -> Tensor:                 # (n, C, H, W)
     "Turn, scale and shift every image by amounts of its own, and add noise."
@@ -305,7 +305,7 @@ def check_images(images: Images, sizes: NetSizes) -> None:
                 f"{len(sizes.pools)} times")
 
 # %% ../nbs/05b_networks.ipynb #5b000029
-FAST = torch.channels_last # a network is four times as fast on a CPU with its tensors in this order
+FAST = torch.channels_last # on a CPU a network is much faster with its tensors in this order
 
 @contextmanager
 def _seeded(device, number): # torch's own randomness, for weights and dropout; then as it was
@@ -366,13 +366,22 @@ def load_state(net: nn.Module, state: dict[str, Tensor], source: str) -> nn.Modu
     for name in sorted(own.keys() | state.keys()):
         tensor = f"{source}: tensor {name!r}"
         require(name in state, f"{tensor} is missing; the weights are not those of this network")
-        require(name in own, f"{tensor} belongs to no part of this network")
+        require(name in own, f"{tensor} belongs to no part of this network; "
+                             "load it into the one it was saved from")
         kept, wanted = tuple(state[name].shape), tuple(own[name].shape)
         require(kept == wanted, f"{tensor} is {kept}, this network needs {wanted}; "
                                 "is it of another width?")
-        require(state[name].isfinite().all(), f"{tensor} holds values that are not finite")
+        require(state[name].isfinite().all(), f"{tensor} holds values that are not finite; "
+                                              "train again")
     net.load_state_dict(state)
     return net
+
+# %% ../nbs/05b_networks.ipynb #5b0000d1
+def _digest(images): # of all images and labels: those of another split are other images
+    whole = hashlib.sha256()
+    for part in (images.train, images.valid, images.test):
+        for tensor in part: whole.update(tensor.cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()[:12]
 
 # %% ../nbs/05b_networks.ipynb #5b00002e
 def _learn(make: Callable[[], nn.Module], # the network, with new weights
@@ -383,7 +392,8 @@ def _learn(make: Callable[[], nn.Module], # the network, with new weights
           ) -> tuple[nn.Module, list[dict]]: # in evaluation mode; a row per epoch
     run = _begin(make, images, sizes, schedule)
     path = Path(folder, "checkpoint.safetensors") if folder else None
-    identity = dict(**what, images=images.name, sizes=asdict(sizes), schedule=asdict(schedule))
+    identity = dict(**what, images=images.name, data=_digest(images),
+                    sizes=asdict(sizes), schedule=asdict(schedule))
     if path and path.exists(): _go_on(run, path, identity)
     todo = range(len(run.history), schedule.epochs)[:stop_after]
     hidden = None if progress is None else not progress
@@ -507,8 +517,10 @@ def _shared_name(name, layers): # of a network's tensor in the supernet
 # %% ../nbs/05b_networks.ipynb #5b00003b
 def to_source(net: Network, name: str = "Architecture") -> str: # a Python file
     "A network as stand-alone source; the class it defines loads the network's state dict."
+    require(not net.sizes.auxiliary, "to_source: the network has an auxiliary head, for training "
+                                   "alone; build it with replace(sizes, auxiliary=False)")
     parts = [f"self.{part} = {_constructor(module)}"
-             for part, module in net.named_children() if part != "auxiliary"]
+             for part, module in net.named_children()]
     body = ["h0 = self.stem(x)", *_source_lines(net), f"return self.head(h{len(net.skips)})"]
     return _SOURCE.format(name=name, parts="\n        ".join(parts), body="\n        ".join(body),
                           channels=net.sizes.channels, classes=net.sizes.classes)
@@ -580,7 +592,7 @@ def train_fully(architecture: DAGBatch,         # one graph
     n = len(architecture)
     require(n == 1, f"{n} architectures, one can be trained at a time")
     [layers] = layers_of(check_architectures(architecture, space))
-    what = dict(what=to_flat(architecture)[0])
+    what = dict(what=to_flat(architecture)[0], space=str(space))
     net, history = _learn(lambda: Network(layers, space, sizes), images, sizes, schedule,
                           lambda generator: (), what, folder, progress, stop_after)
     done = len(history) == schedule.epochs

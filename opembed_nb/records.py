@@ -74,7 +74,7 @@ def load_checkpoint(path: Path,     # written by `save_tensors` with its identit
     for key in sorted(wanted.keys() | kept.keys()):
         before, now = kept.get(key), wanted.get(key)
         require(before == now, f"{path}: belongs to a run with {key[-1]} = {before}, not {now}; "
-                               "choose another profile (-p profile NAME) or delete the folder")
+                               "delete its folder, or keep this run under another profile")
     return tensors, meta
 
 # %% ../nbs/00c_records.ipynb #aafd7f27
@@ -124,7 +124,7 @@ def _git(*arguments): # its answer; None outside a repository
 
 # %% ../nbs/00c_records.ipynb #8f4e93af
 def provenance() -> dict: # commit (outside a repository $OPEMBED_COMMIT), versions, …
-    "Where a number comes from; a + after the commit says that the code differs from it."
+    "Where a number comes from, at this moment; + after the commit: the code differs from it."
     commit = _git("rev-parse", "--short=10", "HEAD") or os.environ.get("OPEMBED_COMMIT", "unknown")
     changed = _git("status", "--porcelain", "--", "opembed_nb/*.py")
     if changed: commit += "+"

@@ -304,7 +304,7 @@ def sweep(cell: nn.GRUCell,       # the update, widths (d_op, hidden)
           message: nn.Module,     # a `GatedSum`: what nodes send to their successors
           table: Tensor,          # (types, d_op) operation vectors
           batch: DAGBatch,        # B graphs of N nodes
-          initial: Tensor | None = None, # (B, hidden) the first node's message; zeros if None
+          initial: Tensor | None = None, # (B, hidden) what the first node receives; zeros if None
           reverse: bool = False,  # against the edges, from the last node to the first
          ) -> tuple[Tensor, Tensor]: # states and messages, (N, B, hidden), in the sweep's order
     "Every node's state, after all its predecessors' (paper, equations 10 and 11)."

@@ -399,7 +399,7 @@ def test_oracles_versions_and_settings_do_not_mix(tmp_path):
         Ledger(path, oracle=other)
     with pytest.raises(OpembedError, match="made with batch_size = 4, not 5"):
         Ledger(path, oracle=Edges(), settings=dict(batch_size=5))
-    with pytest.raises(OpembedError, match="holds no study 'mine'; it has \\['search'\\]"):
+    with pytest.raises(OpembedError, match="no study 'mine'; open one of those it has: search"):
         Ledger(path, "mine")
     assert Ledger(path).oracle == "edges"
 
@@ -421,6 +421,16 @@ def test_files_that_are_no_ledger(tmp_path, damage):
     assert str(path) in str(e.value) and "\n" not in str(e.value)
     if damage == "text":
         assert path.read_text().startswith("no database")
+
+
+def test_a_claim_is_its_owners_when_the_clock_was_set(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows(), None)
+    ledger.claim([FIRST])
+    born = ledger_module._birth
+    monkeypatch.setattr(ledger_module, "_birth", lambda pid: born(pid) + 1)
+    ledger.finish(FIRST, 0.7)
+    assert [(r.state, r.value) for r in ledger.rows()][0] == ("done", 0.7)
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):

@@ -187,6 +187,8 @@ def test_what_is_unknown_or_alike_is_refused():
         build_model("dvae", embedding="emb")
     with pytest.raises(OpembedError, match="arm 'learned-3.frozen' is unknown"):
         arm_config("learned-3+frozen")
+    with pytest.raises(OpembedError, match="arm 'one-hot.rounds': the rows of one-hot are fixed"):
+        arm_config("one-hot+rounds")
 
 
 def test_rounds_belong_to_what_learns_whatever_the_model_is_called():

@@ -319,7 +319,7 @@ def test_a_surrogate_of_free_graphs_of_any_depth(tmp_path):
     assert oracle.least == again.least == 5
     assert correlation(found, data.test.accuracy) > 0.8
     tiny = random_architectures(2, SearchSpace("free", FREE.operations, 1, chain=False))
-    says = "architecture 0 of 2 has not the 5 nodes of the smallest"
+    says = "architecture 0 of 2 has fewer than the 5 nodes that are needed"
     with pytest.raises(OpembedError, match=says):
         oracle(tiny)
 

@@ -254,6 +254,10 @@ def test_training_the_supernet_resumes_exactly(images, tmp_path, sizes):
     assert all(torch.equal(a, b) for a, b in pairs)
     with pytest.raises(OpembedError, match="belongs to a run with lr = 0.05, not 0.1"):
         train_supernet(images, ENAS, sizes, replace(BRIEF, lr=0.1), tmp_path)
+    x, y = images.train
+    others = images._replace(train=(x.flip(0), y))
+    with pytest.raises(OpembedError, match="belongs to a run with data = "):
+        train_supernet(others, ENAS, sizes, BRIEF, tmp_path)
 
 
 def test_a_supernet_can_be_relearned(images):
@@ -431,6 +435,12 @@ def test_source_stands_alone(tmp_path, sizes):
     command = [sys.executable, "-c", ALONE]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-800:]
+
+
+def test_source_of_a_network_with_an_auxiliary_head_is_refused():
+    net = to_module(random_architectures(1, ENAS, generator()), sizes=NetSizes(4, auxiliary=True))
+    with pytest.raises(OpembedError, match="to_source: the network has an auxiliary head"):
+        to_source(net)
 
 
 def test_a_module_can_be_exported(oracle):
