@@ -213,6 +213,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'opembed_nb.data._known_fields': ('data.html#_known_fields', 'opembed_nb/data.py'),
                                  'opembed_nb.data._node_box': ('data.html#_node_box', 'opembed_nb/data.py'),
                                  'opembed_nb.data._node_text': ('data.html#_node_text', 'opembed_nb/data.py'),
+                                 'opembed_nb.data._none_of': ('data.html#_none_of', 'opembed_nb/data.py'),
                                  'opembed_nb.data._parsed': ('data.html#_parsed', 'opembed_nb/data.py'),
                                  'opembed_nb.data._part': ('data.html#_part', 'opembed_nb/data.py'),
                                  'opembed_nb.data._read_dataset': ('data.html#_read_dataset', 'opembed_nb/data.py'),

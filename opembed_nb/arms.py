@@ -415,8 +415,7 @@ def main(argv: list[str] | None = None) -> int: # exit status
         parser.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME", help=text)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="K")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
-    parser.add_argument("--minutes", type=float,
-                        help="begin nothing that would end later, at the pace so far")
+    parser.add_argument("--minutes", type=float, help="begin nothing that would end later")
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     parser.add_argument("--stack", type=int, default=1, metavar="N",
                         help="train so many runs as one, for a GPU (default: 1)")

@@ -180,18 +180,20 @@ def _check_table(table):
     require(type(table) is dict and len(table) > 0, "it holds no table")
     for key, row in table.items():
         known = type(key) is int and 0 <= key < 100_000 and "9" not in str(key)
-        require(known, "a key is none of wiring and four operations, 0 … 8 each")
-        require(type(row) is dict and row.keys() == _FIELDS, f"key {key}: not the four fields")
-        finite = all(type(x) is float and math.isfinite(x) for x in row.values())
-        require(finite, f"key {key}: a field is no finite number")
-        scores = all(0 <= row[name] <= 1 for name in ("valid_perf", "perf"))
-        require(scores, f"key {key}: a score is not in 0 … 1")
+        require(known, f"key {str(key)[:20]!r} is none of wiring and four operations, 0 … 8 each")
+        require(type(row) is dict and row.keys() == _FIELDS,
+                f"key {key}: not the four fields {', '.join(sorted(_FIELDS))}")
+        for name, x in row.items():
+            finite = type(x) is float and math.isfinite(x)
+            require(finite, f"key {key}: a field is no finite number: {name} is {str(x)[:20]!r}")
+        for name in ("valid_perf", "perf"):
+            require(0 <= row[name] <= 1, f"key {key}: {name} {row[name]} is not in 0 … 1")
 
 # %% ../nbs/00b_benchmarks.ipynb #b0be0035
 def read_gnns(name: str,                 # nas-bench-graph/…
               cache: Path | None = None, # is not used: the tables lie in their package
              ) -> ArchDataset:           # accuracy: validation score, 0 … 1; with test scores
-    "The 26,206 graph neural networks of NAS-Bench-Graph."
+    "A task of NAS-Bench-Graph: 26,206 graph neural networks, of proteins 2,021."
     table = read_bench(bench_file(name.split("/")[1]))
     digits = np.array([[int(d) for d in f"{key:05}"] for key in table])
     ops = np.pad(digits[:, 1:] + 2, ((0, 0), (1, 1)))
@@ -223,7 +225,7 @@ def in_one_order(batch: DAGBatch, # graphs of at most 8 nodes; the first and the
     ops, adj = batch.ops.clone(), batch.adj.clone()
     for rows in _alike(torch.cat([batch.n_nodes[:, None], adj.flatten(1)], 1)):
         n = int(batch.n_nodes[rows[0]])
-        require(n <= 8, f"a graph has {n} nodes; of 8 at most all orders are looked at")
+        require(n <= 8, f"graph {int(rows[0])} has {n} nodes; of at most 8 orders are found")
         edges = adj[rows[0], :n, :n].cpu().contiguous()
         orders = _orders(edges.numpy().tobytes(), n)
         ops[rows, :n] = _smallest(ops[rows][:, orders.to(batch.device)])

@@ -136,7 +136,7 @@ class DAGBatch:
 # %% ../nbs/00_data.ipynb #150f9147
 def codes(batch: DAGBatch, # B graphs
           width: int = 0,  # pad rows to this many nodes (0: the batch's own N)
-         ) -> LongTensor:  # (B, width): type + 256 · Σ_u 2^u [u → v] per node, -1 past the last
+         ) -> LongTensor:  # (B, ≥ width): type + 256 · Σ_u 2^u [u → v] per node, -1 past the last
     "One row of integers per graph; two graphs are equal exactly when their rows are."
     n = batch.ops.shape[1]
     require(not (batch.ops > 255).any(), "codes: a type above 255 does not fit")
@@ -191,11 +191,16 @@ def _check_content(batch, space):
     require(1 <= least <= most <= N, f"n_nodes reaches from {least} to {most}, not within 1 … {N}")
     wrong = ops[(ops < 0) | (ops > last)]
     if len(wrong): raise OpembedError(f"ops holds type {int(wrong[0])}, types are 0 … {last}")
-    require(not (ops * ~mask).any(), "ops is not 0 past n_nodes")
-    forward = not adj.tril().any()
-    require(forward, "adj has an edge that does not go from an earlier to a later node")
+    _none_of((ops != 0) & ~mask, "ops is not 0 past n_nodes at node {1}; set it to 0")
+    _none_of(adj.tril(), "adj has an edge {1} → {2} that does not go from an earlier to a later "
+                         "node; number the nodes in a topological order")
     inside = mask[:, :, None] & mask[:, None]
-    require(not (adj & ~inside).any(), "adj has an edge past n_nodes")
+    _none_of(adj & ~inside, "adj has an edge past n_nodes, {1} → {2}; remove it or raise n_nodes")
+
+def _none_of(wrong, text): # text: of the first that is, with its place
+    if wrong.any():
+        place = wrong.nonzero()[0].tolist()
+        raise OpembedError(f"graph {place[0]}: " + text.format(*place))
 
 # %% ../nbs/00_data.ipynb #b79bc440
 def validity(batch: DAGBatch, space: SearchSpace = ENAS) -> BoolTensor: # (B,)
@@ -275,7 +280,8 @@ def _check_layer(i, operation, skips, space):
     wrong = operation[(operation < 0) | (operation > last)]
     if len(wrong):
         raise OpembedError(f"layer {i}: operation {int(wrong[0])} is not one of 0 … {last}")
-    require(not ((skips != 0) & (skips != 1)).any(), f"layer {i}: a skip is 0 or 1")
+    wrong = skips[(skips != 0) & (skips != 1)]
+    if len(wrong): raise OpembedError(f"layer {i}: a skip is 0 or 1, not {int(wrong[0])}")
 
 def _integer(x): return int(x) if isinstance(x, str) else operator.index(x)
 
@@ -847,7 +853,8 @@ def _check_space(space):
     names = list(space.operations)
     require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
     twice = [o for o in space.types if space.types.count(o) > 1]
-    require(not twice, f"operation {twice[:1]} stands twice; input and output count, too")
+    require(not twice, f"operation {''.join(twice[:1])!r} stands twice (input and output "
+                       "count, too); rename one")
     require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
     form = rf"0( [0-9]+(,[0-9]+)*){{{space.n_layers}}}"
@@ -863,7 +870,9 @@ def _checked_scores(scores, n): # (n,) double
     except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
     wrong = (~scores.isfinite()).nonzero().flatten().tolist()
-    require(not wrong, f"score {wrong[:1]} is not finite; leave its architecture out")
+    for i in wrong[:1]:
+        raise OpembedError(f"score {i} is {float(scores[i])}, not finite; "
+                           "leave its architecture out")
     return scores
 
 def _checked_groups(groups, n):

@@ -59,10 +59,10 @@ def warm_start(embedding: OperationEmbedding, # is changed
               ) -> OperationEmbedding:        # the same embedding
     "Begin from an earlier table; `OpembedError` if the sizes differ or the embedding is fixed."
     require(isinstance(embedding, OperationEmbedding),
-            f"warm start: {type(embedding).__name__} has no learnable table")
+            f"warm start: {type(embedding).__name__} has no learnable table; use learned rows")
     own = tuple(embedding.weight.shape)
     require(table.shape == own, f"warm start: the table has shape {tuple(table.shape)}, "
-                                f"the embedding {own}")
+                                f"the embedding {own}; use a table of the same space and dim")
     embedding.weight.copy_(table / embedding.gain)
     return embedding
 

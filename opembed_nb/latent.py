@@ -215,7 +215,8 @@ def plot_operations(table: Tensor,       # (types, d) operation vectors, or (ope
                    ) -> float:           # share of the vectors' variance that is shown
     "Draw operation vectors with their names, in the plane of their principal components."
     require(len(table) == len(names),
-            f"plot_operations: {len(table)} vectors and {len(names)} names")
+            f"plot_operations: {len(table)} vectors and {len(names)} names; as many names as "
+            "vectors are needed (table[2:] leaves out input and output)")
     x = table.detach().cpu().double()
     x = x - x.mean(0)
     shown = _in_axes(x, 3 if getattr(ax, "name", "") == "3d" else 2)

@@ -38,8 +38,8 @@ class ArchTable:
     def __init__(self, batch: DAGBatch, space: SearchSpace):
         self.batch, self.space = batch.to("cpu"), space
         self._rows = {key: row for row, key in enumerate(self._keys(canonical(self.batch, space)))}
-        require(len(self._rows) == len(batch), f"table: {len(batch) - len(self._rows)} of "
-                f"{len(batch)} architectures are isomorphic to others of it; keep one of each kind")
+        twice = len(batch) - len(self._rows)
+        require(not twice, f"table: {twice} of {len(batch)} architectures are isomorphic to others")
         self._rows |= {key: row for row, key in enumerate(self._keys(self.batch))}
         self.links = _links(self)
 
@@ -48,7 +48,7 @@ class ArchTable:
     def find(self, batch: DAGBatch) -> LongTensor: # (B,) on the CPU; -1: not in the table
         "The row of each architecture, or of the one it is isomorphic to."
         batch = batch.to("cpu")
-        found = np.array([self._rows.get(key, -1) for key in self._keys(batch)], dtype=np.int64)
+        found = np.array([self._rows.get(key, -1) for key in self._keys(batch)], np.int64)
         other = np.flatnonzero(found < 0)  # to be brought into the order of the table first
         if len(other):
             keys = self._keys(canonical(batch[torch.from_numpy(other)], self.space))
@@ -64,14 +64,13 @@ class ArchTable:
         "The neighbours of one of its architectures."
         row = int(self.find(architecture))
         require(row >= 0, "near: the architecture is not in the table; `find` says which are")
-        rows = self.links[row]
-        return self.batch[rows[rows >= 0]].to(architecture.device)
+        links = self.links[row]
+        return self.batch[links[links >= 0]].to(architecture.device)
 
     def draw(self, n: int, generator: torch.Generator) -> DAGBatch: # on the generator's device
         "Architectures at random, with replacement."
-        device = generator.device
-        rows = torch.randint(len(self.batch), (n,), generator=generator, device=device)
-        return self.batch[rows.cpu()].to(device)
+        rows = torch.randint(len(self), (n,), generator=generator, device=generator.device)
+        return self.batch[rows.cpu()].to(generator.device)
 
     def __len__(self): return len(self.batch)
 

@@ -410,6 +410,7 @@ def _by_seed(root, quantity, profile, dataset): # model → seed → number
         if number is not None: found.setdefault(record["model"], {})[record["seed"]] = number
     return found
 
+# %% ../nbs/09c_scoreboard.ipynb #9c00003b
 def _leader(low, high, better): # what the interval of learned minus one-hot says
     if low == high == 0: return "same"
     if low <= 0 <= high: return "open"

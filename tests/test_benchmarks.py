@@ -441,8 +441,8 @@ REASONS = {
     "it holds no table": {"nothing"},
     "not the four fields": {"missing field", "other field"},
     "a field is no finite number": {"text for a number", "flag for a number", "not finite"},
-    "a score is not in 0 … 1": {"percent"},
-    "a key is none of wiring": {"digit 9", "negative", "text key"},
+    " is not in 0 … 1": {"percent"},
+    " is none of wiring": {"digit 9", "negative", "text key"},
     "it is too large": {"too large"},
 }
 

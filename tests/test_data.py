@@ -1143,7 +1143,7 @@ def test_a_group_is_never_split(seed, n, kinds):
     ("change", "reason"),
     [
         ({"scores": torch.rand(39)}, "scores have shape (39,), (40,) is needed"),
-        ({"scores": [0.1] * 39 + [float("nan")]}, "score [39] is not finite"),
+        ({"scores": [0.1] * 39 + [float("nan")]}, "score 39 is nan, not finite"),
         ({"scores": [0.1] * 39 + ["x"]}, "scores: "),
         ({"scores": None}, "scores: "),
         ({"scores": [0.5] * 40}, "all scores of the train part are 0.5"),
