@@ -198,7 +198,7 @@ def test_only_whole_architectures_are_evaluated(oracle):
     other = random_architectures(50, SearchSpace("other", tuple("abcdefgh"), 6), generator())
     for batch, says in (
         (DAGBatch(good.ops, broken, good.n_nodes), "architecture 1 of 3 is not valid"),
-        (shallow, "full depth"),
+        (shallow, "fewer than the 8 nodes"),
         (deep, "9 nodes"),
         (other, "holds type"),
     ):

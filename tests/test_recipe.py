@@ -461,6 +461,44 @@ def test_what_chapter_4_says_of_both_curves_is_in_the_records():
     assert (learned > one_hot)[:, :2].all() and (learned.mean(0) < one_hot.mean(0))[2:].all()
 
 
+def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_records():
+    text = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
+
+    def values(profile, section, model="dvae-emb"):
+        found = read_records(ROOT / "results", section, profile, "enas-cifar10", model)
+        return found[0]["values"]  # of seed 0
+
+    said = []
+    for profile in ("laptop", "laptop-rounds"):
+        accuracy = values(profile, "abilities")["accuracy"]
+        rmse = statistics.mean(values(profile, "prediction")["rmse"])
+        said.append((f"{accuracy:.2f} %", f"{rmse:.3f}"))
+    (one, one_rmse), (four, four_rmse) = said
+    assert f"accuracy is {one} and RMSE {one_rmse} after one round, {four} and {four_rmse}" in text
+    paper = "paper-20-passes"
+    for model in ("dvae", "dvae-emb"):
+        history = values(paper, "training", model)["history"]
+        assert len(history) == 20 and history[0]["kl"] < history[-1]["kl"]
+        assert values(paper, "abilities", model)["accuracy"] < 0.01
+        ours, theirs = (values(p, "prediction", model)["rmse"] for p in ("laptop", paper))
+        assert statistics.mean(ours) < statistics.mean(theirs)
+        smooth = [
+            record["values"]["r"]
+            for record in read_records(
+                ROOT / "results", "smoothness", "laptop", "enas-cifar10", model
+            )
+        ]
+        assert values(paper, "smoothness", model)["r"] > max(smooth)
+    loss = values(paper, "training")["history"][-1]["reconstruction"]
+    ours = values("laptop", "training")["history"]
+    assert f"loss is {loss:.1f} nats there" in text
+    assert len(ours) == 12 and ours[-1]["reconstruction"] < 0.001
+    shares = values(paper, "smoothness")["shares"]
+    wiring, operations = (f"{100 * shares[key]:.0f} %" for key in ("wiring", "operations"))
+    said = f"wiring explains {wiring} of the latents' variance and operations {operations}"
+    assert said in text
+
+
 def test_what_readme_says_of_the_papers_passes_is_in_the_record():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     text = (ROOT / "results/benchmarks/protocol.json").read_text(encoding="utf-8")
