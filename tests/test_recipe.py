@@ -506,7 +506,16 @@ def test_what_readme_says_of_the_papers_passes_is_in_the_record():
     assert f"{ratio['dvae']} times as long as our training of D-VAE" in readme
     assert f"{ratio['dvae-emb']} times for one of DVAE-EMB's four rounds" in readme
     others = f"{ratio['gcn']} times for GCN, {ratio['gcn-emb']} for GCN-EMB"
-    assert f"{others} and {ratio['svae']} for S-VAE" in readme
+    assert f"{others}, {ratio['svae']} for S-VAE and {ratio['graphrnn']} for GraphRNN" in readme
+    hours = [
+        row["public_passes"] * row["public_seconds_a_pass"] / 3600
+        for row in json.loads(text)["rows"]
+    ]
+    assert round(min(hours)) == 4 and 24 < max(hours)
+    assert "where that code's protocol takes from four hours to more than a day" in readme
+    records = read_records(ROOT / "results", "training", "laptop", "enas-cifar10")
+    assert len({r["model"] for r in records}) == 8 and max(r["seconds"] for r in records) < 3600
+    assert "train in less than an hour on one core" in readme
 
 
 def test_what_readme_says_of_speed_is_in_its_record():
