@@ -493,10 +493,11 @@ def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_record
     ours = values("laptop", "training")["history"]
     assert f"loss is {loss:.1f} nats there" in text
     assert len(ours) == 12 and ours[-1]["reconstruction"] < 0.001
-    shares = values(paper, "smoothness")["shares"]
-    wiring, operations = (f"{100 * shares[key]:.0f} %" for key in ("wiring", "operations"))
-    said = f"wiring explains {wiring} of the latents' variance and operations {operations}"
-    assert said in text
+    shares = [values(paper, "smoothness", model)["shares"] for model in ("dvae", "dvae-emb")]
+    one_hot, learned = (f"{100 * share['wiring']:.0f} %" for share in shares)
+    none, some = (f"{100 * abs(share['operations']):.0f}" for share in shares)
+    said = f"wiring explains {one_hot} (D-VAE) and {learned} of the latents' variance, operations"
+    assert f"{said} {none} and {some} %" in text
 
 
 def test_what_readme_says_of_the_papers_passes_is_in_the_record():
