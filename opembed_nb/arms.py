@@ -455,7 +455,7 @@ def study_records(root: Path | None = None, # default: `evidence_folder()`
     "All records of the study; `OpembedError` names a file that is none."
     found = []
     for path in sorted(Path(root or evidence_folder()).glob(f"**/{kind}-*.json")):
-        if not re.fullmatch(rf"{kind}-\d+\.json", path.name): continue  # a copy, say
+        if not re.fullmatch(rf"{kind}-(0|[1-9][0-9]*)\.json", path.name): continue  # a copy, say
         try: record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
             raise OpembedError(f"{path}: is no record ({e}); delete it and run it again") from None

@@ -225,7 +225,7 @@ def in_one_order(batch: DAGBatch, # graphs of at most 8 nodes; the first and the
     ops, adj = batch.ops.clone(), batch.adj.clone()
     for rows in _alike(torch.cat([batch.n_nodes[:, None], adj.flatten(1)], 1)):
         n = int(batch.n_nodes[rows[0]])
-        require(n <= 8, f"graph {int(rows[0])} has {n} nodes; of at most 8 orders are found")
+        require(n <= 8, f"graph {int(rows[0])} has {n} nodes; at most 8 can be put in order")
         edges = adj[rows[0], :n, :n].cpu().contiguous()
         orders = _orders(edges.numpy().tobytes(), n)
         ops[rows, :n] = _smallest(ops[rows][:, orders.to(batch.device)])

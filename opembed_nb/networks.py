@@ -9,7 +9,6 @@ __all__ = ['Augment', 'OPERATIONS', 'Layers', 'FAULTS', 'FAST', 'NETWORKS', 'CIF
            'FullyTrained', 'train_fully', 'train_each', 'read_cifar10', 'crop_and_flip', 'cifar10_images']
 
 # %% ../nbs/05b_networks.ipynb #5b000003
-import hashlib
 import math
 import tarfile
 import time
@@ -34,7 +33,7 @@ from .data import (
     random_architectures, require, to_flat, validity)
 from .engines import local_engine, run_again
 from .records import (
-    load_checkpoint, load_tensors, optimizer_tensors, restore_optimizer, save_tensors)
+    digest, load_checkpoint, load_tensors, optimizer_tensors, restore_optimizer, save_tensors)
 
 # %% ../nbs/05b_networks.ipynb #5b000007
 def check_architectures(batch: DAGBatch,
@@ -49,7 +48,7 @@ def check_architectures(batch: DAGBatch,
                        (invalid, "is not valid")):
         if not wrong.any(): continue
         raise OpembedError(f"architecture {int(wrong.nonzero()[0])} of {len(batch)} {why} in space "
-                           f"{space}; leave it out (`validity` says which are valid)")
+                           f"{space}; leave it out")
     return batch
 
 # %% ../nbs/05b_networks.ipynb #5b00000a
@@ -376,13 +375,6 @@ def load_state(net: nn.Module, state: dict[str, Tensor], source: str) -> nn.Modu
     net.load_state_dict(state)
     return net
 
-# %% ../nbs/05b_networks.ipynb #5b0000d1
-def _digest(images): # of all images and labels: those of another split are other images
-    whole = hashlib.sha256()
-    for part in (images.train, images.valid, images.test):
-        for tensor in part: whole.update(tensor.cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()[:12]
-
 # %% ../nbs/05b_networks.ipynb #5b00002e
 def _learn(make: Callable[[], nn.Module], # the network, with new weights
            images: Images, sizes: NetSizes, schedule: Schedule,
@@ -392,7 +384,8 @@ def _learn(make: Callable[[], nn.Module], # the network, with new weights
           ) -> tuple[nn.Module, list[dict]]: # in evaluation mode; a row per epoch
     run = _begin(make, images, sizes, schedule)
     path = Path(folder, "checkpoint.safetensors") if folder else None
-    identity = dict(**what, images=images.name, data=_digest(images),
+    tensors = (*images.train, *images.valid, *images.test)  # another split has other ones
+    identity = dict(**what, images=images.name, data=digest(*tensors)[:12],
                     sizes=asdict(sizes), schedule=asdict(schedule))
     if path and path.exists(): _go_on(run, path, identity)
     todo = range(len(run.history), schedule.epochs)[:stop_after]

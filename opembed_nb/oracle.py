@@ -32,7 +32,7 @@ from opembed_nb.data import (
 from .networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
-from .records import load_tensors, provenance, save_tensors
+from .records import digest, load_tensors, provenance, save_tensors
 from .sgp import metrics
 
 # %% ../nbs/06_oracle.ipynb #9409b32a
@@ -52,7 +52,7 @@ class WeightSharingOracle:
         self.net, self.images = net.eval().to(images.valid[0].device), images
         self.space, self.name = net.space, f"weight sharing on {images.name}"
         if net.fault: self.name += f" with the fault {net.fault!r}"
-        self.version = _digest(*net.state_dict().values())
+        self.version = digest(*net.state_dict().values())[:12]
         sample = random_architectures(8, self.space, torch.Generator("cpu").manual_seed(0))
         mean, guessing = float(self(sample).mean()), 1 / images.classes
         require(mean >= 2 * guessing,
@@ -85,13 +85,6 @@ def _shared_states(memo, last, layers): # what the one before has in common with
     same = next((i for i, (a, b) in pairs if a != b), len(last))
     return {node: state for node, state in memo.items() if node[0] <= same}
 
-# %% ../nbs/06_oracle.ipynb #a76c3f2b
-def _digest(*tensors): # of their contents
-    whole = hashlib.sha256()
-    for tensor in tensors:
-        whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()[:12]
-
 # %% ../nbs/06_oracle.ipynb #06a00002
 def _keys(batch, space): return codes(canonical(batch, space), space.max_nodes)
 
@@ -106,7 +99,7 @@ class TableOracle:
         require(len(self.rows) == len(data), f"{self.name}: {len(data) - len(self.rows)} of its "
                 f"{len(data)} architectures are isomorphic to others; keep one of each kind")
         scores = [x for x in (self.accuracy, self.test_score) if x is not None]
-        self.version = _digest(keys, *scores)
+        self.version = digest(keys, *scores)[:12]
 
     def __call__(self, batch: DAGBatch) -> Tensor: # (B,) in 0 … 1, on the batch's device
         "The scores that are learned from and searched by."
@@ -387,7 +380,8 @@ def fit_surrogate(data: ArchDataset,
     forest, out = fit_forest(x, train.target, members, seed, **boosting)
     error, known = float((out - train.target).square().mean().sqrt()), x.unique(dim=0).byte()
     distance, card = _held_out(data, forest, columns, error, known)
-    return SurrogateOracle(f"surrogate of {data.name}", _digest(*forest[:-1], columns), data.space,
+    version = digest(*forest[:-1], columns)[:12]
+    return SurrogateOracle(f"surrogate of {data.name}", version, data.space,
                            forest, columns, mean, std, error, known,
                            int(train.batch.n_nodes.min()), int(distance.amax()), card)
 
@@ -410,7 +404,7 @@ def load_surrogate(data: ArchDataset,
     "The surrogate of a data set: from the cache, or fitted and then kept there."
     import pooch
     settings = [data.name, data.space.name, members, seed, {**BOOSTING, **boosting}]
-    content = _digest(codes(data.batch), data.accuracy, data.order[:data.n_train])
+    content = digest(codes(data.batch), data.accuracy, data.order[:data.n_train])[:12]
     named = json.dumps(settings, sort_keys=True) + content
     key = hashlib.sha256(named.encode()).hexdigest()[:16]
     folder = Path(cache or pooch.os_cache("opembed"))
@@ -439,7 +433,7 @@ def _read_surrogate(path, data):
     tensors, meta = load_tensors(path)
     parts = [tensors[name] for name in Forest._fields[:-1]]
     forest, columns = Forest(*parts, int(tensors["depth"])), tensors["columns"]
-    require(_digest(*parts, columns) == meta["version"],
+    require(digest(*parts, columns)[:12] == meta["version"],
             f"{path}: its trees are not those of version {meta['version']}")
     card = Card(*meta.pop("held_out"))
     return SurrogateOracle(**meta, space=data.space, forest=forest, columns=columns,

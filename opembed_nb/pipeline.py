@@ -277,6 +277,7 @@ def _execute(source, out, parameters, stream): # what went wrong, or None
 # %% ../nbs/10_pipeline.ipynb #6e1d0c93
 def run_stage(name: str, chapter: str, parameters: dict,
               folder: Path, # keeps notebooks, logs and what is done
+              again: bool = False, # also if it is done
              ) -> float:    # seconds; 0 if it was done before
     "Run one stage into `folder`; `OpembedError` names notebook, cell and log if it fails."
     kinds = (("notebooks", "ipynb"), ("logs", "log"), ("done", "json"))
@@ -284,7 +285,7 @@ def run_stage(name: str, chapter: str, parameters: dict,
     source, key = project_folder() / "nbs" / f"{chapter}.ipynb", _key(chapter, parameters)
     try:
         kept = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else {}
-        if kept.get("key") == key and out.exists(): return 0.0
+        if kept.get("key") == key and out.exists() and not again: return 0.0
         for path in (out, log, mark): path.parent.mkdir(parents=True, exist_ok=True)
         mark.unlink(missing_ok=True)
         start = time.perf_counter()
@@ -368,14 +369,14 @@ def run_profile(name: str,           # a profile
     engine = engine or local_engine(values.get("workers", 1))
     train_profile(values, engine)
     folder = runs_root() / values["profile"]
-    (folder / "done" / f"{last[0]}.json").unlink(missing_ok=True)  # it shows the others' numbers
     with tqdm(total=len(first) + 1, desc=name, unit="stage", disable=None) as bar:
-        for part in (first, [last]): _run_stages(part, folder, engine, bar)
+        _run_stages(first, folder, engine, bar)
+        _run_stages([last], folder, engine, bar, again=True)  # the others' numbers may be new
     return folder
 
 # %% ../nbs/10_pipeline.ipynb #b208926e
-def _run_stages(todo, folder, engine, bar): # several at a time, if the engine has room for them
-    for i, seconds, error in engine.run(run_stage, [(*stage, folder) for stage in todo]):
+def _run_stages(todo, folder, engine, bar, again=False): # several at a time, if there is room
+    for i, seconds, error in engine.run(run_stage, [(*stage, folder, again) for stage in todo]):
         if error: raise OpembedError(error.removeprefix("OpembedError: "))
         stage, chapter, _ = todo[i]
         took = f"{seconds:4.0f} s" if seconds else "before"

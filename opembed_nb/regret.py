@@ -39,7 +39,7 @@ class ArchTable:
         self.batch, self.space = batch.to("cpu"), space
         self._rows = {key: row for row, key in enumerate(self._keys(canonical(self.batch, space)))}
         twice = len(batch) - len(self._rows)
-        require(not twice, f"{twice} of {len(batch)} are isomorphic to others; keep one of each")
+        require(not twice, f"{twice} of {len(batch)} graphs are isomorphic copies; leave them out")
         self._rows |= {key: row for row, key in enumerate(self._keys(self.batch))}
         self.links = _links(self)
 

@@ -36,9 +36,9 @@ from .decoder import (
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
 from .engines import Engine, LocalEngine, run_again
-from opembed_nb.records import (
-    load_checkpoint, load_tensors, optimizer_tensors, provenance, restore_optimizer, run_folder,
-    save_tensors)
+from .records import (
+    digest, load_checkpoint, load_tensors, optimizer_tensors, provenance, restore_optimizer,
+    run_folder, save_tensors)
 from .sweeps import Linear, is_plain
 
 # %% ../nbs/04_training.ipynb #de77718d
@@ -598,11 +598,9 @@ def fit(model_name: str, batch: DAGBatch, config: TrainConfig, **kwargs) -> Trai
     return fit_rounds(model_name, batch, replace(config, training_rounds=1), **kwargs)
 
 def _identity(name, batch, config, space, sizes): # what a checkpoint belongs to
-    whole = hashlib.sha256()
-    for tensor in (batch.ops, batch.adj, batch.n_nodes):
-        whole.update(tensor.cpu().contiguous().numpy().tobytes())
+    data = digest(batch.ops, batch.adj, batch.n_nodes)[:16]
     return dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
-                data=whole.hexdigest()[:16], space=asdict(space))
+                data=data, space=asdict(space))
 
 # %% ../nbs/04_training.ipynb #7a11c0d1
 PACKAGED = Path(opembed_nb.__file__).parent / "assets" # where `make weights` puts models

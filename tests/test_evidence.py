@@ -189,6 +189,8 @@ def test_what_is_unknown_or_alike_is_refused():
         arm_config("learned-3+frozen")
     with pytest.raises(OpembedError, match="arm 'one-hot.rounds': the rows of one-hot are fixed"):
         arm_config("one-hot+rounds")
+    for name, rows in EMBEDDINGS.items():  # what has another round says so in its name
+        assert isinstance(rows(ENAS), OperationEmbedding) == name.startswith("learned")
 
 
 def test_rounds_belong_to_what_learns_whatever_the_model_is_called():

@@ -23,7 +23,7 @@ from opembed_nb.data import (
     cat_batches,
     random_architectures,
 )
-from opembed_nb.engines import ProcessEngine
+from opembed_nb.engines import LocalEngine, ProcessEngine
 from opembed_nb.pipeline import (
     check_parameters,
     finalists,
@@ -147,6 +147,17 @@ def test_a_stage_is_done_once(toy, tmp_path):
     assert run_stage("00_toy", "00_toy", {"n": 3}, runs) > 0
     (tmp_path / "opembed_nb" / "toy.py").write_text("changed = True")
     assert run_stage("00_toy", "00_toy", {"n": 3}, runs) > 0
+
+
+def test_the_last_stage_of_a_run_shows_what_is_there_now(toy, tmp_path, monkeypatch):
+    toy("from pathlib import Path; Path('count').open('a').write('x')")
+    toys = tmp_path / "nbs" / "00_toy.ipynb"
+    (tmp_path / "nbs" / "01_tables.ipynb").write_text(toys.read_text().replace("count", "tables"))
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    for runs in ("x", "xx"):
+        pipeline.run_profile("toy", LocalEngine())
+        assert (tmp_path / "nbs" / "count").read_text() == "x"
+        assert (tmp_path / "nbs" / "tables").read_text() == runs
 
 
 def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path):

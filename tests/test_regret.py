@@ -128,7 +128,7 @@ def test_isomorphic_architectures_are_one_row():
     assert to_keys(table.own(cat_batches([other, first])), space) == to_keys(first, space) * 2
     stranger = from_keys(["0: 3:0 3:0 2:1,2 1:3"], space)
     assert table.find(stranger).tolist() == [-1] and not len(table.own(stranger))
-    with pytest.raises(OpembedError, match="1 of 2 are isomorphic to others; keep one of each"):
+    with pytest.raises(OpembedError, match="1 of 2 graphs are isomorphic copies; leave them out"):
         ArchTable(cat_batches([first, other]), space)
     with pytest.raises(OpembedError, match="near: the architecture is not in the table"):
         table.near(stranger)
