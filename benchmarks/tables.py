@@ -2,6 +2,7 @@
 
     python benchmarks/tables.py train [--models NAME …] [--seeds 0 1 2 3 4] [--device cuda]
     python benchmarks/tables.py predict [--splits own wiring] [--paper 1] [--minutes 60]
+    python benchmarks/tables.py raw [--splits own wiring]
     python benchmarks/tables.py look
 
 `train` trains each pair of twins, all seeds, as one stack (chapter 4b) with the parameters of the
@@ -9,9 +10,10 @@ profile `laptop`, and writes what chapter 4 would: training.json and abilities.j
 results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
 by the paper's setting; with `--thorough`, a fit by that setting, with twice the inducing points,
-as prediction-thorough.json. `look` reads them, too: how well neighbours predict an
-accuracy, and what operations and wiring explain of the latents, becomes smoothness.json, and what
-was watched latents.png beside the models' folders. What is there is not made again.
+as prediction-thorough.json. `raw` does the same from the raw features, as raw_prediction.json and
+raw_prediction-wiring.json of the data. `look` reads the latents, too: how well neighbours predict
+an accuracy, and what operations and wiring explain of the latents, becomes smoothness.json, and
+what was watched latents.png beside the models' folders. What is there is not made again.
 
 `--data`, `--results` and `--latents` say where else. `--alone` trains one model after the other,
 which is sooner on a processor, and goes on where it was killed. `--rounds 4` trains the twins that
@@ -28,7 +30,7 @@ from pathlib import Path
 import torch
 
 from opembed_nb.arms import variance_shares
-from opembed_nb.data import OpembedError, dataset_folder, load_dataset, require
+from opembed_nb.data import OpembedError, dataset_folder, load_dataset, raw_features, require
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.engines import local_engine
@@ -36,7 +38,7 @@ from opembed_nb.graph_properties import score_label
 from opembed_nb.latent import latent_figure, smoothness
 from opembed_nb.pipeline import how_to_train, load_profile
 from opembed_nb.records import load_tensors, save_record, save_tensors
-from opembed_nb.sgp import evaluate_latents, yardsticks
+from opembed_nb.sgp import YARDSTICKS, evaluate_latents, yardsticks
 from opembed_nb.stacks import fit_stack
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
@@ -52,6 +54,7 @@ ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
 NEIGHBOURS = 10  # as in chapter 9
 SHARED = 4000  # architectures whose latents are explained, as in chapter 9a
+OF_LATENTS = ("ridge", "MLP", "exact GP")  # yardsticks, as in chapter 5: trees read raw features
 
 
 def folder_of(args, model, seed):
@@ -204,10 +207,10 @@ def predicted(args, name, seed, split, end):
     return f"RMSE {sum(record['rmse']) / len(record['rmse']):.3f}"
 
 
-def judged(args, parts, values, seed, split):
+def judged(args, parts, values, seed, split, names=OF_LATENTS):
     used = dict(inducing=values["inducing"], n_train=values["n_train"])
     found = evaluate_latents(*parts, values["repeats"], used["inducing"], seed)
-    others = yardsticks(*parts, ("ridge", "MLP", "exact GP"), 1, seed, 4 * used["inducing"])
+    others = yardsticks(*parts, names, 1, seed, 4 * used["inducing"])
     record = dict(**used, **found, yardsticks=others)
     if args.paper and split == "own":
         paper = evaluate_latents(*parts, args.paper, used["inducing"], seed, "paper")
@@ -218,6 +221,23 @@ def judged(args, parts, values, seed, split):
 def judged_thoroughly(args, parts, values, seed, split):
     points = 2 * values["inducing"]
     return dict(inducing=points, **evaluate_latents(*parts, 1, points, seed, "thorough"))
+
+
+def raw(args):
+    "What chapter 5 writes of the raw features, of which there is one seed."
+    values, seed = load_profile(args.profile) | args.changes, args.seeds[0]
+    folder = folder_of(args, "data", seed)
+    for split in args.splits:
+        section, start = f"raw_{section_of(args, split)}", time.perf_counter()
+        if (folder / f"{section}.json").exists():
+            continue
+        data, parts = load_dataset(args.data).split(split), ()
+        for part in (data.train, data.test):
+            parts += raw_features(part.batch, data.space), part.target
+        record = judged(args, parts, values, seed, split, YARDSTICKS)
+        record["raw"] = {k: record.pop(k) for k in list(record) if isinstance(record[k], list)}
+        save_record(folder, section, record, time.perf_counter() - start)
+        print(f"raw features, {split}: RMSE {record['raw']['rmse'][0]:.3f}", flush=True)
 
 
 def look(args):
@@ -265,7 +285,7 @@ def watched_latents(args, name, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("train", "predict", "look"))
+    parser.add_argument("what", choices=("train", "predict", "raw", "look"))
     parser.add_argument("--data", default="enas-cifar10")
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME",
                         default=["dvae", "dvae-emb", "gcn", "gcn-emb"])  # fmt: skip
@@ -298,7 +318,7 @@ def main():
     if args.minibatch:
         args.changes["minibatch"] = args.minibatch
     torch.set_num_threads(1)
-    return dict(train=train, predict=predict, look=look)[args.what](args)
+    return dict(train=train, predict=predict, raw=raw, look=look)[args.what](args)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from opembed_nb.data import (
 )
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
 from opembed_nb.records import load_tensors, read_record
+from opembed_nb.sgp import YARDSTICKS
 from opembed_nb.stacks import Stack, fit_stack
 from opembed_nb.sweeps import is_plain, plainly
 from opembed_nb.training import (
@@ -259,6 +260,11 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert "0 predictions are missing" in call(*longer)
     found = tmp_path / "r" / "enas-digits" / "svae" / "seed-1" / "prediction-thorough.json"
     assert read_record(found)["values"]["inducing"] == 40
+    assert call("raw", "--splits", "wiring").startswith("raw features, wiring: RMSE ")
+    assert call("raw", "--splits", "wiring") == ""
+    folder = tmp_path / "r" / "enas-digits" / "data" / "seed-0"
+    raw = read_record(folder / "raw_prediction-wiring.json")["values"]
+    assert raw["raw"]["rmse"][0] < 1.1 and list(raw["yardsticks"]) == list(YARDSTICKS)
     kept = {p.stem for p in (tmp_path / "l").glob("*-after-*")}
     assert kept == {
         f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
@@ -293,7 +299,7 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert [row["epoch"] for row in rounds["history"]] == [1, 2] and rounds["stack"] == 4
     names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json")}
     sections = ("training", "abilities", "prediction", "smoothness")
-    names.remove("svae/seed-1/prediction-thorough")
+    names -= {"svae/seed-1/prediction-thorough", "data/seed-0/raw_prediction-wiring"}
     assert names == {
         f"{model}/seed-{k}/{s}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
         for s in sections
