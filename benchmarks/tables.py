@@ -209,6 +209,8 @@ def predicted(args, name, seed, split, end):
 
 def judged(args, parts, values, seed, split, names=OF_LATENTS):
     used = dict(inducing=values["inducing"], n_train=values["n_train"])
+    rows = slice(0, values["n_train"] or None)
+    parts = (parts[0][rows], parts[1][rows], *parts[2:])
     found = evaluate_latents(*parts, values["repeats"], used["inducing"], seed)
     others = yardsticks(*parts, names, 1, seed, 4 * used["inducing"])
     record = dict(**used, **found, yardsticks=others)
@@ -308,7 +310,7 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="a test of the command")
     args = parser.parse_args()
     tiny = dict(hidden=16, latent=6, epochs=1, max_graphs=300, test_decodings=1, prior_points=20,
-                inducing=20, repeats=1)  # fmt: skip
+                inducing=20, n_train=1000, repeats=1)  # fmt: skip
     kind = f"{args.profile}-rounds" if args.rounds > 1 else args.profile
     args.results = args.results or ROOT / "results" / kind
     args.latents = args.latents or ROOT / "runs" / f"latents-{kind}"
