@@ -10,6 +10,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from clearly import clearly
+
 from opembed_nb.arms import study_records
 from opembed_nb.evidence import OUTCOMES, over_arms, plot_rmse, width_of
 
@@ -39,4 +41,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from clearly import clearly
 
 from opembed_nb.data import (
     ENAS,
@@ -201,4 +202,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

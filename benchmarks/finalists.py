@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import torch
+from clearly import clearly
 
 from opembed_nb.bo import train_finalists, winners
-from opembed_nb.data import OpembedError, dataset_folder, load_dataset, require
+from opembed_nb.data import dataset_folder, load_dataset, require
 from opembed_nb.oracle import load_oracle
 from opembed_nb.records import read_records, save_record
 
@@ -77,7 +78,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OpembedError as e:
-        raise SystemExit(f"finalists: {e}") from None
+    clearly(main)

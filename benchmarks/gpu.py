@@ -36,6 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clearly import clearly
 
 from opembed_nb.bo import make_problem, make_strategies, search
 from opembed_nb.data import DAGBatch, load_dataset, same_graphs, write_whole
@@ -550,4 +551,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    clearly(main)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from clearly import clearly
 from run import HIDDEN, LATENT, ROOT, public
 
 from opembed_nb.data import load_dataset
@@ -95,4 +96,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

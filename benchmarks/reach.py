@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from clearly import clearly
 
 from opembed_nb.data import load_dataset
 from opembed_nb.pipeline import PACKAGED_DATA
@@ -72,7 +73,11 @@ def draw(record, path):
     fig.savefig(path)
 
 
-if __name__ == "__main__":
+def main():
     record = measure()
     (RESULTS / "reach.json").write_text(json.dumps(record, indent=1) + "\n")
     draw(record, RESULTS / "reach.png")
+
+
+if __name__ == "__main__":
+    clearly(main)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from clearly import clearly
 
 from opembed_nb.data import load_dataset, same_graphs
 from opembed_nb.engines import ProcessEngine
@@ -139,4 +140,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

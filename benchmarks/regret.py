@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from clearly import clearly
 
 from opembed_nb.data import dataset_folder, load_dataset, require
 from opembed_nb.oracle import TableOracle
@@ -94,4 +95,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

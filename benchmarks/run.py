@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from clearly import clearly
 
 ROOT = Path(__file__).parents[1]
 HIDDEN, LATENT = 501, 56
@@ -447,4 +448,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

@@ -8,6 +8,8 @@ profile `laptop` in results/. Run it when there are new ones; a test fails until
 
 from pathlib import Path
 
+from clearly import clearly
+
 from opembed_nb.scoreboard import scoreboard_figure, short_scoreboard, short_twins
 
 ROOT, PROFILE = Path(__file__).parents[1], "laptop"
@@ -28,4 +30,4 @@ def write(root):
 
 
 if __name__ == "__main__":
-    write(ROOT)
+    clearly(lambda: write(ROOT))

@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+from clearly import clearly
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -153,4 +155,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

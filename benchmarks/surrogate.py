@@ -8,6 +8,8 @@ Fits it as chapter 6 does and keeps what its card says: results/laptop/enas-cifa
 import time
 from pathlib import Path
 
+from clearly import clearly
+
 from opembed_nb.data import load_dataset
 from opembed_nb.oracle import load_oracle
 from opembed_nb.records import save_record
@@ -24,4 +26,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

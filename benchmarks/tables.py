@@ -28,9 +28,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from clearly import clearly
 
 from opembed_nb.arms import variance_shares
-from opembed_nb.data import OpembedError, dataset_folder, load_dataset, raw_features, require
+from opembed_nb.data import dataset_folder, load_dataset, raw_features, require
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.engines import local_engine
@@ -78,11 +79,11 @@ def stacks(models, seeds):
 def train(args):
     values = load_profile(args.profile) | args.changes
     config, sizes = how_to_train(values)
-    data = load_dataset(args.data)
     if args.rounds > 1:
         learned = [m for m in args.models if MODELS[m].embedding is OperationEmbedding]
         require(learned, "--rounds: only models that learn their rows have any, such as dvae-emb")
         args.models = learned
+    data = load_dataset(args.data)
     groups = stacks(args.models, args.seeds)
     if args.alone:
         groups = [[member] for group in groups for member in group]
@@ -324,7 +325,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except OpembedError as e:
-        raise SystemExit(f"tables: {e}") from None
+    clearly(main)

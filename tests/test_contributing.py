@@ -65,7 +65,6 @@ def test_the_benchmark_counts_an_encoder_that_it_does_not_know(monkeypatch):
             mean = table[batch.ops].mean(1)
             return self.mu(mean), self.logvar(mean)
 
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     run = importlib.import_module("run")
     monkeypatch.setitem(MODELS, "mean", MODELS["dvae"]._replace(encoder=Mean))
     batch = random_architectures(4, generator=torch.Generator().manual_seed(0))

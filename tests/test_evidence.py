@@ -517,8 +517,7 @@ def test_signal_weights_still_give_both_twins_one_size():
         assert added(model, "decoder")[0][2:].std().item() == pytest.approx(0.4, rel=1e-4)
 
 
-def test_the_figure_of_the_readme_is_of_these_records(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_the_figure_of_the_readme_is_of_these_records():
     drawn = importlib.import_module("evidence")
     with Image.open(drawn.PATH) as picture:
         assert picture.text["Description"] == drawn.shown(RECORDS), "run benchmarks/evidence.py"

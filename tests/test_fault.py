@@ -143,8 +143,7 @@ def kept(dataset, model):
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+def benchmark():
     import fault
 
     return fault

@@ -50,7 +50,6 @@ def test_the_table_has_a_line_for_each_row(dry):
 
 
 def test_what_was_reached_survives_a_part_that_fails(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import gpu
 
     def broken(run):

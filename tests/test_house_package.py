@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -123,3 +124,20 @@ def test_no_path_of_a_machine_in_the_tree():
             where = f"{path.relative_to(ROOT)}, line {number}"
             found = pattern.search(line)
             assert not found, f"{where}: a path of one machine, {line[found.start() :][:60]!r}"
+
+
+COMMANDS = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if p.stem != "clearly")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_ends_clearly(name):
+    text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+    assert text.split('if __name__ == "__main__":\n')[1].startswith("    clearly(")
+
+
+def test_an_error_that_names_its_remedy_is_one_line():
+    command = [sys.executable, "benchmarks/tables.py", "train", "--rounds", "2", "--models", "gcn"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("tables: --rounds: only models that learn their rows have any")
+    assert done.stderr.count("\n") == 1

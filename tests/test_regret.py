@@ -1,6 +1,6 @@
 "Search on a table: nothing leaks, trials are repeatable, and regret is what its name says."
 
-import importlib.util
+import importlib
 import itertools
 import json
 import math
@@ -360,9 +360,7 @@ def test_intervals():
 
 @pytest.fixture
 def script(monkeypatch):
-    spec = importlib.util.spec_from_file_location("regret_script", ROOT / "benchmarks/regret.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = importlib.import_module("regret")
     data = small_data()
 
     class Run:
