@@ -25,6 +25,7 @@ from opembed_nb.data import (
     ENAS,
     DAGBatch,
     cat_batches,
+    extremes,
     from_flat,
     load_dataset,
     random_architectures,
@@ -63,12 +64,7 @@ def correlations(batch, accuracy):
 def dependence(batch, accuracy):
     "How far the accuracy of architectures that share a wiring differs, and that of operations."
     wiring = wirings(batch)
-    size = wiring.bincount()
-    empty = accuracy.new_zeros(len(size))
-    low, high = (
-        empty.scatter_reduce(0, wiring, accuracy, how, include_self=False)
-        for how in ("amin", "amax")
-    )
+    size, (low, high) = wiring.bincount(), extremes(accuracy, wiring)
     of_operations = operation_means(batch, accuracy.double())
     between = of_operations.amax(1) - of_operations.amin(1)
     return dict(

@@ -240,6 +240,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'opembed_nb.data.dataset_folder': ('data.html#dataset_folder', 'opembed_nb/data.py'),
                                  'opembed_nb.data.dataset_name': ('data.html#dataset_name', 'opembed_nb/data.py'),
                                  'opembed_nb.data.draw': ('data.html#draw', 'opembed_nb/data.py'),
+                                 'opembed_nb.data.extremes': ('data.html#extremes', 'opembed_nb/data.py'),
                                  'opembed_nb.data.find_file': ('data.html#find_file', 'opembed_nb/data.py'),
                                  'opembed_nb.data.folder_dataset': ('data.html#folder_dataset', 'opembed_nb/data.py'),
                                  'opembed_nb.data.from_flat': ('data.html#from_flat', 'opembed_nb/data.py'),

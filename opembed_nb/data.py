@@ -9,7 +9,7 @@ __all__ = ['ENAS', 'PALETTE', 'DARK', 'SOURCES', 'CELLS', 'GNNS', 'ASSETS', 'SPL
            'from_nested', 'to_nested', 'malformed', 'to_igraph', 'to_networkx', 'to_pyg', 'from_igraph',
            'from_networkx', 'to_keys', 'from_keys', 'SVG', 'draw', 'random_architectures', 'skip_pairs', 'raw_features',
            'read_text', 'write_whole', 'About', 'Source', 'find_file', 'Split', 'split_rows', 'ArchDataset', 'wirings',
-           'load_dataset', 'is_file_name', 'absolute_dataset', 'dataset_name', 'about', 'dataset_folder',
+           'extremes', 'load_dataset', 'is_file_name', 'absolute_dataset', 'dataset_name', 'about', 'dataset_folder',
            'folder_dataset']
 
 # %% ../nbs/00_data.ipynb #67685a63
@@ -785,6 +785,15 @@ def wirings(batch: DAGBatch) -> LongTensor: # (B,) equal wirings, equal numbers,
     "Number the wirings of a batch; graphs that differ in nothing but operations share one."
     bare = DAGBatch(torch.zeros_like(batch.ops), batch.adj, batch.n_nodes)
     return codes(bare).unique(dim=0, return_inverse=True)[1]
+
+def extremes(values: Tensor,   # (n,)
+             kind: LongTensor, # (n,) whole numbers, from 0 on, such as those of wirings
+            ) -> tuple[Tensor, Tensor]: # (kinds,) the least and the greatest of each
+    "Between which values the rows of each kind lie: equal bounds, and they have but one."
+    empty = values.new_zeros(int(kind.max()) + 1)
+    least, greatest = (empty.scatter_reduce(0, kind, values, how, include_self=False)
+                       for how in ("amin", "amax"))
+    return least, greatest
 
 def _split_by(data, by): # the data set with another train and test part
     require(by in SPLITS, f"split {by!r} is unknown; known are {', '.join(SPLITS)}")

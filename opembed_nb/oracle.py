@@ -25,10 +25,10 @@ from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
 from .benchmarks import canonical, write_structures
-from opembed_nb.data import (
+from .data import (
     ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device,
-    codes, dataset_folder, random_architectures, raw_features, require, to_flat, to_keys,
-    write_whole)
+    codes, dataset_folder, extremes, random_architectures, raw_features, require, to_flat,
+    to_keys, write_whole)
 from .networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
@@ -202,12 +202,9 @@ def operations_matter(x: Tensor,        # (n, F) raw features
     "Whether architectures with the same wiring differ in accuracy; true where too few share one."
     first = space.n_layers * len(space.operations)  # column of the first edge
     wiring = x[:, first:].unique(dim=0, return_inverse=True)[1]
-    wirings = int(wiring.max()) + 1
-    if len(x.unique(dim=0)) - wirings < enough: return True
-    def of_each(how): # wiring
-        empty = target.new_zeros(wirings)
-        return empty.scatter_reduce(0, wiring, target, how, include_self=False)
-    return bool((of_each("amin") != of_each("amax")).any())
+    if len(x.unique(dim=0)) - int(wiring.max()) - 1 < enough: return True
+    least, greatest = extremes(target, wiring)
+    return bool((least != greatest).any())
 
 # %% ../nbs/06_oracle.ipynb #6c94aa18
 class Forest(NamedTuple):
