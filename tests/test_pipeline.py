@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,11 +98,25 @@ def test_profiles_fit_the_chapters(name):
         ({"epochs": True}, "parameter 'epochs' is True"),
         ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
         ({"models": "dvae"}, "parameter 'models' is 'dvae', .* of type list"),
+        ({"trials": 0}, "parameter 'trials' is 0; 1 is the least that 07_bo can work with"),
+        ({"seed": -1}, "parameter 'seed' is -1; 0 is the least"),
+        ({"lr": float("nan")}, "parameter 'lr' is nan; 0 is the least"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(values, message):
     with pytest.raises(OpembedError, match=message):
         check_parameters(values)
+
+
+def test_the_parameters_that_may_be_0_are_those_whose_chapter_says_what_it_means():
+    said = {"seed"}
+    for chapter in pipeline.chapters():
+        for cell in pipeline.read_chapter(chapter)["cells"]:
+            if "parameters" in cell["metadata"].get("tags", ()):
+                lines = re.findall(r"^(\w+): (?:int|float) .*\b0(?::| for| leaves)",
+                                   "".join(cell["source"]), re.M)  # fmt: skip
+                said |= set(lines)
+    assert said == set(pipeline.MAY_BE_0)
 
 
 @pytest.mark.parametrize(
