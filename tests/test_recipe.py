@@ -329,25 +329,53 @@ def test_what_readme_says_of_the_supernet_is_in_its_record():
 def test_what_chapter_5_says_of_our_data_is_in_their_records():
     text = (ROOT / "nbs/05_sgp.ipynb").read_text(encoding="utf-8")
 
-    def means(profile, metric):
-        records = read_records(ROOT / "results", "prediction", profile, "enas-digits")
-        return {r["model"]: statistics.mean(r["values"][metric]) for r in records}
+    def seeds(model, read, profile="laptop"):
+        records = read_records(ROOT / "results", "prediction", profile, "enas-digits", model)
+        return [statistics.mean(read(record["values"])) for record in records]
 
-    rmse, found = (
-        means("laptop", "rmse"),
-        read_records(ROOT / "results", "prediction", "laptop", "enas-digits", "dvae-emb"),
-    )
+    rmse = {model: seeds(model, lambda v: v["rmse"]) for model in MODELS}
+    rmse = {model: found for model, found in rmse.items() if found}
+    mean = {model: statistics.mean(found) for model, found in rmse.items()}
+    of_mlp = statistics.mean(seeds("dvae-emb", lambda v: v["yardsticks"]["MLP"]["rmse"]))
     [raw] = read_records(ROOT / "results", "raw_prediction", "laptop", "enas-digits")
-    raw, rows = raw["values"], [r["values"] for r in found]
-    parts = raw["raw"], rows[0]["yardsticks"]["MLP"], raw["yardsticks"]["MLP"]
-    of_raw, of_mlp, raw_mlp = (statistics.mean(part["rmse"]) for part in parts)
-    assert f"(RMSE {rmse['dvae-emb']:.2f} and {of_raw:.2f}), and an MLP reads {of_mlp:.2f} " in text
+    raw = raw["values"]
+    of_raw, raw_mlp = (
+        statistics.mean(part["rmse"]) for part in (raw["raw"], raw["yardsticks"]["MLP"])
+    )
+    assert f"(RMSE {mean['dvae-emb']:.2f} and {of_raw:.2f}); an MLP reads {of_mlp:.2f} " in text
     assert f"from the first, {raw_mlp:.2f} from the second" in text
-    assert f"({rmse['dvae-emb']:.3f} against {rmse['dvae']:.3f})" in text
-    assert f"({rmse['svae']:.3f} against {rmse['svae-emb']:.3f})" in text
+    assert len(rmse["dvae"]) == len(rmse["dvae-emb"]) == 3
+    assert all(a < b for a, b in zip(rmse["dvae-emb"], rmse["dvae"], strict=True))
+    assert f"(on average {mean['dvae-emb']:.3f} against {mean['dvae']:.3f})" in text
+    _, low, high = paired(rmse["dvae-emb"], rmse["dvae"])
+    assert f"the interval of the difference, [{low:+.3f}, {high:+.3f}], contains zero" in text
+    learned, one_hot = (mean_std(rmse[model], 3) for model in ("dvae-emb", "dvae"))
+    readme, page = (
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("README.md", "nbs/09c_scoreboard.ipynb")
+    )
+    said = f"an RMSE of {learned} with learned and {one_hot} with one-hot rows on `enas-digits`;"
+    assert f"{said} the interval of the difference, [{low:+.3f}, {high:+.3f}], contains" in readme
+    assert f"RMSE {learned} against {one_hot}." in page
+    able = [
+        [r["values"] for r in read_records(ROOT / "results", "abilities", "laptop", *where)]
+        for where in (("enas-digits", "dvae-emb"), ("enas-digits", "dvae"))
+    ]
+    valid = [statistics.mean(v["validity"] for v in values) for values in able]
+    assert f"{valid[0]:.2f} % of the decoded points are architectures of the space," in page
+    assert f"{valid[1]:.2f} % with one-hot rows" in page
+    assert all(a["accuracy"] > b["accuracy"] for a, b in zip(*able, strict=True))
+    smooth = [
+        [r["values"]["r"] for r in read_records(ROOT / "results", "smoothness", "laptop", *where)]
+        for where in (("enas-digits", "dvae-emb"), ("enas-digits", "dvae"))
+    ]
+    assert len(smooth[0]) == 3 and all(a > b for a, b in zip(*smooth, strict=True))
+    assert len(rmse["svae"]) == len(rmse["svae-emb"]) == 1
+    assert f"({mean['svae']:.3f} against {mean['svae-emb']:.3f})" in text
     [able] = read_records(ROOT / "results", "abilities", "width-256", "enas-digits", "dvae-emb")
     assert f"brings back {able['values']['accuracy']:.1f} % of the test architectures" in text
-    assert f"$r = {means('width-256', 'pearson')['dvae-emb']:.2f}$" in text
+    [r] = seeds("dvae-emb", lambda v: v["pearson"], "width-256")
+    assert f"$r = {r:.2f}$" in text
     untrained = statistics.mean(raw["untrained"]["dvae-emb"]["pearson"])
     assert f"an untrained encoder ({untrained:.2f})" in text
 
