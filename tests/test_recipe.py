@@ -460,16 +460,22 @@ def test_what_readme_and_chapter_7_say_of_the_finalists_is_in_the_records():
         assert f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]" in text and low < 0 < high < 0.51
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("gin")])
-def test_chapter_4_says_how_the_models_of_its_table_were_trained(model):
+TRAINED = [("enas-cifar10", name) for name in MODELS if not name.startswith("gin")]
+TRAINED += [("enas-digits", name) for name in ("dvae", "dvae-emb", "svae", "svae-emb")]
+
+
+@pytest.mark.parametrize("dataset, model", TRAINED)
+def test_chapter_4_says_how_the_models_of_its_table_were_trained(dataset, model):
     text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
-    records = read_records(ROOT / "results", "training", "laptop", "enas-cifar10", model)
+    records = read_records(ROOT / "results", "training", "laptop", dataset, model)
     twins, how = model.removesuffix("-emb"), [r["values"]["config"] for r in records]
     assert len({(c["epochs"], c["minibatch"]) for c in how}) == 1
+    where = "" if dataset == "enas-cifar10" else f"--data {dataset} "
     options = f" --passes {how[0]['epochs']}" if how[0]["epochs"] != 12 else ""
     options += f" --minibatch {how[0]['minibatch']}" if how[0]["minibatch"] != 64 else ""
     seeds = " ".join(str(r["seed"]) for r in records)
-    assert f"--models {twins} {twins}-emb{options} --seeds {seeds}\\n" in text
+    said = f"train --alone {where}--models {twins} {twins}-emb{options} --seeds {seeds}\\n"
+    assert said in text
 
 
 def test_what_chapter_4_says_of_both_curves_is_in_the_records():
