@@ -789,7 +789,7 @@ def wirings(batch: DAGBatch) -> LongTensor: # (B,) equal wirings, equal numbers,
 def extremes(values: Tensor,   # (n,)
              kind: LongTensor, # (n,) whole numbers, from 0 on, such as those of wirings
             ) -> tuple[Tensor, Tensor]: # (kinds,) the least and the greatest of each
-    "Between which values the rows of each kind lie: equal bounds, and they have but one."
+    "The range of the values of each kind; where its ends are equal, all of them are."
     empty = values.new_zeros(int(kind.max()) + 1)
     least, greatest = (empty.scatter_reduce(0, kind, values, how, include_self=False)
                        for how in ("amin", "amax"))
