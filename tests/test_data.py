@@ -38,6 +38,7 @@ from opembed_nb.data import (
     codes,
     dataset_name,
     draw,
+    extremes,
     find_file,
     from_flat,
     from_igraph,
@@ -690,6 +691,11 @@ def spread_of_one_wiring(data: ArchDataset) -> torch.Tensor:
     )
     assert (counts > 1).sum() > 1000
     return (high - low)[counts > 1]
+
+
+def test_the_extremes_of_each_kind():
+    least, greatest = extremes(torch.tensor([3.0, -1.0, 2.0, 2.0]), torch.tensor([0, 2, 0, 1]))
+    assert least.tolist() == [2.0, 2.0, -1.0] and greatest.tolist() == [3.0, 2.0, -1.0]
 
 
 # The data set in the package
