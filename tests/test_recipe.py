@@ -255,6 +255,9 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         for model in ("gcn-emb", "gcn")
     ]
     assert gcn[0] < gcn[1] and statistics.mean(found["gcn-emb"]) < statistics.mean(found["gcn"])
+    gaps = [a - b for a, b in zip(found["gcn-emb"], found["gcn"], strict=True)]
+    assert sorted(gap < -0.02 for gap in gaps) == [False, True, True]
+    assert abs(max(gaps)) < 0.001  # level
     [learned], [one_hot] = (fits(model, "laptop", "enas-digits") for model in ("svae-emb", "svae"))
     assert f"RMSE {learned:.3f} with learned and {one_hot:.3f} with one-hot rows" in said
     page = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
