@@ -361,7 +361,7 @@ def test_a_new_record_changes_the_figure_and_the_command_writes_both(tmp_path):
 
 
 def test_the_figure_stands_in_the_preface_and_in_the_readme():
-    assert "```{image} scoreboard.svg" in (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
+    assert "```{figure} scoreboard.svg" in (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
     assert "](nbs/scoreboard.svg)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
