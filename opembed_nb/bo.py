@@ -298,7 +298,7 @@ class Hybrid(Tuned):
 
 def _rows(batch, space): return [tuple(row) for row in codes(batch, space.max_nodes).tolist()]
 
-def _known(state, ledger): # codes of the architectures that need no evaluation any more
+def _known(state, ledger): # codes of the architectures whose score is known
     own = from_keys([r.architecture for r in ledger if r.architecture], state.space)
     return {*_rows(state.data.train.batch, state.space), *_rows(own, state.space)}
 
@@ -752,7 +752,7 @@ def _top(rows): # the five best architectures
 
 # %% ../nbs/07_bo.ipynb #1dabd5b0
 def winners(record: dict,      # what `search_record` gave
-            names: list[str],  # strategies; of none of them that searched: the first that did
+            names: list[str],  # strategies; if none of them searched, the first that did
             space: SearchSpace,
            ) -> dict[str, DAGBatch]: # strategy → its five best, the best first
     "The best architectures that these strategies found."

@@ -237,9 +237,9 @@ def answer(findings: list[Finding]) -> str: # yes, no, "it depends", …
     if not says: return ANSWERS["not run"]
     if len(says) == 1: return ANSWERS[says.pop()]
     if says == {"yes", "no"}: return "it depends"
-    part = next((a for a in ("yes", "no") if a in says), "")
-    return f"{part} in part, the rest {ANSWERS['cannot be told']}" if {"yes", "no"} - says else \
-        f"it depends, and part {ANSWERS['cannot be told']}"
+    unknown = ANSWERS["cannot be told"]
+    if {"yes", "no"} <= says: return f"it depends, and part {unknown}"
+    return f"{'yes' if 'yes' in says else 'no'} in part, the rest {unknown}"
 
 # %% ../nbs/09b_evidence.ipynb #e9b00064
 #| code-fold: true
@@ -376,7 +376,8 @@ def plot_rmse(records: list[dict], data: list[str],
             if at(arm) is None or not values: continue
             means[at(arm)] = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0
         if len(means) < 2: continue
-        places, (rmse, spread) = sorted(means), zip(*(means[at] for at in sorted(means)))
+        places = sorted(means)
+        rmse, spread = zip(*(means[place] for place in places))
         ax.errorbar(places, rmse, spread, color=f"C{number}", label=name, marker="o", capsize=2,
                     elinewidth=0.8, ls="-" if DATA.get(name) else "--")
     ax.set(xlabel=label, ylabel="RMSE, mean ± std over seeds")

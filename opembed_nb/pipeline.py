@@ -523,7 +523,7 @@ def train_again(training: dict, able: dict,  # records
                 data: ArchDataset,
                 profile: str,                # of the run folder
                 device: str | None = None) -> dict: # values of training and abilities, in one
-    "Train and measure a model as its records say, on as many threads."
+    "Train and measure a model as its records say, on the number of threads that they name."
     values, name, seed = training["values"], training["model"], training["seed"]
     config = TrainConfig(**values["config"])
     counts = {key: able["values"][key] for key in ("decodings", "points")}

@@ -391,7 +391,7 @@ class SparseGP(SparsePosterior):
             target: Tensor,                  # (n,) standardised
             start: "SparseGP | None" = None, # a fitted one, or one `from_state`; see below
            ) -> "SparseGP":                  # itself
-        "Fit to all rows; in the paper's setting the inducing points of a start stay."
+        "Fit to all rows; in the paper's setting a start's points and belief go on moving."
         return _fit(self, x, target, start)
 
     def state(self) -> dict[str, Tensor]: # the paper's has units, points, mean and root, too
@@ -440,7 +440,7 @@ def _fit_tuned(gp, x, target, generator, begin):
 
 # %% ../nbs/05_sgp.ipynb #79a18624
 def _fit_paper(gp, x, target, generator, begin):
-    carried = "points" in begin  # by a start of this setting: units, points and belief stay
+    carried = "points" in begin  # its units stay, its points and belief move on
     x = _standardised(gp, x, begin if carried else {})
     prior = _prior(x.float(), begin, gp.first_noise)
     if carried:

@@ -467,7 +467,11 @@ def test_what_readme_says_of_the_search_is_in_the_records():
         for name in record["strategies"]
     }
     assert soon["mutation"] == soon["mutation on latents"]
-    assert f"in {soon['mutation']} of 30 trials if candidates are mutants" in readme
-    assert f"in {soon['hybrid']} if they come from a latent space" in readme
+    assert f"in {soon['mutation']} of 30 trials if a process picks among mutants" in readme
+    assert f"in {soon['hybrid']} if candidates come from a latent space" in readme
     assert f"in {soon['tuned']} if judged on latents" in readme
-    assert f"in {soon['evolution']} by evolution, in {soon['random architectures']} by" in readme
+    assert f"in {soon['evolution']} by evolution" in readme
+    local = (
+        f"in {soon['local search']} by local search, in {soon['random architectures']} by chance"
+    )
+    assert local in readme
