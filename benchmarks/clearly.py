@@ -13,4 +13,6 @@ def clearly(main: Callable[[], int | None]):
         status = main()
     except OpembedError as e:
         status = f"{Path(sys.argv[0]).stem}: {e}"
+    except OSError as e:
+        status = f"{Path(sys.argv[0]).stem}: {e.filename}: {e.strerror or e}"
     raise SystemExit(status)

@@ -6,6 +6,7 @@ Writes results/evidence/width.png; what it shows is named in the file, so that a
 whether it is older than the records.
 """
 
+import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -32,6 +33,7 @@ def shown(records):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     records = study_records()
     fig = plot_rmse(records, DATA, width_of, LABEL)
     fig.axes[0].annotate("the paper's data", (0.1, 0.22), (1, 0.2), fontsize=9, va="center",

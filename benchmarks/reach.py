@@ -6,6 +6,7 @@ Writes results/reach.json, with where it comes from, and results/reach.png, the 
 the README.
 """
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -74,6 +75,7 @@ def draw(record, path):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     record = measure()
     (RESULTS / "reach.json").write_text(json.dumps(record, indent=1) + "\n")
     draw(record, RESULTS / "reach.png")

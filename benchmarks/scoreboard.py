@@ -6,6 +6,7 @@ Writes nbs/scoreboard.svg, and the tables between the marks of README.md, from t
 profile `laptop` in results/. Run it when there are new ones; a test fails until then.
 """
 
+import argparse
 from pathlib import Path
 
 from clearly import clearly
@@ -29,5 +30,10 @@ def write(root):
     readme.write_text(text, encoding="utf-8")
 
 
+def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    write(ROOT)
+
+
 if __name__ == "__main__":
-    clearly(lambda: write(ROOT))
+    clearly(main)

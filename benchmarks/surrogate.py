@@ -5,6 +5,7 @@
 Fits it as chapter 6 does and keeps what its card says: results/laptop/enas-cifar10/data/seed-0.
 """
 
+import argparse
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ FOLDER = Path(__file__).parents[1] / "results" / "laptop" / "enas-cifar10" / "da
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     start = time.perf_counter()
     oracle = load_oracle(load_dataset("enas-cifar10"))
     record = dict(version=oracle.version, **oracle.held_out._asdict())

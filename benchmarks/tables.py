@@ -31,7 +31,7 @@ import torch
 from clearly import clearly
 
 from opembed_nb.arms import variance_shares
-from opembed_nb.data import dataset_folder, load_dataset, raw_features, require
+from opembed_nb.data import SPLITS, dataset_folder, load_dataset, raw_features, require
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.engines import local_engine
@@ -294,7 +294,7 @@ def main():
                         default=["dvae", "dvae-emb", "gcn", "gcn-emb"])  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="K")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--splits", nargs="+", default=["own", "wiring"], metavar="SPLIT")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, metavar="SPLIT")
     parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
     parser.add_argument("--thorough", action="store_true", help="fit by that setting alone")
     parser.add_argument("--workers", type=int, default=1, help="processes that predict")

@@ -608,6 +608,12 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
             run_trial(problem, *job, ledger, rounds, q, engine, shared, ended)
             ended()
         _run_trials(one, jobs, engine.slots, stop)
+    _refuse_failed(ledger)
+
+def _refuse_failed(ledger): # where no evaluation gave a value there is nothing to show
+    errors = ledger.errors()
+    require(not errors or ledger.best(), f"search: none of {len(errors)} evaluations gave a value; "
+            f"the first: {''.join(errors[:1])}; mend that and delete {ledger.path}")
 
 # %% ../nbs/07_bo.ipynb #727e2a33
 @contextmanager

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['ENAS', 'PALETTE', 'DARK', 'SOURCES', 'CELLS', 'GNNS', 'ASSETS', 'SPLITS', 'OpembedError', 'require', 'refused',
-           'project_folder', 'chosen_device', 'chosen_folder', 'absolute_folders', 'SearchSpace', 'DAGBatch', 'codes',
-           'same_graphs', 'cat_batches', 'check_batch', 'validity', 'wiring_tensor', 'from_flat', 'to_flat',
-           'from_nested', 'to_nested', 'malformed', 'to_igraph', 'to_networkx', 'to_pyg', 'from_igraph',
+           'project_folder', 'chosen_device', 'home_path', 'chosen_folder', 'absolute_folders', 'SearchSpace',
+           'DAGBatch', 'codes', 'same_graphs', 'cat_batches', 'check_batch', 'validity', 'wiring_tensor', 'from_flat',
+           'to_flat', 'from_nested', 'to_nested', 'malformed', 'to_igraph', 'to_networkx', 'to_pyg', 'from_igraph',
            'from_networkx', 'to_keys', 'from_keys', 'SVG', 'draw', 'random_architectures', 'skip_pairs', 'raw_features',
-           'read_text', 'write_whole', 'About', 'Source', 'find_file', 'Split', 'split_rows', 'ArchDataset', 'wirings',
-           'extremes', 'load_dataset', 'is_file_name', 'absolute_dataset', 'dataset_name', 'about', 'dataset_folder',
-           'folder_dataset']
+           'read_text', 'write_whole', 'make_folder', 'About', 'Source', 'find_file', 'Split', 'split_rows',
+           'ArchDataset', 'wirings', 'extremes', 'load_dataset', 'is_file_name', 'absolute_dataset', 'dataset_name',
+           'about', 'dataset_folder', 'folder_dataset']
 
 # %% ../nbs/00_data.ipynb #67685a63
 import glob
@@ -25,6 +25,7 @@ import pkgutil
 import random
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -64,6 +65,16 @@ def chosen_device(device: str | None = None, # the one that was asked for
         why = str(e).splitlines()[0].rstrip(".")
         raise OpembedError(f"device {device!r}: {why}; name another, cpu for one") from None
     return device
+
+def home_path(path: Path | str) -> Path: # with ~ expanded
+    "A path as the user wrote it; `OpembedError` if the system can have no such path."
+    try:
+        found = Path(path).expanduser()
+        found.exists()  # or its name is too long
+    except (OSError, RuntimeError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        raise OpembedError(f"{str(path)[:80]}: {why}; give another path") from None
+    return found
 
 def chosen_folder(variable: str, # name of an environment variable
                  ) -> Path | None: # absolute; None if the variable is not set
@@ -151,6 +162,7 @@ def codes(batch: DAGBatch, # B graphs
 # %% ../nbs/00_data.ipynb #0163ddc1
 def same_graphs(a: DAGBatch, b: DAGBatch) -> BoolTensor: # (B,)
     "Which graphs of two equally long batches are equal, node by node and edge by edge."
+    require(len(a) == len(b), f"same_graphs: {len(a)} graphs and {len(b)}; give equally many")
     width = max(a.ops.shape[1], b.ops.shape[1])
     return (codes(a, width) == codes(b, width)).all(1)
 
@@ -588,7 +600,7 @@ def read_text(path: Path) -> str: # of a file, perhaps .gz
 # %% ../nbs/00_data.ipynb #fb0f30d0
 def write_whole(path: Path, content: bytes) -> None:
     "Write a file whole or not at all; `OpembedError` if it can't be written."
-    path = Path(path)
+    path = home_path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -599,7 +611,16 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OpembedError(f"{path}: cannot be written ({e}); "
                            "free the disk or choose another folder") from None
     finally:
-        if path.parent.is_dir(): part.unlink(missing_ok=True)
+        with suppress(OSError): part.unlink()
+
+def make_folder(path: Path) -> Path: # the same
+    "Make a folder that may be there; `OpembedError` if it can't be made."
+    path = home_path(path)
+    try: path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OpembedError(f"{path}: cannot be made ({e.strerror}); choose another "
+                           "folder") from None
+    return path
 
 def _remove_parts(path): # what processes left behind that were killed while they wrote it
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
@@ -688,6 +709,8 @@ def _downloaded(source, cache): # path of a verified download
     pooch.get_logger().setLevel("WARNING")
     cache = Path(cache or pooch.os_cache("opembed"))
     by_hand = f"put a good {source.file} into a folder and set OPEMBED_DATA to it"
+    if folder := chosen_folder("OPEMBED_DATA"):
+        by_hand = f"OPEMBED_DATA names {folder}, which holds no {source.file}: put a good one there"
     try:
         return Path(pooch.retrieve(source.url, source.sha256, fname=source.file, path=cache))
     except Exception as e:  # requests, urllib3 and the file system raise what they like
@@ -835,11 +858,14 @@ def _from_scores(name: str,         # a plain name; it becomes a folder in runs/
     scores = _checked_scores(scores, len(batch))
     if groups is not None: groups = _checked_groups(groups, len(batch))
     require(type(seed) is int, f"seed {seed!r} is no integer")
+    require(type(higher_is_better) is bool,
+            f"higher_is_better is {higher_is_better!r}; give True or False")
+    require(isinstance(task, str), f"task {task!r} is no text; say what the scores measure")
     require(len(batch) >= 10, f"{len(batch)} architectures; 10 at least can be split")
     order, n_train = split_rows(len(batch), seed, groups)
     accuracy = (scores if higher_is_better else -scores).float()
     data = ArchDataset(name, space, batch, accuracy, torch.tensor(order, device="cpu"), n_train,
-                       About(task), bool(higher_is_better), seed, groups)
+                       About(task), higher_is_better, seed, groups)
     _check_spread(data, scores)
     return data
 
@@ -847,6 +873,7 @@ def _from_scores(name: str,         # a plain name; it becomes a folder in runs/
 def _invalid(space):
     edges = "every other node has a predecessor and a successor"
     if space.chain: edges = "node i feeds node i + 1, and the output reads the last layer alone"
+    if space.wirings: edges += ", in one of the wirings that the space lists"
     return (f"it is none of space {space}: its first node alone is the input, "
             f"its last alone the output, and {edges}")
 
@@ -859,6 +886,9 @@ def _check_name(name):
             f"name {name!r} is taken by a data set of this package")
 
 def _check_space(space):
+    for name, kind in (("name", str), ("n_layers", int), ("chain", bool)):
+        value = getattr(space, name)
+        require(type(value) is kind, f"space: {name} is {value!r}, not of type {kind.__name__}")
     names = list(space.operations)
     require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
     twice = [o for o in space.types if space.types.count(o) > 1]
@@ -878,14 +908,17 @@ def _checked_scores(scores, n): # (n,) double
     try: scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
     except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
-    wrong = (~scores.isfinite()).nonzero().flatten().tolist()
+    wrong = (~(scores.abs() <= 1e38)).nonzero().flatten().tolist()
     for i in wrong[:1]:
-        raise OpembedError(f"score {i} is {float(scores[i])}, not finite; "
-                           "leave its architecture out")
+        what = "not finite; leave its architecture out"
+        if scores[i].isfinite(): what = "too large for single precision; divide all by their scale"
+        raise OpembedError(f"score {i} is {float(scores[i])}, {what}")
     return scores
 
 def _checked_groups(groups, n):
-    groups = tuple(groups.tolist() if isinstance(groups, (Tensor, np.ndarray)) else groups)
+    try: groups = tuple(groups.tolist() if isinstance(groups, (Tensor, np.ndarray)) else groups)
+    except TypeError: raise OpembedError(f"groups is {groups!r}, not a list of them") from None
+    groups = tuple(g.item() if isinstance(g, np.integer) else g for g in groups)
     require(len(groups) == n, f"{len(groups)} groups, {n} are needed: one for each architecture")
     require(all(type(g) in (int, str) for g in groups), "groups are integers or names")
     return groups
@@ -914,7 +947,8 @@ def _save_dataset(data, path): # a line that says what it is, then a line for ea
     head = dict(name=data.name, task=data.about.task, higher_is_better=data.higher_is_better,
                 seed=data.seed, space=space)
     rows = [json.dumps(head, ensure_ascii=False), *_written_rows(data)]
-    write_whole(path, ("\n".join(rows) + "\n").encode())
+    text = "\n".join(rows) + "\n"
+    write_whole(path, text.encode("utf-8", "backslashreplace"))  # \udc80 is JSON, too
 
 # %% ../nbs/00_data.ipynb #b776e5e5
 def _written_rows(data):
@@ -957,8 +991,15 @@ def _short(value): # a field's value, for a message
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < 80 else text[:80] + "…"
 
+def _once(pairs): # a JSON object
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    require(not twice, f"field {''.join(twice[:1])!r} stands twice")
+    return dict(pairs)
+
 def _parsed(line, where):
-    try: return json.loads(line)
+    try: return json.loads(line, object_pairs_hook=_once)
+    except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
     except (ValueError, RecursionError) as e:
         raise OpembedError(f"{where}: is no JSON ({str(e)[:120]})") from None
 
@@ -1028,7 +1069,7 @@ def is_file_name(dataset: str) -> bool:
 def absolute_dataset(dataset: str) -> str:
     "The name of a data set, or the absolute path of its file, seen from here or the project."
     if not is_file_name(dataset): return dataset
-    path = Path(dataset).expanduser()
+    path = home_path(dataset)
     return str((path if path.exists() else project_folder() / path).absolute())
 
 def dataset_name(dataset: str) -> str:

@@ -342,6 +342,8 @@ def _software(): return f"opembed_nb {opembed_nb.__version__}, torch {torch.__ve
 _ENDED = "SELECT count(*) FROM ledger WHERE study = ? AND state NOT IN ('waiting', 'running')"
 _INCUMBENT = "SELECT max(value), strategy FROM ledger WHERE study = ?"
 
+_ERRORS = "SELECT error FROM ledger WHERE study = ? AND state IN ('nan', 'failed')"
+
 _SEARCHING = """
 SELECT count(DISTINCT seed), sum(fit_seconds), sum(propose_seconds) FROM rounds
 WHERE study = ? AND strategy = ? AND seed >= 0"""
@@ -363,6 +365,10 @@ class Ledger(_Evaluations):
         "Proposals that are dealt with, the incumbent's value, and whose it is."
         [(many,)] = self._read(_ENDED)
         return many, *self._read(_INCUMBENT)[0]
+
+    def errors(self) -> list[str]: # of each evaluation that gave no value
+        "What went wrong with evaluations that were made."
+        return [error for (error,) in self._read(_ERRORS)]
 
     def seconds(self, strategy: str) -> dict[str, float]: # fit, propose, evaluate
         "Where a trial's time goes, on average: a shared evaluation in each, a shared fit in none."
@@ -410,7 +416,16 @@ def _optuna(): # the library
 
 # %% ../nbs/06b_ledger.ipynb #6b000032
 def _to_optuna(ledger, storage, space, name):
-    optuna, many = _optuna(), 0
+    optuna = _optuna()
+    try: return _write_trials(optuna, ledger, storage, space, name)
+    except OpembedError: raise
+    except Exception as e:  # SQLAlchemy and its drivers raise what they like
+        why = " ".join(str(e).split())[:120]
+        raise OpembedError(f"{storage}: cannot be written by optuna ({why}); the ledger "
+                           f"{ledger.path} is whole, export it to another address") from None
+
+def _write_trials(optuna, ledger, storage, space, name): # how many
+    many = 0
     for strategy in sorted({r.strategy for r in ledger.rows()}):
         study = _fresh_study(optuna, storage, f"{name} {strategy}")
         study.set_user_attr("ledger", ledger.path)

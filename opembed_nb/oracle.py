@@ -400,9 +400,8 @@ def load_surrogate(data: ArchDataset,
                   ) -> SurrogateOracle:
     "The surrogate of a data set: from the cache, or fitted and then kept there."
     import pooch
-    settings = [data.name, data.space.name, members, seed, {**BOOSTING, **boosting}]
-    content = digest(codes(data.batch), data.accuracy, data.order[:data.n_train])[:12]
-    named = json.dumps(settings, sort_keys=True) + content
+    settings = [data.name, data.digest(), members, seed, {**BOOSTING, **boosting}]
+    named = json.dumps(settings, sort_keys=True)
     key = hashlib.sha256(named.encode()).hexdigest()[:16]
     folder = Path(cache or pooch.os_cache("opembed"))
     path = folder / f"surrogate-{dataset_folder(data.name)}-{key}.safetensors"

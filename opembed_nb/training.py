@@ -30,7 +30,7 @@ from tqdm import tqdm
 import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device, codes,
-    require, same_graphs, validity, write_whole)
+    make_folder, require, same_graphs, validity, write_whole)
 from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
@@ -79,12 +79,13 @@ class GraphVAE(nn.Module):
               ) -> DAGBatch:
         "`repeats` graphs for each row of z, one after the other."
         _fit_latents(self, z)
+        require(repeats >= 1, f"model {self.name!r}: repeats is {repeats}; 1 is the least")
         return self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
 
     @torch.no_grad()
     def latents(self, batch: DAGBatch, chunk: int = 4096) -> Tensor: # (B, latent), where batch is
         "The means μ of many architectures."
-        parts = [batch[slice(i, i + chunk)] for i in range(0, len(batch), chunk)]
+        parts = [batch[slice(i, i + chunk)] for i in range(0, max(1, len(batch)), chunk)]
         return torch.cat([self.encode(part.to(self.device))[0] for part in parts]).to(batch.device)
 
 # %% ../nbs/04_training.ipynb #c3ff4519
@@ -263,7 +264,10 @@ def from_public(name: str,                   # one of `MODELS`
     "Our model with the weights of a checkpoint of the paper's public code."
     names, unused = _public_names(name)
     source = f"public checkpoint of {name!r}"
-    state = {k: torch.as_tensor(v) for k, v in state_dict.items()}
+    for k, v in state_dict.items():
+        require(isinstance(v, Tensor) and v.is_floating_point(),
+                f"{source}: {k!r} holds no weights; give the model's state_dict itself")
+    state = dict(state_dict)
     read_space, hidden, latent, dim = _public_sizes(name, state)
     own = {}
     for k, v in state.items():
@@ -417,6 +421,12 @@ class TrainConfig:
     max_graphs: int = 0       # train on the first so many architectures; 0 for all
     seed: int = 0             # of weights, order and noise
 
+    def __post_init__(self):
+        least = dict(epochs=0, training_rounds=1, minibatch=1, lr=0, max_graphs=0, seed=0)
+        for name, low in least.items():
+            value = getattr(self, name)
+            require(low <= value < 2 ** 62, f"{name} is {value}; it is at least {low}, and finite")
+
 # %% ../nbs/04_training.ipynb #5d1c90ae
 RECIPES = ("paper", "signal")
 
@@ -490,10 +500,13 @@ def _epoch(trainer): # one pass in a new order, and its row of the history
     parts = (rows.split(trainer.config.minibatch) for rows in (order, order.to(graphs.device)))
     for rows, there in zip(*parts):
         total += torch.stack(trainer.step(graphs.part(rows, there))).detach()
-    total = total.cpu()
-    require(total.isfinite().all(),
-            f"model {trainer.model.name!r}: the loss is {total[0]} in epoch "
-            f"{len(trainer.history) + 1}; a smaller lr than {trainer.config.lr} may help")
+    weights = torch.stack([p.detach().double().sum() for p in trainer.model.parameters()]).sum()
+    total, weights = torch.cat([total, weights[None]]).cpu().split(3)
+    good = total.isfinite().all()
+    what = "a weight is not finite" if good else f"the loss is {total[0]}"
+    require(good and weights.isfinite(),
+            f"model {trainer.model.name!r}: {what} in epoch {len(trainer.history) + 1}; "
+            f"a smaller lr than {trainer.config.lr} may help")
     if trainer.config.schedule == "plateau": trainer.schedule.step(float(total[0]))
     loss, reconstruction, kl = (total / len(graphs)).tolist()
     epoch = 1 + sum(row["round"] == trainer.round for row in trainer.history)
@@ -572,6 +585,10 @@ def _rounds(model, config): # a fixed table has nothing to carry into another ro
 def _begin(name, batch, config, space, device, sizes, path, identity): # or go on
     if not path or not path.exists(): return _start(name, batch, config, space, device, sizes)
     tensors, meta = load_checkpoint(path, identity)
+    whole = {*("round", "history", "schedule", "lr"), *("order", "noise")}
+    missing = sorted(name for name in whole if (meta | tensors).get(name) is None)
+    require(not missing, f"{path}: is no whole checkpoint ({', '.join(missing)} missing); "
+                         "delete it and run the same command again")
     trainer = _start(name, batch, config, space, device, sizes, meta["round"])
     _restore(trainer, tensors, meta)
     return trainer
@@ -775,6 +792,7 @@ def train_models(names: list[str],             # of `MODELS`
 
 # %% ../nbs/04_training.ipynb #5148a964
 def _train_all(todo, data, engine, progress, attempts):
+    for training in todo: make_folder(training.folder)  # before hours of work, not after
     batch, errors = engine.share(data.train.batch), []
     jobs = [training.job(batch) for training in todo]
     with _bars(todo, progress):
@@ -800,6 +818,7 @@ def abilities(model: GraphVAE,         # in evaluation mode
               seed: int = 0,           # of points and decisions
              ) -> dict[str, float]:    # accuracy, validity, uniqueness, novelty in percent
     "Table 1 of the paper: what the autoencoder can do, with D-VAE's novelty."
+    require(min(decodings, points, point_decodings) >= 1, "abilities: each count is 1 at least")
     generator = torch.Generator(model.device).manual_seed(seed)
     test, train, hits = data.test.batch, data.train.batch, 0
     mu = model.latents(test).to(model.device)

@@ -527,13 +527,26 @@ def test_failures_are_tried_three_times_and_the_study_goes_on(tmp_path):
     assert error == "ValueError: no luck" and attempts == 3
 
 
+def test_a_search_without_any_value_says_why(tmp_path):
+    def bad(batch):
+        raise ValueError("no luck")
+
+    oracle = Edges(bad=bad)
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+    chosen = {"random architectures": SMALL["random architectures"]}
+    refusal = "none of 4 evaluations gave a value; the first: ValueError: no luck; mend that"
+    with pytest.raises(OpembedError, match=refusal):
+        search(small_problem(oracle), chosen, ledger, 1, 2, 2)
+
+
 def test_no_number_is_a_state_of_its_own(tmp_path):
     class Nothing(Edges):
         def __call__(self, batch):
             return torch.full((len(batch),), math.nan)
 
     ledger = Ledger(tmp_path / "l.sqlite", oracle=Nothing())
-    search(small_problem(Nothing()), {"tuned": SMALL["tuned"]}, ledger, 1, 2, 3)
+    with pytest.raises(OpembedError, match="of 6 evaluations gave a value; .*the oracle gave nan"):
+        search(small_problem(Nothing()), {"tuned": SMALL["tuned"]}, ledger, 1, 2, 3)
     assert {r.state for r in ledger.rows()} == {"nan"} and ledger.best() == []
     assert math.isnan(curve(ledger.rows())[-1])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import igraph
 import networkx
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -1158,11 +1159,17 @@ def test_a_group_is_never_split(seed, n, kinds):
         ({"groups": [1] * 40}, "all rows are of one group"),
         ({"groups": [1] * 39}, "39 groups, 40 are needed"),
         ({"groups": [0.5] * 40}, "groups are integers or names"),
+        ({"groups": 5}, "groups is 5, not a list"),
+        ({"scores": 2e38 * torch.rand(40).double() + 1e38}, "too large for single precision"),
+        ({"higher_is_better": "no"}, "higher_is_better is 'no'; give True or False"),
+        ({"task": 5}, "task 5 is no text"),
+        ({"chain": 1}, "space: chain is 1, not of type bool"),
         ({"seed": "1"}, "seed '1' is no integer"),
         ({"n": 9, "scores": torch.rand(9)}, "9 architectures; 10 at least"),
     ],
 )
 def test_scores_that_make_no_data_set_are_refused(change, reason):
+    assert len(own_data()) == 40
     with pytest.raises(OpembedError) as e:
         own_data(**change)
     assert reason in str(e.value) and "\n" not in str(e.value)
@@ -1221,6 +1228,61 @@ def test_a_split_of_another_kind_is_not_saved(tmp_path):
         with pytest.raises(OpembedError, match=reason):
             bad.save(path)
     assert list(tmp_path.iterdir()) == [] and other.digest() != data.digest()
+
+
+def test_whatever_makes_a_data_set_is_read_again_as_it_was(tmp_path):
+    data = own_data(groups=list(np.arange(40) // 2), task="a lone \udc80, an ä and a \n")
+    data.save(tmp_path / "mine.jsonl")
+    again = load_dataset(str(tmp_path / "mine.jsonl"))
+    assert again.digest() == data.digest() and again.about == data.about
+    assert again.groups == data.groups == tuple(k // 2 for k in range(40))
+
+
+def test_home_is_the_same_folder_for_writing_and_for_reading(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    own_data().save("~/mine.jsonl")
+    assert len(load_dataset("~/mine.jsonl")) == 40
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x.jsonl", "x" * 300 + ".jsonl"])
+def test_a_path_that_no_system_has_is_one_line(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for act in (load_dataset, own_data().save):
+        with pytest.raises(OpembedError, match="; give another path") as e:
+            act(path)
+        assert "\n" not in str(e.value)
+    with pytest.raises(OpembedError, match="cannot be written"):
+        write_whole(tmp_path / ("x" * 250), b"")  # the part's name is longer
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_architecture_of_no_listed_wiring_is_told_so():
+    space = SearchSpace("two", ("conv",), 2, False, wirings=("0 0 1,2",))
+    batch = random_architectures(40, SearchSpace("free", ("conv",), 2, False), generator(0))
+    with pytest.raises(OpembedError, match="in one of the wirings that the space lists"):
+        ArchDataset.from_scores("mine", space, batch, torch.rand(40))
+
+
+def test_batches_of_two_lengths_are_not_compared():
+    batch = random_architectures(6, generator=generator(0))
+    with pytest.raises(OpembedError, match="same_graphs: 6 graphs and 1; give equally many"):
+        same_graphs(batch, batch[:1])
+
+
+def test_a_folder_that_lacks_the_file_is_named(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEMBED_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(OpembedError, match="OPEMBED_DATA names .*nowhere, which holds no") as e:
+        find_file(server.source("/missing"), tmp_path / "cache")
+    assert "\n" not in str(e.value)
+
+
+def test_a_field_that_stands_twice_is_named(own_lines, tmp_path):
+    lines = [*own_lines[:2], own_lines[2].replace('"score"', '"score": 1, "score"'), *own_lines[3:]]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    with pytest.raises(OpembedError, match="line 3: field 'score' stands twice"):
+        load_dataset(str(tmp_path / "mine.jsonl"))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,15 @@ COMMANDS = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if p.stem !
 def test_every_command_ends_clearly(name):
     text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     assert text.split('if __name__ == "__main__":\n')[1].startswith("    clearly(")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_its_usage_and_does_nothing_else(name, monkeypatch, capsys):
+    script = str(ROOT / "benchmarks" / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("usage: ")
 
 
 def test_an_error_that_names_its_remedy_is_one_line():

@@ -256,6 +256,19 @@ def test_other_data_or_settings_are_another_entry(data, tmp_path):
     assert len(versions) == 3 == len(list(tmp_path.iterdir()))
 
 
+def test_the_space_is_part_of_what_a_cache_is_of(tmp_path):
+    two = SearchSpace("cells", ("conv", "pool"), 4)
+    three = replace(two, operations=("conv", "pool", "norm"))
+    batch = random_architectures(300, two, generator())
+    scores = (batch.ops == 2).sum(1) + 0.1 * batch.adj.sum((1, 2))
+    for space in (two, three):
+        data = ArchDataset.from_scores("latency", space, batch, scores)
+        assert load_surrogate(data, tmp_path, **QUICK).space == space
+        error = load_surrogate(data, tmp_path, **QUICK).held_out.rmse
+        assert error == fit_surrogate(data, **QUICK).held_out.rmse
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_cache_that_cannot_be_written_costs_a_warning(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match="works but is not kept"):

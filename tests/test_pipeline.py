@@ -93,7 +93,10 @@ def test_profiles_fit_the_chapters(name):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"epoch": 3}, "parameter 'epoch' is unknown; chapters know .*epochs"),
+        (
+            {"epoch": 3},
+            "parameter 'epoch' is unknown; perhaps 'epochs' is meant; chapters know .*epochs",
+        ),
         ({"epochs": "3"}, r"parameter 'epochs' is '3', but 0\d_\w+ needs a value of type int"),
         ({"epochs": True}, "parameter 'epochs' is True"),
         ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
@@ -101,6 +104,15 @@ def test_profiles_fit_the_chapters(name):
         ({"trials": 0}, "parameter 'trials' is 0; 1 is the least that 07_bo can work with"),
         ({"seed": -1}, "parameter 'seed' is -1; 0 is the least"),
         ({"lr": float("nan")}, "parameter 'lr' is nan; 0 is the least"),
+        ({"lr": float("inf")}, "parameter 'lr' is inf; 2147483647 is the most"),
+        ({"seed": 10**23}, "parameter 'seed' is 10*; 2147483647 is the most"),
+        ({"models": []}, "parameter 'models' names no model; known are dvae, "),
+        ({"models": [[1]]}, r"model \[1\] is unknown; known are dvae, "),
+        ({"strategies": ["luck"]}, "strategy 'luck' is unknown; known are paper, "),
+        ({"winners_of": [{}]}, "strategy {} is unknown; known are paper, "),
+        ({"fits": ["foo"]}, "setting 'foo' is unknown; known are tuned, paper, thorough"),
+        ({"snapshots": [1, -4]}, "snapshot -4 is no number of a pass"),
+        ({"snapshots": ["a"]}, "snapshot 'a' is no number of a pass"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(values, message):
@@ -644,6 +656,100 @@ def test_a_profile_can_be_changed_on_the_command_line(capsys):
         assert says in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("text", ["010", "1:30", "0x1f", "2024-99-99", "2026-01-01", ".inf", "x"])
+def test_a_number_is_what_python_calls_one(text):
+    assert pipeline.parse_yaml(text, "here") == text
+    assert pipeline.parse_yaml("[1e-4, -0.5, +7, 1_000, 1.5e3]", "here") == [
+        1e-4,
+        -0.5,
+        7,
+        1000,
+        1500,
+    ]
+
+
+@pytest.mark.parametrize("text", ["!!int x", "[" * 3000, "{a: 1, a: 2}", "[1", "!!python/name:os"])
+def test_what_yaml_cannot_read_is_one_line(text):
+    with pytest.raises(OpembedError, match="^here: cannot be read: ") as e:
+        pipeline.parse_yaml(text, "here")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["train", "quick", "-p", "epochs", "1", "-p", "epochs", "2"], "'epochs' is given twice"),
+        (["train", "quick", "-p", "profile", "x" * 300], "is not a plain name"),
+        (["train", "quick", "-p", "dataset", "x" * 300 + ".jsonl"], "File name too long"),
+        (["train", "quick", "-p", "dataset", "~nobody-of-that-name/x.jsonl"], "home directory"),
+        (
+            ["train", "quick", "-p", "max_graphs", "64", "--seeds", "-1"],
+            "seed is -1; it is at least 0",
+        ),
+        (["scoreboard", "*"], "profile '*' is not a plain name"),
+        (["digest", "lap*"], "profile 'lap*' is not a plain name"),
+        (["reproduce", "dvae", "--profile", "*"], "profile '*' is not a plain name"),
+        (["reproduce", "dvae", "--profile", "../results/laptop"], "is not a plain name"),
+        (["search", "quick", "--timeout", "nan"], "--timeout nan: give seconds, more than 0"),
+        (["search", "quick", "--csv", "."], "--csv .: is a folder; name a file in it"),
+        (["weights", "/proc/none"], "/proc/none: cannot be made"),
+        (["digits", "/proc/none"], "/proc/none: cannot be made"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(capsys, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    assert says in one_line(capsys, arguments) and list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_thought_of_is_one_line_too(capsys, monkeypatch):
+    def fails(args):
+        raise LookupError("a fault\nof ours")
+
+    monkeypatch.setitem(pipeline.COMMANDS, "scoreboard", (fails, ""))
+    assert main(["scoreboard", "laptop"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("opembed: LookupError: a fault of ours (test_pipeline.py, line ")
+    assert err.count("\n") == 1 and "OPEMBED_TRACEBACK=1" in err
+    monkeypatch.setenv("OPEMBED_TRACEBACK", "1")
+    with pytest.raises(LookupError):
+        main(["scoreboard", "laptop"])
+
+
+def test_a_closed_or_full_output_is_no_traceback():
+    command = f"{sys.executable} -c 'from opembed_nb.pipeline import main; exit(main())' chapters"
+    command = command.replace(" chapters", " scoreboard laptop")
+    for to, status in ((">/dev/full", 1), (">&-", 0)):
+        done = subprocess.run(
+            f"{command} {to}", shell=True, capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+        assert done.stderr.count("\n") == (status and 1)
+
+
+def test_a_demo_away_from_the_project_says_so_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "no profiles are there; run from the project's folder" in one_line(capsys, ["demo"])
+
+
+@pytest.mark.parametrize("mark", ["", "[]", "[1]", "{", "\x00"])
+def test_a_broken_note_of_what_is_done_counts_as_none(tmp_path, mark):
+    (tmp_path / "a.json").write_text(mark)
+    assert pipeline._key_of(tmp_path / "a.json") is None
+    assert pipeline._key_of(tmp_path / "b.json") is None
+
+
+@pytest.mark.parametrize("lost", ["history", "config", "sizes"])
+def test_nothing_is_trained_again_of_a_record_that_lacks_a_part(tmp_path, monkeypatch, lost):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "laptop" / "enas-cifar10" / "dvae" / "seed-0"
+    values = {key: 1 for key in ("history", "config", "sizes") if key != lost}
+    save_record(folder, "training", values, 1)
+    able = ("accuracy", "validity", "uniqueness", "novelty", "decodings", "points")
+    save_record(folder, "abilities", dict.fromkeys(able, 1), 1)
+    with pytest.raises(OpembedError, match=f"no {lost}"):
+        pipeline.committed_run("dvae", 0, "enas-cifar10")
+
+
 @pytest.mark.parametrize(
     "option, value, says",
     [
@@ -690,7 +796,7 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     with pytest.raises(OpembedError, match="holds no records"):
         pipeline.digest("quick")
     folder = tmp_path / "runs" / "quick" / "d" / "m" / "seed-0"
-    save_record(folder, "training", dict(a=1), 1)
+    save_record(folder, "training", dict(history=[1]), 1)
     (folder / "checkpoint.safetensors").write_bytes(b"heavy")
     (folder / "notes.json").write_text("[1]")
     (folder / "._training.json").write_bytes(b"\x00\xff")
@@ -700,7 +806,7 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     copied = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
     assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())[
         "values"
-    ] == {"a": 1}
+    ] == {"history": [1]}
 
 
 # data of one's own

@@ -39,14 +39,14 @@ def test_copies_and_strays_are_left_out(tmp_path):
     model = tmp_path / "quick" / "data" / "dvae"
     names = "seed-0", "seed-0 (1)", "seed-x", "seed-", "seed-00", "seed-٣", "seed-10", "seed-2"
     for name in names:
-        save_record(model / name, "abilities", {}, 0)
+        save_record(model / name, "ranking", {}, 0)
     (tmp_path / "notes.txt").write_text("a file where a profile is expected")
-    (tmp_path / "quick" / "abilities.json").write_text("{")
+    (tmp_path / "quick" / "ranking.json").write_text("{")
     (model / "seed-3").write_text("a file where a folder is expected")
-    for name in ("abilities (1).json", "._abilities.json", ".abilities.json.9.part"):
+    for name in ("ranking (1).json", "._ranking.json", ".ranking.json.9.part"):
         (model / "seed-0" / name).write_bytes(b"\x00\xff")
-    (model / "seed-1" / "abilities.json").mkdir(parents=True)
-    assert [row["seed"] for row in read_records(tmp_path, "abilities")] == [0, 2, 10]
+    (model / "seed-1" / "ranking.json").mkdir(parents=True)
+    assert [row["seed"] for row in read_records(tmp_path, "ranking")] == [0, 2, 10]
     assert len(record_files(tmp_path)) == 3
 
 

@@ -271,6 +271,28 @@ def test_a_truncated_checkpoint_is_named(graphs, tmp_path):
         fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
 
 
+@pytest.mark.parametrize("lost", ["round", "history", "schedule", "lr", "order", "noise"])
+def test_a_checkpoint_without_a_part_is_named(graphs, tmp_path, lost):
+    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, meta = load_tensors(path)
+    kept = [{k: v for k, v in part.items() if k != lost} for part in (tensors, meta)]
+    save_tensors(path, kept[0], **kept[1])
+    refusal = rf"checkpoint\.safetensors: is no whole checkpoint \({lost} missing\); delete it"
+    with pytest.raises(OpembedError, match=refusal):
+        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+def test_a_place_where_nothing_can_be_kept_is_found_out_before_training(dataset, tmp_path):
+    class Idle(LocalEngine):
+        def run(self, *_, **__):
+            pytest.fail("trained")
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OpembedError, match="file.*cannot be made"):
+        train_models(["dvae"], dataset, CONFIG, engine=Idle(), root=tmp_path / "file", **SMALL)
+
+
 def test_a_run_folder_that_cannot_be_written(graphs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OpembedError, match="cannot be written"):
@@ -295,6 +317,50 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_is_named(graphs):
     with pytest.raises(OpembedError, match="model .dvae.: the loss is nan in epoch .*smaller lr"):
         fit("dvae", graphs, replace(CONFIG, lr=1e18, epochs=30), **SMALL)
+
+
+def test_weights_that_are_no_numbers_are_no_trained_model(graphs, monkeypatch):
+    step = training._Trainer.step
+
+    def diverging(self, batch):
+        loss = step(self, batch)
+        self.model.encoder.mu.weight.data[0, 0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(training._Trainer, "step", diverging)
+    with pytest.raises(OpembedError, match="a weight is not finite in epoch 1; a smaller lr"):
+        fit("dvae", graphs[:16], replace(CONFIG, epochs=1), **SMALL)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("epochs", -1),
+        ("minibatch", 0),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("seed", -1),
+        ("seed", 10**23),
+        ("training_rounds", 0),
+    ],
+)
+def test_a_setting_that_trains_nothing_is_refused_by_name(field, value):
+    with pytest.raises(OpembedError, match=f"^{field} is {value}; it is at least [01], and finite"):
+        TrainConfig(**{field: value})
+
+
+def test_no_graphs_and_no_repeats(graphs):
+    model = build_model("dvae-emb", hidden=12, latent=6).eval()
+    assert model.latents(graphs[:0]).shape == (0, 6)
+    with pytest.raises(OpembedError, match="repeats is 0; 1 is the least"):
+        model.sample(torch.zeros(1, 6), repeats=0)
+
+
+def test_a_public_checkpoint_in_another_wrapping_is_refused():
+    state = training.to_public(build_model("dvae-emb", hidden=12, latent=6))
+    for wrong in ({"state_dict": state}, {**state, "fc1.weight": state["fc1.weight"].long()}):
+        with pytest.raises(OpembedError, match="holds no weights; give the model's state_dict"):
+            training.from_public("dvae-emb", wrong)
 
 
 @pytest.mark.parametrize(
