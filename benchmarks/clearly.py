@@ -1,8 +1,21 @@
-"""How the commands of this folder end: an error that names its remedy is one line of theirs."""
+"""How the commands of this folder take numbers and how they end: an error is one line."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    "A type of arguments: whole numbers that are not smaller."
+
+    def number(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is too small; {least} is the least")
+        return value
+
+    return number
 
 
 def clearly(main: Callable[[], int | None]):

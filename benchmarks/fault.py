@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 
 from opembed_nb.data import (
     ENAS,
@@ -174,11 +174,15 @@ def supernet(folder, fault, seed, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--rows", type=int, default=1000, help="architectures of the file")
-    parser.add_argument("--draws", type=int, default=3, help="choices of operations of each")
-    parser.add_argument("--epochs", type=int, default=NETWORKS["digits"]["supernet"][1].epochs)
+    parser.add_argument("--rows", type=at_least(1), default=1000, help="architectures of the file")
+    parser.add_argument(
+        "--draws", type=at_least(1), default=3, help="choices of operations of each"
+    )
+    parser.add_argument(
+        "--epochs", type=at_least(1), default=NETWORKS["digits"]["supernet"][1].epochs
+    )
     parser.add_argument("--public", type=Path, help="a clone of the public D-VAE repository")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where records are kept")
     args = parser.parse_args()

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 
 from opembed_nb.bo import train_finalists, winners
 from opembed_nb.data import dataset_folder, load_dataset, require
@@ -67,9 +67,9 @@ def main():
     parser.add_argument("--data", default="enas-digits")
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--winners", nargs="+", default=["paper", "tuned"], metavar="STRATEGY")
-    parser.add_argument("--epochs", type=int, default=600, help="of each training")
-    parser.add_argument("--trainings", type=int, default=3, help="of each architecture")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread")
+    parser.add_argument("--epochs", type=at_least(1), default=600, help="of each training")
+    parser.add_argument("--trainings", type=at_least(1), default=3, help="of each architecture")
+    parser.add_argument("--workers", type=at_least(1), default=2, help="processes of one thread")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "finalists")
     args = parser.parse_args()

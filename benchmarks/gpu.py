@@ -36,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 
 from opembed_nb.bo import make_problem, make_strategies, search
 from opembed_nb.data import DAGBatch, load_dataset, same_graphs, write_whole
@@ -516,7 +516,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--passes", type=int, default=5, help="of the paper's protocol")
+    parser.add_argument("--passes", type=at_least(1), default=5, help="of the paper's protocol")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["dvae-emb", "dvae"])
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu")
     parser.add_argument("--commit", help="where the copy at hand has no history")

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 from run import HIDDEN, LATENT, ROOT, public
 
 from opembed_nb.data import load_dataset
@@ -80,7 +80,7 @@ def main():
     parser.add_argument("public", type=Path, help="a clone of the public D-VAE repository")
     names = list(PAPER_TABLE_1)
     parser.add_argument("--models", nargs="+", choices=names, default=names, metavar="NAME")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=at_least(1), default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
     data, rows = load_dataset(DATASET), []

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 
 from opembed_nb.data import load_dataset, same_graphs
 from opembed_nb.engines import ProcessEngine
@@ -122,7 +122,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=TRIALS, default=list(TRIALS))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=at_least(1), default=2)
     args = parser.parse_args()
     jobs = [
         (variant, model, dataset, seed)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 
 from opembed_nb.data import dataset_folder, load_dataset, require
 from opembed_nb.oracle import TableOracle
@@ -86,7 +86,7 @@ def main():
     parser.add_argument("--data", nargs="+", choices=TABLES, default=TABLES)
     known = table_strategies()
     parser.add_argument("--only", nargs="+", choices=known, default=list(known))
-    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--trials", type=at_least(1), default=30)
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)

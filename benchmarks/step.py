@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from clearly import clearly
+from clearly import at_least, clearly
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,9 +131,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path, help="the other checkout")
     parser.add_argument("--models", nargs="+", default=["dvae-emb", "gcn-emb"])
-    parser.add_argument("--widths", nargs="+", type=int, default=[128, 501])
-    parser.add_argument("--batches", nargs="+", type=int, default=[32, 64])
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--widths", nargs="+", type=at_least(1), default=[128, 501])
+    parser.add_argument("--batches", nargs="+", type=at_least(1), default=[32, 64])
+    parser.add_argument("--rounds", type=at_least(1), default=25)
     parser.add_argument(
         "--encode", dest="kind", action="store_const", const="encode", default="step"
     )

@@ -28,7 +28,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from clearly import clearly
+from clearly import at_least, clearly
 
 from opembed_nb.arms import variance_shares
 from opembed_nb.data import SPLITS, dataset_folder, load_dataset, raw_features, require
@@ -292,19 +292,21 @@ def main():
     parser.add_argument("--data", default="enas-cifar10")
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME",
                         default=["dvae", "dvae-emb", "gcn", "gcn-emb"])  # fmt: skip
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="K")
+    parser.add_argument(
+        "--seeds", nargs="+", type=at_least(0), default=[0, 1, 2, 3, 4], metavar="K"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, metavar="SPLIT")
-    parser.add_argument("--paper", type=int, default=1, help="fits by the paper's setting")
+    parser.add_argument("--paper", type=at_least(0), default=1, help="fits by the paper's setting")
     parser.add_argument("--thorough", action="store_true", help="fit by that setting alone")
-    parser.add_argument("--workers", type=int, default=1, help="processes that predict")
+    parser.add_argument("--workers", type=at_least(1), default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
     parser.add_argument("--alone", action="store_true", help="no stacks")
     parser.add_argument("--profile", default="laptop", choices=("laptop", "paper"))
-    parser.add_argument("--passes", type=int, help="default: the profile's")
-    parser.add_argument("--minibatch", type=int, help="default: the recipe's")
-    parser.add_argument("--rounds", type=int, default=1, help="for the twins that learn")
-    parser.add_argument("--watch", nargs="*", type=int, default=[], metavar="PASSES")
+    parser.add_argument("--passes", type=at_least(1), help="default: the profile's")
+    parser.add_argument("--minibatch", type=at_least(1), help="default: the recipe's")
+    parser.add_argument("--rounds", type=at_least(1), default=1, help="for the twins that learn")
+    parser.add_argument("--watch", nargs="*", type=at_least(0), default=[], metavar="PASSES")
     parser.add_argument("--weights", type=Path, help="keep all weights there")
     parser.add_argument("--results", type=Path, help="default: results/laptop, …")
     parser.add_argument("--latents", type=Path, help="default: runs/latents-laptop, …")

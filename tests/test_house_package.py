@@ -145,6 +145,17 @@ def test_every_command_tells_its_usage_and_does_nothing_else(name, monkeypatch, 
     assert ended.value.code == 0 and capsys.readouterr().out.startswith("usage: ")
 
 
+@pytest.mark.parametrize("name, option", [("regret", "--trials"), ("tables", "--workers")])
+def test_a_count_of_nothing_is_refused(name, option, monkeypatch, capsys):
+    script = str(ROOT / "benchmarks" / f"{name}.py")
+    words = ["train"] if name == "tables" else []
+    monkeypatch.setattr(sys, "argv", [script, *words, option, "0"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code == 2
+    assert f"argument {option}: 0 is too small; 1 is the least" in capsys.readouterr().err
+
+
 def test_an_error_that_names_its_remedy_is_one_line():
     command = [sys.executable, "benchmarks/tables.py", "train", "--rounds", "2", "--models", "gcn"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
