@@ -424,6 +424,7 @@ def _to_optuna(ledger, storage, space, name):
         raise OpembedError(f"{storage}: cannot be written by optuna ({why}); the ledger "
                            f"{ledger.path} is whole, export it to another address") from None
 
+# %% ../nbs/06b_ledger.ipynb #6b00003a
 def _write_trials(optuna, ledger, storage, space, name): # how many
     many = 0
     for strategy in sorted({r.strategy for r in ledger.rows()}):

@@ -13,7 +13,6 @@ __all__ = ['KINDS', 'MOST', 'LISTS', 'MAY_BE_0', 'KERNEL_STARTS', 'PACKAGED_DATA
 import argparse
 import ast
 import asyncio
-import difflib
 import hashlib
 import importlib
 import io
@@ -22,12 +21,10 @@ import logging
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -79,6 +76,7 @@ def _loader(yaml): # of text in which 1e-4 is a number and 010, 1:30 and 2026-01
         Loader.add_implicit_resolver(tag, re.compile(form), list("-+.0123456789"))
     return Loader
 
+# %% ../nbs/10_pipeline.ipynb #8552f84b
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
     "A YAML value, with numbers as Python writes them, and no name twice."
     yaml = _needs("PyYAML", "yaml")
@@ -178,6 +176,7 @@ def check_parameters(values: dict,
     known = sorted({name for kinds in wanted.values() for name in kinds})
     for name, value in values.items():
         if name not in known:
+            import difflib
             near = "".join(difflib.get_close_matches(str(name), known, 1))
             meant = f"perhaps {near!r} is meant; " if near else ""
             raise OpembedError(f"parameter {name!r} is unknown; {meant}"
@@ -253,10 +252,6 @@ def _key(chapter, parameters): # changes when the stage must run again
     for path in files: key.update(path.read_bytes())
     return key.hexdigest()
 
-def _key_of(mark): # the key of the stage that left it; a broken one counts as none
-    try: return dict(json.loads(mark.read_text(encoding="utf-8"))).get("key")
-    except (OSError, ValueError, TypeError): return None
-
 # %% ../nbs/10_pipeline.ipynb #799290bb
 KERNEL_STARTS = 120  # seconds in which a notebook's kernel must have answered once
 
@@ -321,6 +316,10 @@ def _execute(source, out, parameters, stream): # what went wrong, or None
             return f"failed: its kernel does not answer ({' '.join(str(e).split())})"
 
 # %% ../nbs/10_pipeline.ipynb #6e1d0c93
+def _key_of(mark): # the key of the stage that left it; a broken one counts as none
+    try: return dict(json.loads(mark.read_text(encoding="utf-8"))).get("key")
+    except (OSError, ValueError, TypeError): return None
+
 def run_stage(name: str, chapter: str, parameters: dict,
               folder: Path, # keeps notebooks, logs and what is done
               again: bool = False, # also if it is done
@@ -495,9 +494,7 @@ def digest(profile: str,
     require(bool(found), f"{source / profile}: holds no records; "
                          f"run `opembed run {profile}` first")
     for path in found:
-        to = target / path.relative_to(source)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, to)
+        write_whole(target / path.relative_to(source), path.read_bytes())
     return len(found)
 
 def _is_record(path):
@@ -854,6 +851,7 @@ def _add_reproduce(commands):
 
 # %% ../nbs/10_pipeline.ipynb #d83863fb
 def _print_unforeseen(error):
+    import traceback
     at, said = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())[:200]
     print(f"opembed: {type(error).__name__}: {said} ({Path(at.filename).name}, line {at.lineno}); "
           "with OPEMBED_TRACEBACK=1 the same command shows the way there", file=sys.stderr)

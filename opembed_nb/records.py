@@ -174,10 +174,11 @@ def _is_record_file(path): # by its name
     named = re.fullmatch(r"seed-(0|[1-9][0-9]*)/[a-z][a-z0-9_-]*\.json", "/".join(path.parts[-2:]))
     return bool(named) and path.is_file()
 
-# %% ../nbs/00c_records.ipynb #0c7ec0e4
+# %% ../nbs/00c_records.ipynb #0c7ec0e3
 NEEDED = {  # of a section, what all tables read
     "training": ("history",), "abilities": ("accuracy",), "prediction": ("rmse",)}
 
+# %% ../nbs/00c_records.ipynb #0c7ec0e4
 def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, seconds, provenance
     "One record; `OpembedError` names the file if it is none."
     try: record = json.loads(path.read_text(encoding="utf-8"))
