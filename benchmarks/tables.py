@@ -305,6 +305,7 @@ def main():
     parser.add_argument("--profile", default="laptop", choices=("laptop", "paper"))
     parser.add_argument("--passes", type=at_least(1), help="default: the profile's")
     parser.add_argument("--minibatch", type=at_least(1), help="default: the recipe's")
+    parser.add_argument("--lr", type=float, help="default: the recipe's")
     parser.add_argument("--rounds", type=at_least(1), default=1, help="for the twins that learn")
     parser.add_argument("--watch", nargs="*", type=at_least(0), default=[], metavar="PASSES")
     parser.add_argument("--weights", type=Path, help="keep all weights there")
@@ -322,6 +323,8 @@ def main():
         args.changes["epochs"] = args.passes
     if args.minibatch:
         args.changes["minibatch"] = args.minibatch
+    if args.lr is not None:
+        args.changes["lr"] = args.lr
     torch.set_num_threads(1)
     return dict(train=train, predict=predict, raw=raw, look=look)[args.what](args)
 
