@@ -20,7 +20,7 @@ from .sweeps import (
 # %% ../nbs/02_encoders.ipynb #989f9090
 class Encoder(Protocol):
     "What a model asks of its encoder: a class, `Encoder(dim, space, hidden, latent)`."
-    graph_state: str     # of a partial graph in the decoder: "last" node's state, or "sum" of all
+    graph_state: str     # for a `DAGDecoder`: a graph's state, the "last" node's or the "sum"
     mu: nn.Linear        # the head that gives μ
     logvar: nn.Linear    # the head that gives log σ²
 

@@ -65,7 +65,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]: # tensors on the
 
 # %% ../nbs/00c_records.ipynb #0c7ec0ef
 def digest(*tensors: Tensor) -> str: # 64 hexadecimal digits
-    "What tells the contents of tensors from any others; names data and models in identities."
+    "The sha256 of the tensors' bytes, one after the other; shapes and types are not in it."
     whole = hashlib.sha256()
     for tensor in tensors:
         whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
