@@ -171,8 +171,9 @@ def short_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") ->
     counts = ", ".join(f"{marks[mark]} {mark}" for mark in ("better", "equal", "worse", "open",
                                                             "not run"))
     table = Table.of(["model", "passes", "seeds", *SHORT], rows)
+    alone = f"; {single} rest on one seed" if single else ""
     return Table(f"{table}\n\nThe paper's {marks.total()} numbers (both tables, uniqueness aside, "
-                 f"and its best finalists): {counts}; {single} rest on one seed.")
+                 f"and its best finalists): {counts}{alone}.")
 
 # %% ../nbs/09c_scoreboard.ipynb #9c000016
 SECTIONS = ("abilities", "prediction", "prediction-wiring", "search") # of the scoreboard
