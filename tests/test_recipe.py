@@ -251,7 +251,7 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         for a, b in zip(found[f"{model}-emb"], found[model], strict=True)
     ]
     page = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
-    assert f"lower the RMSE, by {min(lowered):.0f} to {max(lowered):.0f} %, and" in page
+    assert f"lower the RMSE, by {min(lowered):.0f} to {max(lowered):.0f} % with" in page
     index = (ROOT / "nbs/index.md").read_text(encoding="utf-8")
     assert "they do predict better, with an error about a third smaller" in index
     assert all(30 < (1 - statistics.mean(found[f"{m}-emb"]) / statistics.mean(found[m])) * 100 < 40
