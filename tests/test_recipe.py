@@ -215,6 +215,17 @@ def test_what_chapter_4_says_of_more_passes_is_in_the_records():
     assert f"with {passes}, {shares}" in text
 
 
+def test_what_is_said_of_a_gin_at_half_the_step_is_in_the_record():
+    passes, able = of_the_record("half-step", "gin")
+    [training] = read_records(ROOT / "results", "training", "half-step", "enas-cifar10", "gin")
+    config = training["values"]["config"]
+    assert passes == 12 and config["lr"] == 0.00134 and config["weights"] == "signal"
+    assert abs(config["lr"] / train_config("signal", 501).lr - 0.5) < 0.01
+    back = f"twelve passes bring back {able['accuracy']:.1f} %"
+    for path in ("README.md", "nbs/04_training.ipynb"):
+        assert back in (ROOT / path).read_text(encoding="utf-8")
+
+
 def test_what_chapter_4_says_of_larger_minibatches_is_in_the_record():
     text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
     passes, able = of_the_record("minibatch-64", "svae")
