@@ -27,5 +27,6 @@ def clearly(main: Callable[[], int | None]):
     except OpembedError as e:
         status = f"{Path(sys.argv[0]).stem}: {e}"
     except OSError as e:
-        status = f"{Path(sys.argv[0]).stem}: {e.filename}: {e.strerror or e}"
+        where = f"{e.filename}: " if e.filename else ""
+        status = f"{Path(sys.argv[0]).stem}: {where}{e.strerror or e}"
     raise SystemExit(status)

@@ -855,7 +855,8 @@ def _print_unforeseen(error):
     at, said = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())[:200]
     print(f"opembed: {type(error).__name__}: {said} ({Path(at.filename).name}, line {at.lineno}); "
           "with OPEMBED_TRACEBACK=1 the same command shows the way there", file=sys.stderr)
-    if isinstance(error, OSError) and sys.stdout:  # a full disk, perhaps: nothing more goes there
+    try: print(end="", flush=True)
+    except OSError:  # the output itself is full; at its end Python would say so once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 def main(argv: list[str] | None = None) -> int: # exit status

@@ -523,10 +523,10 @@ def _keep(trainer, path, identity):
     save_tensors(path, tensors, identity=identity, round=trainer.round, history=trainer.history,
                  schedule=schedule, lr=trainer.lr)
 
-def _restore(trainer, tensors, meta):
+def _restore(trainer, tensors, meta, source):
     trainer.history = meta["history"]
     own = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-    load_weights(trainer.model, own)
+    load_weights(trainer.model, own, source)
     restore_optimizer(trainer.adam, "adam", tensors)
     trainer.adam.param_groups[0]["lr"] = meta["lr"]
     trainer.schedule.load_state_dict(meta["schedule"])
@@ -585,12 +585,12 @@ def _rounds(model, config): # a fixed table has nothing to carry into another ro
 def _begin(name, batch, config, space, device, sizes, path, identity): # or go on
     if not path or not path.exists(): return _start(name, batch, config, space, device, sizes)
     tensors, meta = load_checkpoint(path, identity)
-    whole = {*("round", "history", "schedule", "lr"), *("order", "noise")}
-    missing = sorted(name for name in whole if (meta | tensors).get(name) is None)
+    whole, found = ("history", "lr", "noise", "order", "round", "schedule"), meta | tensors
+    missing = [name for name in whole if found.get(name) is None]
     require(not missing, f"{path}: is no whole checkpoint ({', '.join(missing)} missing); "
                          "delete it and run the same command again")
     trainer = _start(name, batch, config, space, device, sizes, meta["round"])
-    _restore(trainer, tensors, meta)
+    _restore(trainer, tensors, meta, str(path))
     return trainer
 
 # %% ../nbs/04_training.ipynb #b9fc4ba6

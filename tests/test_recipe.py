@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from opembed_nb.bo import paired
+from opembed_nb.bo import STRATEGIES, paired
 from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
 from opembed_nb.records import read_records
 from opembed_nb.sgp import PAPER_TABLE_2, mean_std
@@ -497,6 +497,28 @@ def test_chapter_5_says_which_models_were_judged_on_both_splits():
     later = ("gcn", "gcn-emb", "graphrnn", "graphrnn-emb")
     twins |= {("enas-cifar10", model): {1, 2} for model in later}
     assert seeds == twins | {("enas-digits", model): {1, 2} for model in ("dvae", "dvae-emb")}
+
+
+def test_chapter_3_says_how_encoders_without_places_reconstruct():
+    text = (ROOT / "nbs/03_decoder.ipynb").read_text(encoding="utf-8")
+    back = {"gcn": [], "gin": []}
+    for data in ("nas-bench-201-cifar10", "nas-bench-graph-arxiv"):
+        for path in (ROOT / "results/evidence" / data).glob("g[ci]n/*/seed-*.json"):
+            run = json.loads(path.read_text(encoding="utf-8"))
+            back[run["model"]].append(run["values"]["curve"][-1]["accuracy"])
+    low, high = min(back["gcn"]), max(back["gcn"])
+    said = f"a GCN brings back {low:.1f} to {high:.0f} %"
+    assert f"{said}, a GIN {min(back['gin']):.0f} to {max(back['gin']):.0f} %" in text
+
+
+def test_chapter_7_says_which_strategies_were_not_run():
+    text = (ROOT / "nbs/07_bo.ipynb").read_text(encoding="utf-8")
+    missing = {}
+    for record in read_records(ROOT / "results", "search", "laptop", "enas-digits"):
+        missing[record["model"]] = STRATEGIES.keys() - record["values"]["strategies"].keys()
+    both = {"mutation", "random architectures"}
+    assert missing == {"dvae": both, "dvae-emb": {"mutation"}}
+    assert "(`mutation` was not run, nor `random architectures` for D-VAE.)" in text
 
 
 TRAINED = [("enas-cifar10", name) for name in MODELS if not name.startswith("gin")]

@@ -281,6 +281,10 @@ def test_a_checkpoint_without_a_part_is_named(graphs, tmp_path, lost):
     refusal = rf"checkpoint\.safetensors: is no whole checkpoint \({lost} missing\); delete it"
     with pytest.raises(OpembedError, match=refusal):
         fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+    del tensors["model.encoder.mu.bias"]
+    save_tensors(path, tensors, **meta)
+    with pytest.raises(OpembedError, match=r"checkpoint\.safetensors: tensor 'encoder.mu.bias'"):
+        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
 
 
 def test_a_place_where_nothing_can_be_kept_is_found_out_before_training(dataset, tmp_path):
