@@ -1,11 +1,15 @@
 """Time to the paper's accuracy, by the recipe and by the public code's protocol, on the same core.
 
-    python benchmarks/protocol.py PUBLIC [--models NAME …] [--turns 5]
+    python benchmarks/protocol.py PUBLIC [--models NAME …] [--turns 5] [--device cuda] [--stack 1]
 
 PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 passes over the train part in
 batches of 32. Its training step and ours, both at the paper's width and on one thread, are timed in
 turns: as many passes and as large minibatches as the committed runs of the profile `laptop` had,
 whose accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json.
+
+On a GPU ours is a stack of so many seeds (chapter 4b), of which each has its share of the seconds,
+those outside its passes too, and a turn is a pass over the whole train part; the record goes to
+results/gpu/protocol.json, with a stack of several as protocol-stack-K.json.
 """
 
 import argparse
@@ -17,10 +21,12 @@ from pathlib import Path
 
 import torch
 from clearly import at_least, clearly
+from gpu import about
 from run import HIDDEN, LATENT, ROOT, public
 
 from opembed_nb.data import load_dataset
 from opembed_nb.records import provenance, read_records
+from opembed_nb.stacks import fit_stack
 from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit
 
 DATASET = "enas-cifar10"
@@ -28,22 +34,49 @@ PASSES, BATCH = 300, 32  # of the public protocol
 GRAPHS = 640  # architectures in a turn
 
 
-def public_seconds(work):
+def public_seconds(work, device):
     "Seconds per architecture of the public training step."
     start, done = time.perf_counter(), 0
     while done < GRAPHS // 4:
         done += work()
+    if device != "cpu":
+        torch.cuda.synchronize()
     return (time.perf_counter() - start) / done
 
 
-def our_seconds(name, train, turn, config):
-    "Seconds per architecture of a pass as in the committed runs."
-    some = train[slice(turn * GRAPHS, (turn + 1) * GRAPHS)]
-    run = fit(name, some, config, progress=False, hidden=HIDDEN, latent=LATENT)
-    return run.history[0]["seconds"] / len(some)
+def on_a_core(name, train, config, turns, work):
+    "Seconds per architecture, the public code's and ours, of each turn, and no others."
+    theirs, ours = [], []
+    for turn in range(turns):
+        theirs.append(public_seconds(work, "cpu"))
+        some = train[slice(turn * GRAPHS, (turn + 1) * GRAPHS)]
+        config = replace(config, epochs=1)
+        run = fit(name, some, config, progress=False, hidden=HIDDEN, latent=LATENT)
+        ours.append(run.history[0]["seconds"] / len(some))
+    return theirs, ours, 0.0
 
 
-def compare(name, path, data, turns):
+def on_a_gpu(name, train, config, turns, work, device, k):
+    "The same of one of k seeds in a stack, and its share of all other seconds."
+    theirs, spent = [], 0.0
+
+    def after(_, epoch, __):
+        nonlocal spent
+        start = time.perf_counter()
+        if epoch:
+            theirs.append(public_seconds(work, device))
+        spent += time.perf_counter() - start
+
+    members = [(None, replace(config, epochs=turns, seed=seed)) for seed in range(k)]
+    start = time.perf_counter()
+    run, *_ = fit_stack(name, train, members, device=device, after=after,
+                        hidden=HIDDEN, latent=LATENT)  # fmt: skip
+    whole = (time.perf_counter() - start - spent) / k
+    seconds = [row["seconds"] for row in run.history]
+    return theirs, [each / len(train) for each in seconds], whole - sum(seconds)
+
+
+def compare(name, data, args):
     "Medians over turns of both, and the ratio of the whole trainings; None: no committed run."
     runs, trained = (
         read_records(ROOT / "results", section, "laptop", DATASET, name)
@@ -52,27 +85,26 @@ def compare(name, path, data, turns):
     if not trained:
         return None
     config = TrainConfig(**trained[0]["values"]["config"])
-    passes, config = config.epochs, replace(config, epochs=1)
-    work = public(name, path, data)["training, batch 32"]
+    work = public(name, args.public, data, device=args.device)["training, batch 32"]
     work()
-    theirs, ours = [], []
-    for turn in range(turns):
-        theirs.append(public_seconds(work))
-        ours.append(our_seconds(name, data.train.batch, turn, config))
+    job = (name, data.train.batch, config, args.turns, work)
+    on_gpu = args.device != "cpu"
+    theirs, ours, other = on_a_gpu(*job, args.device, args.stack) if on_gpu else on_a_core(*job)
     pass_public = data.n_train * statistics.median(theirs)
     pass_ours = data.n_train * statistics.median(ours)
-    return dict(
+    row = dict(
         model=name,
         public_seconds_a_pass=round(pass_public, 1),
-        our_seconds_a_pass=round(pass_ours, 1),
+        our_seconds_a_pass=round(pass_ours, 3 if on_gpu else 1),
         public_passes=PASSES,
-        our_passes=passes,
+        our_passes=config.epochs,
         our_minibatch=config.minibatch,
-        ratio=round(PASSES * pass_public / (passes * pass_ours), 1),
+        ratio=round(PASSES * pass_public / (config.epochs * pass_ours + other), 1),
         ratios_of_turns=[round(a / b, 2) for a, b in zip(theirs, ours)],
         accuracy=[run["values"]["accuracy"] for run in runs],
         paper_accuracy=PAPER_TABLE_1[name][0],
     )
+    return row | dict(stack=args.stack, our_other_seconds=round(other, 2)) if on_gpu else row
 
 
 def main():
@@ -81,17 +113,23 @@ def main():
     names = list(PAPER_TABLE_1)
     parser.add_argument("--models", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--turns", type=at_least(1), default=5)
+    parser.add_argument("--device", default="cpu", help="default: one core of the processor")
+    parser.add_argument("--stack", type=at_least(1), default=1, help="seeds at a time, on a GPU")
     args = parser.parse_args()
     torch.set_num_threads(1)
     data, rows = load_dataset(DATASET), []
     start = time.perf_counter()
     for name in args.models:
-        row = compare(name, args.public, data, args.turns)
+        row = compare(name, data, args)
         rows += [row] if row else []
         print(json.dumps(row), flush=True)
     seconds = round(time.perf_counter() - start, 1)
     record = dict(rows=rows, seconds=seconds, provenance=provenance())
     path = ROOT / "results" / "benchmarks" / "protocol.json"
+    if args.device != "cpu":
+        record["gpu"] = about(args.device)
+        kind = f"-stack-{args.stack}" if args.stack > 1 else ""
+        path = ROOT / "results" / "gpu" / f"protocol{kind}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -214,7 +214,7 @@ def same_weights(theirs, model):
     return theirs
 
 
-def public(name, path, data, weights=None):
+def public(name, path, data, weights=None, device="cpu"):
     "The same work with the public code's classes, or nothing if it has no such model."
     if name.removesuffix("-emb") not in PUBLIC:
         return {}
@@ -228,14 +228,14 @@ def public(name, path, data, weights=None):
     spec.loader.exec_module(module)
     kwargs = dict(bidirectional=True) if name.startswith("dvae") else {}
     model_class = getattr(module, PUBLIC[name.removesuffix("-emb")])
-    model = model_class(8, 8, 0, 1, hs=HIDDEN, nz=LATENT, **kwargs)
+    model = model_class(8, 8, 0, 1, hs=HIDDEN, nz=LATENT, **kwargs).to(device)
     adam = torch.optim.Adam(model.parameters(), 1e-4)
     batch = data.train.batch[slice(0, 256)]
     if name.startswith(("svae", "graphrnn")):
         kinds = torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float()
         edges = batch.adj[:, :-1, 1:].transpose(1, 2).float()
         rows = torch.cat([kinds, edges], 2)
-        graphs = [rows[i : i + 1] for i in range(len(batch))]
+        graphs = [rows[i : i + 1].to(device) for i in range(len(batch))]
     else:
         graphs = to_igraph(batch)
 
