@@ -24,7 +24,7 @@ from clearly import at_least, clearly
 from gpu import about
 from run import HIDDEN, LATENT, ROOT, public
 
-from opembed_nb.data import load_dataset
+from opembed_nb.data import chosen_device, load_dataset
 from opembed_nb.records import provenance, read_records
 from opembed_nb.stacks import fit_stack
 from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit
@@ -116,6 +116,9 @@ def main():
     parser.add_argument("--device", default="cpu", help="default: one core of the processor")
     parser.add_argument("--stack", type=at_least(1), default=1, help="seeds at a time, on a GPU")
     args = parser.parse_args()
+    on_gpu = chosen_device(args.device) != "cpu"
+    if args.stack > 1 and not on_gpu:
+        parser.error("--stack: on one core models are trained one after the other")
     torch.set_num_threads(1)
     data, rows = load_dataset(DATASET), []
     start = time.perf_counter()
@@ -126,7 +129,7 @@ def main():
     seconds = round(time.perf_counter() - start, 1)
     record = dict(rows=rows, seconds=seconds, provenance=provenance())
     path = ROOT / "results" / "benchmarks" / "protocol.json"
-    if args.device != "cpu":
+    if on_gpu:
         record["gpu"] = about(args.device)
         kind = f"-stack-{args.stack}" if args.stack > 1 else ""
         path = ROOT / "results" / "gpu" / f"protocol{kind}.json"

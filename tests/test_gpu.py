@@ -77,3 +77,25 @@ def test_without_cuda_it_says_so_and_writes_nothing(tmp_path):
     done = call(tmp_path / "gpu")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "no CUDA device" in done.stderr and not (tmp_path / "gpu").exists()
+
+
+def test_the_public_step_is_timed_between_the_passes_of_a_stack(monkeypatch):
+    import protocol
+
+    from opembed_nb.data import load_dataset
+    from opembed_nb.training import TrainConfig
+
+    done = []
+    monkeypatch.setattr(protocol, "HIDDEN", 16)
+    train = load_dataset("enas-digits").train.batch[:64]
+    job = ("svae", train, TrainConfig(), 3, lambda: done.append(32) or 32)
+    theirs, ours, other = protocol.on_a_gpu(*job, "cpu", 2)
+    assert len(theirs) == len(ours) == 3 and sum(done) == 3 * protocol.GRAPHS // 4
+    assert min(theirs) > 0 and min(ours) > 0 and other > 0
+
+
+def test_several_seeds_at_a_time_need_a_gpu():
+    command = [sys.executable, str(ROOT / "benchmarks/protocol.py"), "none", "--stack", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 2 and "--stack: on one core" in done.stderr.splitlines()[-1]

@@ -215,15 +215,21 @@ def test_what_chapter_4_says_of_more_passes_is_in_the_records():
     assert f"with {passes}, {shares}" in text
 
 
-def test_what_is_said_of_a_gin_at_half_the_step_is_in_the_record():
-    passes, able = of_the_record("half-step", "gin")
-    [training] = read_records(ROOT / "results", "training", "half-step", "enas-cifar10", "gin")
-    config = training["values"]["config"]
-    assert passes == 12 and config["lr"] == 0.00134 and config["weights"] == "signal"
-    assert abs(config["lr"] / train_config("signal", 501).lr - 0.5) < 0.01
-    back = f"twelve passes bring back {able['accuracy']:.1f} %"
-    for path in ("README.md", "nbs/04_training.ipynb"):
-        assert back in (ROOT / path).read_text(encoding="utf-8")
+def test_what_is_said_of_a_gin_at_half_the_step_is_in_the_records():
+    shares = []
+    for model in ("gin", "gin-emb"):
+        found = (ROOT / "results", "half-step-25-passes", "enas-cifar10", model)
+        trained = read_records(found[0], "training", *found[1:])
+        assert [r["seed"] for r in trained] == [0, 1, 2]
+        for config in (r["values"]["config"] for r in trained):
+            assert config["epochs"] == 25 and config["lr"] == 0.00134
+            assert config["weights"] == "signal"
+            assert abs(config["lr"] / train_config("signal", 501).lr - 0.5) < 0.01
+        able = read_records(found[0], "abilities", *found[1:])
+        shares.append(mean_std([r["values"]["accuracy"] for r in able], 1))
+    said = f"25 passes bring back {shares[0]} % with GIN and {shares[1]} % with its twin"
+    assert said in (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_chapter_4_says_of_larger_minibatches_is_in_the_record():
@@ -632,6 +638,21 @@ def test_free_spaces_come_back_from_the_recipe(dataset, model):
     [trained] = read_records(ROOT / "results", "training", "quick", dataset, model)
     assert trained["values"]["config"]["weights"] == "signal"
     assert len(trained["values"]["history"]) == 10
+
+
+def test_what_readme_says_of_the_papers_passes_on_a_gpu_is_in_the_record():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    record = json.loads((ROOT / "results/gpu/protocol.json").read_text(encoding="utf-8"))
+    rows = {row["model"]: row for row in record["rows"]}
+    assert all((row["stack"], row["public_passes"]) == (1, 300) for row in rows.values())
+    assert record["gpu"]["name"] == "NVIDIA H200"
+    dvae, ratio = rows["dvae"], {name: f"{row['ratio']:,.0f}" for name, row in rows.items()}
+    seconds = f"{dvae['our_seconds_a_pass']:.1f} s, the public code's "
+    assert f"{seconds}{dvae['public_seconds_a_pass']:.0f} s" in readme
+    first = f"{ratio['dvae']} times as long as our training of D-VAE, {ratio['dvae-emb']} times"
+    others = f"{ratio['gcn']} times for GCN, {ratio['gcn-emb']} for GCN-EMB"
+    assert f"{first} for one round of DVAE-EMB, {others}" in readme
+    assert f"{ratio['svae']} for S-VAE and {ratio['graphrnn']} for GraphRNN" in readme
 
 
 def test_what_readme_says_of_a_gpu_is_in_its_record():
