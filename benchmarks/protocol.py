@@ -17,12 +17,11 @@ import json
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from clearly import at_least, clearly
 from gpu import about
-from run import HIDDEN, LATENT, ROOT, public
+from run import HIDDEN, LATENT, ROOT, clone, public
 
 from opembed_nb.data import chosen_device, load_dataset
 from opembed_nb.records import provenance, read_records
@@ -109,7 +108,7 @@ def compare(name, data, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("public", type=Path, help="a clone of the public D-VAE repository")
+    parser.add_argument("public", type=clone, help="a clone of the public D-VAE repository")
     names = list(PAPER_TABLE_1)
     parser.add_argument("--models", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--turns", type=at_least(1), default=5)

@@ -36,6 +36,15 @@ HIDDEN, LATENT = 501, 56
 PUBLIC = {"dvae": "DVAE", "gcn": "DVAE_GCN", "svae": "SVAE", "graphrnn": "SVAE_GraphRNN"}
 
 
+def clone(text):
+    "An argument: the folder of the public repository, in which the models are in models.py."
+    if not Path(text, "models.py").is_file():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} holds no models.py; name a clone of the public D-VAE repository"
+        )
+    return Path(text)
+
+
 def rate(work, seconds):
     "Units of work per second: `work()` does some and says how many."
     work()
@@ -421,7 +430,7 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--public", type=Path, help="a checkout of the public D-VAE repository, for ratios"
+        "--public", type=clone, help="a clone of the public D-VAE repository, for ratios"
     )
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seconds", type=float, default=5, help="for each figure")

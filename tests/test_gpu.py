@@ -94,8 +94,14 @@ def test_the_public_step_is_timed_between_the_passes_of_a_stack(monkeypatch):
     assert min(theirs) > 0 and min(ours) > 0 and other > 0
 
 
-def test_several_seeds_at_a_time_need_a_gpu():
-    command = [sys.executable, str(ROOT / "benchmarks/protocol.py"), "none", "--stack", "2"]
+def test_the_public_passes_say_what_is_wrong_with_their_arguments(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 2 and "--stack: on one core" in done.stderr.splitlines()[-1]
+    (tmp_path / "models.py").touch()
+    for arguments, said in (
+        ([str(tmp_path), "--stack", "2"], "--stack: on one core"),
+        (["none"], "'none' holds no models.py; name a clone of the public D-VAE repository"),
+        ([str(ROOT / "README.md")], "README.md' holds no models.py"),
+    ):
+        command = [sys.executable, str(ROOT / "benchmarks/protocol.py"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert done.returncode == 2 and said in done.stderr.splitlines()[-1]
