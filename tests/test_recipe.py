@@ -17,6 +17,7 @@ from opembed_nb.sgp import PAPER_TABLE_2, mean_std
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
+    PAPER_TABLE_1,
     TrainConfig,
     build_model,
     fit,
@@ -560,6 +561,42 @@ def test_what_chapter_4_says_of_both_curves_is_in_the_records():
     )
     assert len(one_hot) == len(learned) == 5
     assert (learned > one_hot)[:, :2].all() and (learned.mean(0) < one_hot.mean(0))[2:].all()
+
+
+def test_what_chapter_4_says_of_the_papers_protocol_is_in_the_records():
+    text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
+    loss, kl = {}, {}
+    for model in ("dvae", "dvae-emb"):
+        [run] = read_records(
+            ROOT / "results", "training", "paper-115-passes", "enas-cifar10", model
+        )
+        config, history = run["values"]["config"], run["values"]["history"]
+        assert (config["minibatch"], config["lr"], config["weights"]) == (32, 1e-4, "pytorch")
+        assert {row["lr"] for row in history} == {1e-4} and len(history) == 115
+        loss[model] = [row["reconstruction"] for row in history]
+        kl[model] = [row["kl"] for row in history]
+    ahead = [a < b for a, b in zip(loss["dvae-emb"], loss["dvae"], strict=True)]
+    assert not ahead[15] and ahead[16:].count(False) == 3
+    assert "from pass 17 on DVAE-EMB's loss is lower in all but three passes" in text
+    first = {m: next(i for i, x in enumerate(loss[m], 1) if x < 1) for m in loss}
+    said = f"below one nat in pass {first['dvae-emb']}, D-VAE's in pass {first['dvae']}"
+    most = [kl[m].index(max(kl[m])) + 1 for m in ("dvae-emb", "dvae")]
+    assert said in text and f"largest in passes {most[0]} and {most[1]}" in text
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = f"until pass {first['dvae-emb']} (DVAE-EMB) and {first['dvae']} (D-VAE)"
+    assert f"stays above one nat {said}" in readme
+
+
+def test_what_readme_says_of_the_papers_protocol_is_in_the_records():
+    readme, back = (ROOT / "README.md").read_text(encoding="utf-8"), {}
+    for model in ("dvae", "dvae-emb"):
+        passes, able = of_the_record("paper-115-passes", model)
+        back[model] = able["accuracy"]
+        recipe = read_records(ROOT / "results", "abilities", "laptop", "enas-cifar10", model)
+        least = min(record["values"]["accuracy"] for record in recipe)
+        assert able["decodings"] == 100 and back[model] < min(least, PAPER_TABLE_1[model][0])
+    assert f"for {passes} of its 300 passes, from one seed: by then D-VAE brings back" in readme
+    assert f"{back['dvae']:.2f} % and DVAE-EMB {back['dvae-emb']:.2f} %" in readme
 
 
 def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_records():
