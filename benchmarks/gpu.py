@@ -16,8 +16,8 @@ Every row is written to OUT/gpu.json and OUT/gpu.md as soon as it is known. No r
 training begins after so many minutes, of which each part has a share. Seconds on the processor are
 those of a part of the graphs, times what is left out. HASH is the commit, where the copy at hand
 has no history.
-The exit status is 2 without CUDA (nothing is written), 1 if a limit did not hold or a part failed
-or nothing was reached.
+The exit status is 2 without CUDA (nothing is written), 1 if a limit did not hold, a part or a model
+failed, or nothing was reached.
 """
 
 import argparse
@@ -39,7 +39,7 @@ import torch
 from clearly import at_least, clearly
 
 from opembed_nb.bo import make_problem, make_strategies, search
-from opembed_nb.data import DAGBatch, load_dataset, same_graphs, write_whole
+from opembed_nb.data import DAGBatch, OpembedError, load_dataset, same_graphs, write_whole
 from opembed_nb.decoder import plan_batch
 from opembed_nb.ledger import Ledger
 from opembed_nb.oracle import load_oracle
@@ -287,9 +287,12 @@ def passes(run):
 
 
 def models(run):
+    config = train_config("signal", run.sizes["hidden"])
     for name in run.every:
-        config = train_config("signal", run.sizes["hidden"])
-        yield pass_row(run, "recipe", name, config, 2)
+        try:
+            yield pass_row(run, "recipe", name, config, 2)
+        except OpembedError as e:  # it diverged; the others' turn comes all the same
+            yield dict(protocol="recipe", model=name, minibatch=config.minibatch, failed=str(e))
 
 
 def bound_row(run, x, target):
@@ -546,8 +549,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     work(Run(args), record, args.parts, args.out)
     rows = [row for rows in record["parts"].values() for row in rows]
-    held = rows and not record["failed"] and all(row.get("holds", True) for row in rows)
-    return 0 if held else 1
+    held = all(row.get("holds", True) and "failed" not in row for row in rows)
+    return 0 if rows and held and not record["failed"] else 1
 
 
 if __name__ == "__main__":

@@ -68,6 +68,24 @@ def test_what_was_reached_survives_a_part_that_fails(tmp_path, monkeypatch):
     assert record["failed"] == {"waits": "RuntimeError: no memory is left"}
 
 
+def test_a_model_that_diverges_is_no_end_of_the_others(tmp_path, monkeypatch):
+    import gpu
+
+    def passed(run, protocol, name, config, passes):
+        if name == "dvae-emb":
+            raise gpu.OpembedError("dvae-emb: the loss is nan")
+        return dict(model=name, seconds_a_pass=1.0)
+
+    monkeypatch.setattr(gpu, "pass_row", passed)
+    options = ["--device", "cpu", "--tiny", "--parts", "models", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *options])
+    assert gpu.main() == 1
+    record = json.loads((tmp_path / "gpu.json").read_text())
+    failed = {row["model"]: row.get("failed") for row in record["parts"]["models"]}
+    assert failed == {"dvae": None, "dvae-emb": "dvae-emb: the loss is nan", "gcn": None}
+    assert not record["failed"]
+
+
 def test_no_row_begins_when_the_time_is_over(tmp_path):
     done = call(tmp_path, "--device", "cpu", "--tiny", "--minutes", "0")
     assert done.returncode == 1 and not done.stdout and not (tmp_path / "gpu.json").exists()
