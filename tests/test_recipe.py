@@ -684,6 +684,10 @@ def test_what_readme_says_of_the_papers_passes_on_a_gpu_is_in_the_record():
     assert all((row["stack"], row["public_passes"]) == (1, 300) for row in rows.values())
     assert record["gpu"]["name"] == "NVIDIA H200"
     dvae, ratio = rows["dvae"], {name: f"{row['ratio']:,.0f}" for name, row in rows.items()}
+    parts = json.loads((ROOT / "results/gpu/gpu.json").read_text(encoding="utf-8"))["parts"]
+    [alone] = [row["seconds_a_pass"] for row in parts["models"] if row["model"] == "dvae"]
+    said = f"takes {dvae['our_seconds_a_pass']:.1f} s as a stack of one, {alone:.1f} s by chapter 4"
+    assert said in (ROOT / "nbs/04b_stacks.ipynb").read_text(encoding="utf-8")
     seconds = f"{dvae['our_seconds_a_pass']:.1f} s, the public code's "
     assert f"{seconds}{dvae['public_seconds_a_pass']:.0f} s" in readme
     first = f"{ratio['dvae']} times as long as our training of D-VAE, {ratio['dvae-emb']} times"
