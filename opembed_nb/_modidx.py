@@ -751,6 +751,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.pipeline._logged_to': ('pipeline.html#_logged_to', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._measured': ('pipeline.html#_measured', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._needs': ('pipeline.html#_needs', 'opembed_nb/pipeline.py'),
+                                     'opembed_nb.pipeline._on_ray': ('pipeline.html#_on_ray', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._parameters': ('pipeline.html#_parameters', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._parser': ('pipeline.html#_parser', 'opembed_nb/pipeline.py'),
                                      'opembed_nb.pipeline._print_unforeseen': ('pipeline.html#_print_unforeseen', 'opembed_nb/pipeline.py'),

@@ -289,6 +289,7 @@ def plan(data: list[str] = (), models: list[str] = (), arms: list[str] = (), # e
          seeds: list[int] = (0, 1, 2, 3, 4)) -> list[Job]:
     "All runs in the order in which they decide most; arms and data outside `PLAN` come last."
     check_names(data, models, arms)
+    for seed in seeds: require(seed >= 0, f"seed {seed}: it is at least 0")
     new = [arm for arm in EMBEDDINGS if not any(arm in block[2] for block in PLAN)]
     blocks = [*PLAN, (data or list(DATA), models or ["dvae"], arms or new)]
     jobs = [Job(d, m, a, s) for block in blocks for s in seeds for d in block[0] for m in block[1]

@@ -606,7 +606,7 @@ def _train(args):
     values = with_changes(load_profile(args.profile), args.changes)
     stages(values)  # refuses what is unknown
     workers = values.get("workers", 1) if args.workers is None else args.workers
-    ray = args.engine == "ray"
+    ray = _on_ray(args)
     engine = RayEngine(args.address, cpus=args.workers) if ray else local_engine(workers)
     for run in train_profile(values, engine, args.seeds or ()).values():
         print(f"{len(run.history)} epochs, loss {run.history[-1]['loss']:.3f}: {run.folder}")
@@ -663,7 +663,7 @@ def _search(args):
     require(args.timeout > 0, f"--timeout {args.timeout}: give seconds, more than 0")
     if args.csv: _check_folder("--csv", args.csv)
     if args.optuna: _check_storage(args.optuna)
-    engine = RayEngine(args.address, args.timeout) if args.engine == "ray" else LocalEngine()
+    engine = RayEngine(args.address, args.timeout) if _on_ray(args) else LocalEngine()
     for name in chosen.get("models", list(MODELS)):
         p = argparse.Namespace(**{**defaults("07_bo"), **chosen, "model": name})
         _search_model(p, args, engine)
@@ -679,6 +679,11 @@ def _check_storage(storage):
     form = "write it as sqlite:///search.db or as another address of SQLAlchemy"
     require(re.match(r"[a-z][a-z0-9+]*://", storage), f"--optuna {storage}: is no address; {form}")
     if storage.startswith("sqlite:///"): _check_folder("--optuna", Path(storage[10:]))
+
+def _on_ray(args):
+    require(args.engine == "ray" or not args.address,
+            f"--address {args.address}: only --engine ray works on a cluster")
+    return args.engine == "ray"
 
 # %% ../nbs/10_pipeline.ipynb #d83863f7
 def _search_model(p, args, engine): # p: the parameters of chapter 7
@@ -697,6 +702,8 @@ def _search_model(p, args, engine): # p: the parameters of chapter 7
     save_record(run.folder, "search", record, time.perf_counter() - start)
     print(f"\n{strategy_table(record['strategies'], record['oracle'])}\n\n"
           f"every evaluation: {ledger.path}")
+    failed = ledger.errors()
+    if failed: print(f"{len(failed)} of them gave no value; the first: {failed[0]}")
     if args.csv:
         file = args.csv.with_stem(f"{args.csv.stem}-{p.model}")
         print(f"{ledger.to_csv(file)} rows in {file}")

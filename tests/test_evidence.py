@@ -295,6 +295,8 @@ def test_the_command_says_what_is_missing_and_refuses_what_is_unknown(tmp_path, 
         assert "'vae'" in capsys.readouterr().err
         assert arms.main(["--data", "imagenet", *more]) == 2
         assert "'imagenet' is unknown" in capsys.readouterr().err
+        assert arms.main([*args, *more, "--seeds", "0", "-1"]) == 2
+        assert "seed -1: it is at least 0" in capsys.readouterr().err
 
 
 # Answers

@@ -25,6 +25,7 @@ from opembed_nb.data import (
     random_architectures,
 )
 from opembed_nb.engines import LocalEngine, ProcessEngine
+from opembed_nb.oracle import WeightSharingOracle
 from opembed_nb.pipeline import (
     check_parameters,
     finalists,
@@ -691,6 +692,8 @@ def test_what_yaml_cannot_read_is_one_line(text):
         (["reproduce", "dvae", "--profile", "*"], "profile '*' is not a plain name"),
         (["reproduce", "dvae", "--profile", "../results/laptop"], "is not a plain name"),
         (["search", "quick", "--timeout", "nan"], "--timeout nan: give seconds, more than 0"),
+        (["search", "quick", "--address", "a:1"], "--address a:1: only --engine ray works on a"),
+        (["train", "quick", "--address", "a:1"], "--address a:1: only --engine ray works on a"),
         (["search", "quick", "--csv", "."], "--csv .: is a folder; name a file in it"),
         (["weights", "/proc/none"], "/proc/none: cannot be made"),
         (["digits", "/proc/none"], "/proc/none: cannot be made"),
@@ -895,6 +898,28 @@ def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
     assert "| evolution |" in capsys.readouterr().out
     found = {p.name for p in (tmp_path / "runs/quick/my-blocks/dvae/seed-0").glob("*.json")}
     assert found == {"search.json"}  # these architectures describe no networks to train
+
+
+def test_a_search_says_how_many_evaluations_gave_no_value(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    works, bad = WeightSharingOracle.__call__, []
+
+    def shaky(oracle, batch):
+        if len(batch) == 1:  # else the oracle tries itself
+            bad[:] = bad or [batch.ops.tolist()]
+            if batch.ops.tolist() == bad[0]:
+                raise ValueError("no luck")
+        return works(oracle, batch)
+
+    monkeypatch.setattr(WeightSharingOracle, "__call__", shaky)
+    values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="100")
+    values |= dict(strategies="[random architectures]", rounds="1", batch_size="2", trials="1")
+    values |= dict(inducing="20", n_train="100", full_epochs="0")
+    arguments = ["search", "quick"]
+    for name, value in values.items():
+        arguments += ["-p", name, value]
+    assert main(arguments) == 0
+    assert "1 of them gave no value; the first: ValueError: no luck" in capsys.readouterr().out
 
 
 README_TABLES = {

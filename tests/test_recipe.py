@@ -587,6 +587,23 @@ def test_what_chapter_4_says_of_the_papers_protocol_is_in_the_records():
     assert f"stays above one nat {said}" in readme
 
 
+def test_readme_says_how_often_each_model_was_trained():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    words, often = {1: "once", 2: "twice", 3: "three times", 4: "four times", 5: "five times"}, {}
+    for record in read_records(ROOT / "results", "training", "laptop"):
+        key = (record["dataset"], record["model"].removesuffix("-emb"))
+        twin = often.setdefault(key, {}).setdefault(record["model"], set())
+        twin.add(record["seed"])
+    assert all(len({frozenset(s) for s in twins.values()}) == 1 for twins in often.values())
+    often = {key: words[len(next(iter(twins.values())))] for key, twins in often.items()}
+    paper = {name: often["enas-cifar10", name] for name in ("dvae", "gcn", "svae", "graphrnn")}
+    assert paper["dvae"] == paper["gcn"] and paper["svae"] == paper["graphrnn"]
+    said = f"D-VAE, GCN and their twins have been trained {paper['dvae']} on the paper's data"
+    assert f"{said}, S-VAE, GraphRNN and theirs {paper['svae']};" in readme
+    on_digits = [often["enas-digits", name] for name in ("dvae", "svae")]
+    assert "on `enas-digits` D-VAE's twins {}, S-VAE's {}.".format(*on_digits) in readme
+
+
 def test_what_readme_says_of_the_papers_protocol_is_in_the_records():
     readme, back = (ROOT / "README.md").read_text(encoding="utf-8"), {}
     for model in ("dvae", "dvae-emb"):
