@@ -397,8 +397,12 @@ def test_what_chapter_5_says_of_our_data_is_in_their_records():
     )
     assert f"(RMSE {mean['dvae-emb']:.2f} and {of_raw:.2f}); an MLP reads {of_mlp:.2f} " in text
     assert f"from the first, {raw_mlp:.2f} from the second" in text
-    assert len(rmse["dvae"]) == len(rmse["dvae-emb"]) == 3
-    assert all(a < b for a, b in zip(rmse["dvae-emb"], rmse["dvae"], strict=True))
+    assert len(rmse["dvae"]) == len(rmse["dvae-emb"]) == 5
+    gaps = [a - b for a, b in zip(rmse["dvae-emb"], rmse["dvae"], strict=True)]
+    worst = gaps.index(max(gaps))
+    assert sum(gap < 0 for gap in gaps) == 4 and all(gap < 0 for gap in gaps[:3])
+    behind = f"({rmse['dvae-emb'][worst]:.3f} against {rmse['dvae'][worst]:.3f})"
+    assert f"in the fifth they are far behind {behind}" in text
     assert f"(on average {mean['dvae-emb']:.3f} against {mean['dvae']:.3f})" in text
     _, low, high = paired(rmse["dvae-emb"], rmse["dvae"])
     assert f"the interval of the difference, [{low:+.3f}, {high:+.3f}], contains zero" in text
@@ -409,7 +413,7 @@ def test_what_chapter_5_says_of_our_data_is_in_their_records():
     )
     said = f"an RMSE of {learned} with learned and {one_hot} with one-hot rows on `enas-digits`;"
     assert f"{said} the interval of the difference, [{low:+.3f}, {high:+.3f}], contains" in readme
-    assert f"RMSE {learned} against {one_hot}." in page
+    assert f"RMSE {learned} against {one_hot}, but far behind in the fifth" in page
     able = [
         [r["values"] for r in read_records(ROOT / "results", "abilities", "laptop", *where)]
         for where in (("enas-digits", "dvae-emb"), ("enas-digits", "dvae"))
@@ -422,7 +426,7 @@ def test_what_chapter_5_says_of_our_data_is_in_their_records():
         [r["values"]["r"] for r in read_records(ROOT / "results", "smoothness", "laptop", *where)]
         for where in (("enas-digits", "dvae-emb"), ("enas-digits", "dvae"))
     ]
-    assert len(smooth[0]) == 3 and all(a > b for a, b in zip(*smooth, strict=True))
+    assert len(smooth[0]) == 5 and statistics.mean(smooth[0]) > statistics.mean(smooth[1])
     assert len(rmse["svae"]) == len(rmse["svae-emb"]) == 1
     assert f"({mean['svae']:.3f} against {mean['svae-emb']:.3f})" in text
     [able] = read_records(ROOT / "results", "abilities", "width-256", "enas-digits", "dvae-emb")
@@ -515,15 +519,17 @@ def test_what_readme_and_chapter_7_say_of_the_finalists_is_in_the_records():
 
 def test_chapter_5_says_which_models_were_judged_on_both_splits():
     text = (ROOT / "nbs/05_sgp.ipynb").read_text(encoding="utf-8")
-    assert "D-VAE and DVAE-EMB with seed 0 on the paper's data, else seeds 1 and 2):" in text
+    assert "D-VAE and DVAE-EMB with seed 0 on the paper's data, GraphRNN and its twin" in text
+    assert "with seeds 1 and 2, all others with seeds 1 to 4):" in text
     seeds = {}
     for dataset in ("enas-cifar10", "enas-digits"):
         for record in read_records(ROOT / "results", "prediction-wiring", "laptop", dataset):
             seeds.setdefault((dataset, record["model"]), set()).add(record["seed"])
     twins = {("enas-cifar10", model): {0} for model in ("dvae", "dvae-emb")}
-    later = ("gcn", "gcn-emb", "graphrnn", "graphrnn-emb")
-    twins |= {("enas-cifar10", model): {1, 2} for model in later}
-    assert seeds == twins | {("enas-digits", model): {1, 2} for model in ("dvae", "dvae-emb")}
+    twins |= {("enas-cifar10", model): {1, 2} for model in ("graphrnn", "graphrnn-emb")}
+    twins |= {("enas-cifar10", model): {1, 2, 3, 4} for model in ("gcn", "gcn-emb")}
+    twins |= {("enas-digits", model): {1, 2, 3, 4} for model in ("dvae", "dvae-emb")}
+    assert seeds == twins
 
 
 def test_chapter_3_says_how_encoders_without_places_reconstruct():
@@ -673,6 +679,18 @@ def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_record
     none, some = (f"{100 * abs(share['operations']):.0f}" for share in shares)
     said = f"wiring explains {one_hot} (D-VAE) and {learned} of the latents' variance, operations"
     assert f"{said} {none} and {some} %" in text
+    later, shares = "paper-115-passes", []
+    for model in ("dvae", "dvae-emb"):
+        smooth = values(later, "smoothness", model)
+        shares.append(f"{100 * smooth['shares']['operations']:.0f}")
+        assert values(later, "abilities", model)["accuracy"] > 98.8
+        ours = read_records(ROOT / "results", "smoothness", "laptop", "enas-cifar10", model)
+        ours = [record["values"]["r"] for record in ours]
+        assert abs(smooth["r"] - statistics.mean(ours)) < 2 * statistics.stdev(ours)
+    assert (
+        f"After 115 passes nearly everything is reconstructed, operations explain {shares[0]}"
+        f" and {shares[1]} %" in text
+    )
 
 
 def test_what_readme_says_of_the_papers_passes_is_in_the_record():
