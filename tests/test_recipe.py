@@ -298,7 +298,13 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         100 * (1 - statistics.mean(gcn[0]) / statistics.mean(gcn[1])),
     )
     papers = PAPER_TABLE_2["gcn-emb"]["rmse"][0] - PAPER_TABLE_2["gcn"]["rmse"][0]
-    assert f"by {-gap:.3f} on average, which is less than the paper's {-papers:.3f}" in page
+    by_paper = [
+        numbers("prediction", m, lambda v: statistics.mean(v["paper_setting"]["rmse"]))
+        for m in ("gcn-emb", "gcn")
+    ]
+    other = statistics.mean(by_paper[1]) - statistics.mean(by_paper[0])
+    said_there = f"by {-gap:.3f} on average with the tuned fit and by {other:.3f} with the paper's"
+    assert f"{said_there}, where the paper itself has {-papers:.3f}" in page
     assert f"with GCN, where it is {smaller:.0f} % smaller" in index
     able = [numbers("abilities", m, lambda v: v["accuracy"]) for m in ("gcn-emb", "gcn")]
     assert all(a > b for a, b in zip(*able, strict=True))
