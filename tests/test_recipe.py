@@ -538,6 +538,21 @@ def test_chapter_5_says_which_models_were_judged_on_both_splits():
     assert seeds == twins
 
 
+def test_chapter_9_compares_the_committed_spaces_of_the_papers_data_with_plain_ones():
+    text = (ROOT / "nbs/09_latent.ipynb").read_text(encoding="utf-8")
+    assert "as smooth by $r$ as raw features, less so than the wiring alone, and do not" in text
+    where = (ROOT / "results", "raw_space", "quick", "enas-cifar10")
+    [plain] = [record["values"]["spaces"] for record in read_records(*where)]
+    of_models = [
+        [r["values"] for r in read_records(ROOT / "results", "latent", "quick", where[3], model)]
+        for model in ("dvae", "dvae-emb")
+    ]
+    [one_hot], [learned] = of_models
+    for space in (one_hot, learned):
+        assert space["low"] < plain["both"]["r"] < space["high"] < plain["wiring"]["r"]
+    assert one_hot["low"] < learned["r"] < one_hot["high"]
+
+
 def test_chapter_3_says_how_encoders_without_places_reconstruct():
     text = (ROOT / "nbs/03_decoder.ipynb").read_text(encoding="utf-8")
     back = {"gcn": [], "gin": []}
