@@ -258,16 +258,19 @@ def processor_seconds(run, name, config, threads):
 
 
 def pass_row(run, protocol, name, config, passes):
-    found = trained(run, name, replace(config, epochs=max(passes, config.epochs)), passes)
-    spent = [row["seconds"] for row in found.history]
+    "Seconds a pass here and there; or that the model diverged, which is no end of the others."
+    row = dict(protocol=protocol, model=name, minibatch=config.minibatch)
+    longer = replace(config, epochs=max(passes, config.epochs))
+    try:
+        found = trained(run, name, longer, passes)
+        one, every = (processor_seconds(run, name, config, k) for k in (1, run.threads))
+    except OpembedError as e:
+        return row | dict(failed=str(e))
+    spent = [one_pass["seconds"] for one_pass in found.history]
     here = statistics.median(spent[1:] or spent)
-    one, every = (processor_seconds(run, name, config, k) for k in (1, run.threads))
-    return dict(
-        protocol=protocol,
-        model=name,
-        minibatch=config.minibatch,
+    return row | dict(
         passes=len(spent),
-        loss=[round(row["loss"], 4) for row in found.history],
+        loss=[round(one_pass["loss"], 4) for one_pass in found.history],
         seconds_a_pass=round(here, 3),
         one_thread=round(one, 2),
         threads=run.threads,
@@ -289,10 +292,7 @@ def passes(run):
 def models(run):
     config = train_config("signal", run.sizes["hidden"])
     for name in run.every:
-        try:
-            yield pass_row(run, "recipe", name, config, 2)
-        except OpembedError as e:  # it diverged; the others' turn comes all the same
-            yield dict(protocol="recipe", model=name, minibatch=config.minibatch, failed=str(e))
+        yield pass_row(run, "recipe", name, config, 2)
 
 
 def bound_row(run, x, target):

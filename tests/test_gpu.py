@@ -71,12 +71,14 @@ def test_what_was_reached_survives_a_part_that_fails(tmp_path, monkeypatch):
 def test_a_model_that_diverges_is_no_end_of_the_others(tmp_path, monkeypatch):
     import gpu
 
-    def passed(run, protocol, name, config, passes):
+    train = gpu.trained
+
+    def diverged(run, name, config, passes):
         if name == "dvae-emb":
             raise gpu.OpembedError("dvae-emb: the loss is nan")
-        return dict(model=name, seconds_a_pass=1.0)
+        return train(run, name, config, passes)
 
-    monkeypatch.setattr(gpu, "pass_row", passed)
+    monkeypatch.setattr(gpu, "trained", diverged)
     options = ["--device", "cpu", "--tiny", "--parts", "models", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["gpu.py", *options])
     assert gpu.main() == 1
