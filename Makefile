@@ -28,7 +28,7 @@ demo: $(INSTALLED)  ## every chapter in minutes, offline: train, predict, search
 	$(BIN)/opembed demo
 
 # Two files or chapters at a time, each on one thread: on two cores that is fastest. `check` is among them.
-test: book  ## all the proof: strict book, clean and exported notebooks, pytest, every chapter's outputs
+test: book  ## every check: strict book, clean and exported notebooks, pytest, every chapter's outputs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(INSTALLED)  ## notebooks are clean and in step with the package
@@ -49,7 +49,7 @@ lint: $(INSTALLED)  ## ruff over package, notebooks, tests and tools
 	$(BIN)/ruff check
 
 # One model of the paper's width: make reproduce MODEL=dvae-emb SEED=1
-reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU; with MODEL= SEED= DATA= one committed model again, compared with its record
+reproduce: $(INSTALLED)  ## the paper profile: many hours, best on a GPU; with MODEL= SEED= DATA= one committed training again, compared with its record
 	$(BIN)/opembed $(if $(MODEL),reproduce $(MODEL) --seed $(or $(SEED),0) --data $(or $(DATA),enas-cifar10),run paper)
 
 bench: $(INSTALLED)  ## speed, as ratios measured in one run

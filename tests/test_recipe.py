@@ -292,7 +292,7 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
     assert f"room for the wiring ({shares[0]} and {shares[1]} %)" in said
     assert all(a < b for a, b in zip(*room, strict=True))
     gaps = [a - b for a, b in zip(*gcn, strict=True)]
-    assert sum(gap < -0.01 for gap in gaps) == 4 and abs(max(gaps)) < 0.001  # level
+    assert sum(gap < -0.01 for gap in gaps) == 4 and abs(gaps[2]) < 0.001  # level in seed 2
     gap, smaller = (
         statistics.mean(gaps),
         100 - 100 * statistics.mean(gcn[0]) / statistics.mean(gcn[1]),
@@ -305,6 +305,9 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
     other = statistics.mean(by_paper[1]) - statistics.mean(by_paper[0])
     said_there = f"by {-gap:.3f} on average with the tuned fit and by {other:.3f} with the paper's"
     assert f"{said_there}, where the paper itself has {-papers:.3f}" in page
+    behind = by_paper[0][2] - by_paper[1][2]
+    level = "in seed 2 the twins are level with the tuned fit, and the learned rows are"
+    assert f"{level} {behind:.3f} behind with the paper's" in page
     assert f"with GCN, where it is {smaller:.0f} % smaller" in index
     able = [numbers("abilities", m, lambda v: v["accuracy"]) for m in ("gcn-emb", "gcn")]
     assert all(a > b for a, b in zip(*able, strict=True))
