@@ -222,6 +222,8 @@ def check_twins(root):
         "Pearson r, tuned fit": ("prediction", lambda v: statistics.fmean(v["pearson"]), 4, 1),
         "accuracy of ten neighbours, r": ("smoothness", lambda v: v["r"], 4, 1),
     }
+    apart = ("prediction-wiring", *readers["RMSE, tuned fit"][1:])
+    readers["RMSE, tuned fit, no wiring known"] = apart
     rows, seen = twin_rows(root), 0
     for (title, names), (_, _, n, gap, says) in rows.items():
         section, read, digits, better = readers.get(title, (None,) * 4)
@@ -262,11 +264,15 @@ def test_the_twins_are_compared_seed_by_seed(tmp_path):
         for model, more in (("dvae", 0), ("dvae-emb", 0.1 + seed / 1000)):
             folder = tmp_path / "laptop" / PAPER / model / f"seed-{seed}"
             save_record(folder, "smoothness", dict(r=r + more), 1)
+            rmse = dict(rmse=[r - more, r - 2 * more])
+            save_record(folder, "prediction-wiring", rmse, 1)
+    (folder / "prediction-wiring.json").unlink()  # the last was judged on one split alone
     made_up(tmp_path, ["gcn", "gcn-emb"], 1)
     made_up(tmp_path, ["svae"], 2)  # without its twin: no row
-    assert check_twins(tmp_path) == 9
+    assert check_twins(tmp_path) == 10
     rows = twin_rows(tmp_path)
     assert rows["RMSE, paper's fit", "D-VAE"][2] == "3"
+    assert rows["RMSE, tuned fit, no wiring known", "D-VAE"][2::2] == ["3", "learned"]
     [_, _, one, other] = short_twins(tmp_path, "laptop").splitlines()
     *_, gap, says = rows["accuracy (%)", "D-VAE"]
     mean, around = gap.split(" ", 1)
