@@ -540,6 +540,28 @@ def test_what_readme_and_chapter_7_say_of_the_finalists_is_in_the_records():
         assert f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]" in text and low < 0 < high < 0.51
 
 
+def test_what_chapter_9c_says_of_twins_on_both_splits_is_in_their_records():
+    text = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
+    most, counts, turned = 0.0, set(), []
+    for name in ("dvae", "gcn", "svae", "graphrnn"):
+        splits = []
+        for section in ("prediction", "prediction-wiring"):
+            rmse = {
+                (r["model"], r["seed"]): statistics.mean(r["values"]["rmse"])
+                for r in read_records(ROOT / "results", section, "laptop", "enas-cifar10")
+            }
+            seeds = [seed for model, seed in rmse if model == name]
+            splits.append({seed: rmse[f"{name}-emb", seed] - rmse[name, seed] for seed in seeds})
+        own, apart = splits
+        counts.add(len(apart))
+        most = max(most, *(abs(own[seed] - apart[seed]) for seed in apart))
+        turned += [max(abs(own[s]), abs(apart[s])) for s in apart if own[s] * apart[s] < 0]
+    words = ("", "one", "two", "three", "four", "five")
+    assert f"in {words[min(counts)]} to {words[max(counts)]} trainings of each pair" in text
+    assert f"it is nowhere more than {most:.3f} from that of the same two models" in text
+    assert len(turned) == 1 and turned[0] < 0.001
+
+
 def test_every_model_of_the_papers_data_was_judged_on_both_splits():
     found = [
         {r["model"] for r in read_records(ROOT / "results", section, "laptop", "enas-cifar10")}
