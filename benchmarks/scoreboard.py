@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clearly import clearly
 
+from opembed_nb.data import require, write_whole
 from opembed_nb.scoreboard import scoreboard_figure, short_scoreboard, short_twins
 
 ROOT, PROFILE = Path(__file__).parents[1], "laptop"
@@ -19,15 +20,16 @@ TABLES = {"scoreboard": short_scoreboard, "twins": short_twins}  # marks in the 
 
 def write(root):
     "Draw the figure and fill the README of the project at `root`."
-    figure = scoreboard_figure(root / "results", PROFILE)
-    (root / "nbs" / "scoreboard.svg").write_text(figure, encoding="utf-8")
-    readme = root / "README.md"
+    figure, readme = scoreboard_figure(root / "results", PROFILE), root / "README.md"
     text = readme.read_text(encoding="utf-8")
     for mark, table in TABLES.items():
         start, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
+        for each in (start, end):
+            require(text.count(each) == 1, f"{readme}: needs a line {each.strip()}, once")
         before, rest = text.split(start)
         text = before + start + table(root / "results", PROFILE) + end + rest.split(end)[1]
-    readme.write_text(text, encoding="utf-8")
+    write_whole(root / "nbs" / "scoreboard.svg", figure.encode())
+    write_whole(readme, text.encode())
 
 
 def main():

@@ -13,7 +13,8 @@ by the paper's setting; with `--thorough`, a fit by that setting, with twice the
 as prediction-thorough.json. `raw` does the same from the raw features, as raw_prediction.json and
 raw_prediction-wiring.json of the data. `look` reads the latents, too: how well neighbours predict
 an accuracy, and what operations and wiring explain of the latents, becomes smoothness.json, and
-what was watched latents.png beside the models' folders. What is there is not made again.
+what was watched latents.png beside the models' folders. What is there is not made again; where
+records are there and their latents are not, `train` says so and wants `--again`, to replace them.
 
 `--data`, `--results` and `--latents` say where else. `--alone` trains one model after the other,
 which is sooner on a processor, and goes on where it was killed. `--rounds 4` trains the twins that
@@ -89,6 +90,13 @@ def train(args):
         groups = [[member] for group in groups for member in group]
     for group in groups:
         todo = [each for each in group if not latents_of(args, *each).exists()]
+        for each in todo:
+            path = folder_of(args, *each) / "training.json"
+            require(
+                args.again or not path.exists(),
+                f"{path}: is there, but its latents are not; --again trains it once more and "
+                "replaces it, --results FOLDER keeps it",
+            )
         if todo:
             train_group(args, data, todo, config, sizes, values)
 
@@ -301,6 +309,7 @@ def main():
     parser.add_argument("--thorough", action="store_true", help="fit by that setting alone")
     parser.add_argument("--workers", type=at_least(1), default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, default=600, help="begin no fit after that")
+    parser.add_argument("--again", action="store_true", help="replace records without latents")
     parser.add_argument("--alone", action="store_true", help="no stacks")
     parser.add_argument("--profile", default="laptop", choices=("laptop", "paper"))
     parser.add_argument("--passes", type=at_least(1), help="default: the profile's")

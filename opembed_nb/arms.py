@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 from .data import (
-    ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches, chosen_device,
-    dataset_folder, dataset_name, is_file_name, load_dataset, project_folder, require, write_whole)
+    SPLITS, ArchDataset, DAGBatch, OpembedError, SearchSpace, absolute_folders, cat_batches,
+    chosen_device, dataset_folder, dataset_name, load_dataset, project_folder, require, write_whole)
 from .embeddings import EMBEDDINGS, OperationEmbedding
 from .engines import local_engine
 from .latent import plain_vectors
@@ -69,8 +69,13 @@ DATA = {  # name@split → whether operations explain more than the wiring does
 @cache
 def study_data(name: str) -> ArchDataset: # one of `DATA`, or any data set
     "A data set, split as its name says."
-    dataset, _, split = name.partition("@")
+    dataset, split = _named(name)
     return load_dataset(dataset).split(split or "own")
+
+# %% ../nbs/09a_arms.ipynb #e9b0001a
+def _named(name): # data set and split; a folder may have an @, too
+    dataset, at, split = name.rpartition("@")
+    return (dataset, split) if at and "/" not in split else (name, "")
 
 # %% ../nbs/09a_arms.ipynb #e9b00021
 @torch.no_grad()
@@ -213,13 +218,14 @@ def evidence_folder() -> Path:
 def record_path(root: Path, data: str, model: str, arm: str, seed: int,
                 kind: str = "seed") -> Path: # or "search"
     "Where the record of a run is kept: data/model/arm/seed-k.json, or search-k."
-    dataset, at, split = data.partition("@")
-    return Path(root, dataset_folder(dataset) + at + split, model, arm, f"{kind}-{seed}.json")
+    dataset, split = _named(data)
+    folder = dataset_folder(dataset) + f"@{split}" * bool(split)
+    return Path(root, folder, model, arm, f"{kind}-{seed}.json")
 
 def write_run(path: Path, job: "Job", values: dict, seconds: float) -> None:
     "Keep a run's record, whole or not at all."
-    dataset, at, split = job.data.partition("@")
-    who = job._replace(data=dataset_name(dataset) + at + split)._asdict()
+    dataset, split = _named(job.data)
+    who = job._replace(data=dataset_name(dataset) + f"@{split}" * bool(split))._asdict()
     record = dict(who, values=_rounded(values), seconds=round(seconds, 1), provenance=provenance())
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     write_whole(path, ("{" + ",\n ".join(lines) + "}\n").encode())
@@ -281,13 +287,17 @@ class Job(NamedTuple):
 # %% ../nbs/09a_arms.ipynb #e9b0004b
 def check_names(data: list[str] = (), models: list[str] = (), arms: list[str] = ()) -> None:
     "`OpembedError` names the first that is unknown."
-    for name in data: is_file_name(name.partition("@")[0])
+    for name in data:
+        dataset, split = _named(name)
+        dataset_name(dataset)
+        require(split in ("", *SPLITS), f"{name}: split {split!r} is unknown; known are "
+                                        f"{', '.join(SPLITS)}")
     for name in models: parts_of(name)
     for name in arms: arm_config(name)
 
 def plan(data: list[str] = (), models: list[str] = (), arms: list[str] = (), # empty: `PLAN`'s
          seeds: list[int] = (0, 1, 2, 3, 4)) -> list[Job]:
-    "All runs in the order in which they decide most; arms and data outside `PLAN` come last."
+    "Runs in the order in which they decide most; arms, data and models outside `PLAN` come last."
     check_names(data, models, arms)
     for seed in seeds: require(seed >= 0, f"seed {seed}: it is at least 0")
     new = [arm for arm in EMBEDDINGS if not any(arm in block[2] for block in PLAN)]
@@ -295,6 +305,9 @@ def plan(data: list[str] = (), models: list[str] = (), arms: list[str] = (), # e
     jobs = [Job(d, m, a, s) for block in blocks for s in seeds for d in block[0] for m in block[1]
             for a in block[2] if (not data or d in data) and (not models or m in models)
             and (not arms or a in arms)]
+    planned = {(d, m) for block in PLAN for d in block[0] for m in block[1]}
+    jobs += [Job(d, m, a, s) for s in seeds for d in data or DATA for m in models or ["dvae"]
+             for a in arms or _KEY if (d, m) not in planned]
     return list(dict.fromkeys(jobs))
 
 # %% ../nbs/09a_arms.ipynb #e9b00044

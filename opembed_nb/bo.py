@@ -33,7 +33,7 @@ from tqdm import tqdm
 import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, chosen_device, codes,
-    from_keys, random_architectures, raw_features, require, to_keys, validity)
+    from_keys, make_folder, random_architectures, raw_features, require, to_keys, validity)
 from .engines import Engine, LocalEngine
 from .ledger import Evaluation, Ledger
 from .networks import NETWORKS, cifar10_images, digit_images, train_each
@@ -600,6 +600,7 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
     engine, stop = engine or LocalEngine(), threading.Event()
     shared = _share(problem, engine)
     jobs = [(*chosen, seed + k) for k in range(trials) for chosen in strategies.items()]
+    for name, strategy in strategies.items(): ledger.keep_strategy(name, _said(strategy))
     with _bar(ledger, len(jobs) * rounds * q, progress) as draw:
         def ended():
             require(not stop.is_set(), "search: another trial was stopped")
@@ -609,6 +610,11 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
             ended()
         _run_trials(one, jobs, engine.slots, stop)
     _refuse_failed(ledger)
+
+def _said(strategy): # its class and plain fields
+    fields = sorted(getattr(strategy, "__dict__", {}).items())
+    plain = (f"{k}={v!r}" for k, v in fields if isinstance(v, (bool, int, float, str, tuple)))
+    return f"{type(strategy).__name__}({', '.join(plain)})"
 
 def _refuse_failed(ledger): # where no evaluation gave a value there is nothing to show
     errors = ledger.errors()
@@ -653,7 +659,8 @@ def summarise(rows: list[Evaluation], # of one strategy, one at least
     seeds, rounds = sorted({r.seed for r in rows}), sorted({r.round for r in rows})
     curves = [curve([r for r in rows if r.seed == seed]) for seed in seeds]
     best = [float(c[-1]) for c in curves]
-    auc = [float(np.nan_to_num(c).mean()) for c in curves]  # nothing found counts as 0
+    floor = min([0.0, *(r.value for r in rows if r.value is not None)])
+    auc = [float(np.nan_to_num(c, nan=floor).mean()) for c in curves]  # nothing found yet
     std = float(np.std(best, ddof=1)) if len(best) > 1 else None
     failed = sum(r.state in ("failed", "nan") for r in rows)
     return dict(best=best, auc=auc, mean=float(np.mean(best)), std=std, **_shares(rows),
@@ -724,11 +731,11 @@ def open_ledger(folder: Path,      # a run's folder
     package = Path(opembed_nb.__file__).parent
     code = _sha(b"".join((package / f"{m}.py").read_bytes() for m in ("sgp", "bo")))[:12]
     settings = dict(decodings=decodings, candidates=candidates, batch_size=batch_size,
-                    inducing=problem.inducing, n_train=len(problem.x), weights=weights, code=code)
+                    inducing=problem.inducing, n_train=len(problem.x), weights=weights, code=code,
+                    data=problem.data.digest()[:12])
     whole = [settings, problem.oracle.name, problem.oracle.version]
     name = _sha(json.dumps(whole, sort_keys=True).encode())[:8]
-    folder.mkdir(parents=True, exist_ok=True)
-    return Ledger(folder / f"search-{name}.sqlite", "search", problem.oracle, settings)
+    return Ledger(make_folder(folder) / f"search-{name}.sqlite", "search", problem.oracle, settings)
 
 def _sha(content): return hashlib.sha256(content).hexdigest()
 

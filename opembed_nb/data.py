@@ -103,6 +103,8 @@ class SearchSpace:
     OUTPUT = 1                    # node type of the output
 
     def __post_init__(self): # JSON knows no tuples
+        require(not isinstance(self.operations, str),
+                f"space {self.name!r}: operations are a list of names, not {self.operations!r}")
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "wirings", tuple(self.wirings))
 

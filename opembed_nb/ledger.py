@@ -176,7 +176,7 @@ def _refuse_oracle(study, oracle): # unless it is the study's own
 
 # %% ../nbs/06b_ledger.ipynb #cec673cf
 def _refuse_settings(study, kept, settings): # unless they are those it was begun with
-    for name in sorted({*kept, *settings}):
+    for name in sorted({*kept, *settings} - {"strategies"}):
         was, now = kept.get(name), settings.get(name)
         require(was == now,
                 f"{study.path}: study {study.study!r} was made with {name} = {was!r}, not {now!r}; "
@@ -221,6 +221,10 @@ class _Rounds(_Study): # what has been proposed
         found = self._read(_SURROGATE, strategy, seed, round)
         return load(found[0][0]) if found and found[0][0] else None
 
+    def keep_strategy(self, strategy: str, said: str) -> None: # its name; its class and settings
+        "Keep what a strategy is; `OpembedError` if the rounds of this name are another's."
+        _keep_strategy(self, strategy, said)
+
     def add_start(self, strategy: str, surrogate: dict[str, Tensor],
                   fit_seconds: float = 0.0) -> None:
         "Keep the state that the first round of every trial starts from (seed -1, round 0)."
@@ -241,6 +245,16 @@ class _Rounds(_Study): # what has been proposed
                 db.execute(_ADD_PROPOSAL, (*key, *proposal))
                 if r.architecture is None: continue
                 db.execute(_ADD_EVALUATION, (self.study, r.architecture))
+
+# %% ../nbs/06b_ledger.ipynb #6b00001b
+def _keep_strategy(ledger, strategy, said):
+    with ledger._write() as db:
+        settings = json.loads(ledger._found()[2])
+        was = settings.setdefault("strategies", {}).setdefault(strategy, said)
+        require(was == said, f"{ledger.path}: strategy {strategy!r} was {was}, not {said}; "
+                             "give this one another name, or use another file")
+        row = json.dumps(settings, sort_keys=True), ledger.study
+        db.execute("UPDATE studies SET settings = ? WHERE study = ?", row)
 
 # %% ../nbs/06b_ledger.ipynb #6b000018
 def _me(): return _owner(os.getpid())

@@ -14,7 +14,7 @@ import argparse
 import ast
 import asyncio
 import hashlib
-import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -197,7 +197,7 @@ def _check_kind(name, value, kind, chapter):
     if name in LISTS: _check_list(name, value)
     if name == "snapshots":
         for epoch in value:
-            require(type(epoch) is int and epoch >= 0, f"snapshot {epoch!r} is no number of a pass")
+            require(type(epoch) is int and epoch >= 1, f"snapshot {epoch!r} is no number of a pass")
 
 def _check_list(name, value): # of names
     one, known = LISTS[name]
@@ -210,6 +210,7 @@ def _check_list(name, value): # of names
 # %% ../nbs/10_pipeline.ipynb #519158e6
 def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, parameters), in order
     "What a run does; checked as a whole before anything runs."
+    require("model" not in values, "parameter 'model': a run has several; say -p models [svae]")
     check_parameters(values)
     values = settled(values)
     parts, models = check_parameters(values), values.get("models", list(MODELS))
@@ -678,7 +679,11 @@ def _check_folder(option, path):
 def _check_storage(storage):
     form = "write it as sqlite:///search.db or as another address of SQLAlchemy"
     require(re.match(r"[a-z][a-z0-9+]*://", storage), f"--optuna {storage}: is no address; {form}")
-    if storage.startswith("sqlite:///"): _check_folder("--optuna", Path(storage[10:]))
+    if storage.startswith("sqlite:///"):
+        require(storage[10:11] != "~", f"--optuna {storage}: ~ is not read there; write the folder")
+        _check_folder("--optuna", Path(storage[10:]))
+    require(importlib.util.find_spec("optuna"),
+            "--optuna: optuna is not installed; pip install '.[dashboard]'")
 
 def _on_ray(args):
     require(args.engine == "ray" or not args.address,

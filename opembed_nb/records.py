@@ -175,8 +175,10 @@ def _is_record_file(path): # by its name
     return bool(named) and path.is_file()
 
 # %% ../nbs/00c_records.ipynb #0c7ec0e3
-NEEDED = {  # of a section, what all tables read
-    "training": ("history",), "abilities": ("accuracy",), "prediction": ("rmse",)}
+NEEDED = {  # of a section, what tables read
+    "training": ("history",), "abilities": ("accuracy", "validity", "uniqueness"),
+    "prediction": ("rmse", "pearson"), "search": ("oracle", "strategies"),
+    "finalists": ("oracle", "epochs", "rows")}
 
 # %% ../nbs/00c_records.ipynb #0c7ec0e4
 def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, seconds, provenance
@@ -187,7 +189,7 @@ def read_record(path: Path) -> dict: # profile, dataset, model, seed, values, se
     if not whole or not isinstance(record["values"], dict):
         raise _no_record(path, "no values, seconds and provenance")
     for key in NEEDED.get(path.stem, ()):
-        if key not in record["values"]: raise _no_record(path, f"no {key}")
+        if record["values"].get(key) in (None, []): raise _no_record(path, f"no {key}")
     profile, folder, model = path.parts[-5:-2]
     return dict(**record, profile=profile, dataset=folder_dataset(folder), model=model,
                 seed=_seed(path))

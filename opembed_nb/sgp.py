@@ -530,13 +530,13 @@ def table_2(ours: dict[str, dict[str, list[float]]], # model (or features) → `
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 # %% ../nbs/05_sgp.ipynb #5e7968c8
-def _regressor(name, seed): # of scikit-learn
+def _regressor(name, seed, rows): # of scikit-learn
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import RidgeCV
     from sklearn.neural_network import MLPRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    stopping = dict(early_stopping=True, random_state=seed)
+    stopping = dict(early_stopping=rows >= 20, random_state=seed)  # a tenth must hold two
     if name == "trees": return HistGradientBoostingRegressor(max_iter=1000, **stopping)
     if name == "ridge": model = RidgeCV(alphas=np.logspace(-3, 3, 13))
     else: model = MLPRegressor(hidden_layer_sizes=(100, 100), **stopping)
@@ -577,7 +577,7 @@ def _predicted(name, seed, train_x, train_target, test_x, rows): # mean and devi
     tensors = train_x[order], train_target[order], test_x
     x, target, at = (t.double().cpu().numpy() for t in tensors)
     cut = len(x) - max(1, len(x) // 10)  # the last tenth gives the error bar
-    model = _regressor(name, seed).fit(x[:cut], target[:cut])
+    model = _regressor(name, seed, cut).fit(x[:cut], target[:cut])
     bar = np.sqrt(np.mean((model.predict(x[cut:]) - target[cut:]) ** 2))
     mean = torch.from_numpy(model.predict(at))
     return mean, torch.full_like(mean, float(bar))

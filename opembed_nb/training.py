@@ -30,7 +30,7 @@ from tqdm import tqdm
 import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device, codes,
-    make_folder, require, same_graphs, validity, write_whole)
+    load_dataset, make_folder, require, same_graphs, validity, write_whole)
 from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
@@ -531,7 +531,11 @@ def _restore(trainer, tensors, meta, source):
     trainer.adam.param_groups[0]["lr"] = meta["lr"]
     trainer.schedule.load_state_dict(meta["schedule"])
     trainer.order.set_state(tensors["order"])
-    trainer.noise.set_state(tensors["noise"])
+    same = len(tensors["noise"]) == len(trainer.noise.get_state())  # on one kind of device
+    todo = trainer.config.epochs * _rounds(trainer.model, trainer.config) - len(trainer.history)
+    require(same or not todo, f"{source}: an unfinished training goes on only where it was begun, "
+                              "on a GPU or on a processor")
+    if same: trainer.noise.set_state(tensors["noise"])
 
 # %% ../nbs/04_training.ipynb #3771cc58
 class Trained(NamedTuple):
@@ -697,7 +701,8 @@ def train_or_load(name: str,            # one of `MODELS`
     where = f"{profile}/{data.name}/{name}/seed-{config.seed}"
     found = (folder / "checkpoint.safetensors").exists()
     card = None if found else read_card(name, data.name)
-    if card and card["config"] == asdict(config) and card["sizes"] == sizes:
+    fits = card and card["config"] == asdict(config) and card["sizes"] == sizes
+    if fits and data.order.equal(load_dataset(data.name).order): # of another split it knows tests
         print(f"{name}: no run {where} yet; the model that comes with the package was trained "
               "with just these parameters and is used")
         model = load_pretrained(name, data.name).to(chosen_device(device))

@@ -1,6 +1,7 @@
 "Search: what a point means, how strategies propose; no evaluation is lost, doubled or mixed."
 
 import csv
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -747,6 +748,55 @@ def test_summaries_by_hand():
     assert np.isnan(curve(rows[:1])[0]) and json.dumps(s)
 
 
+def test_finding_nothing_is_no_better_than_the_worst_score():
+    def auc(*values):
+        states = ("empty" if v is None else "done" for v in values)
+        keys = (None if v is None else "x" for v in values)
+        return summarise([
+            Evaluation("a", 0, k, 0, key, state, value)
+            for k, (key, state, value) in enumerate(zip(keys, states, values, strict=True), 1)
+        ])["auc"]  # fmt: skip
+
+    assert auc(None, None, -0.66) == auc(-0.66, -0.66, -0.66) == pytest.approx([-0.66])
+    assert auc(None, 0.5) == [0.25]  # shares are 0 at least
+
+
+def test_a_ledger_keeps_what_its_strategies_are(problem, tmp_path):
+    class Pick:
+        gp, raw = None, 0
+
+        def __init__(self, first):
+            self.first = first
+
+        def propose(self, state, q, generator):
+            z = torch.zeros(q, problem.x.shape[1])
+            return bo.Proposal(state.data.batch[self.first : self.first + q], z)
+
+    ledger = open_ledger(tmp_path, problem, 10, 100, 5)
+    ledger.keep_strategy("pick", bo._said(Pick(0)))
+    ledger.keep_strategy("pick", bo._said(Pick(0)))
+    ledger.close()
+    again = open_ledger(tmp_path, problem, 10, 100, 5)
+    with pytest.raises(OpembedError, match=r"strategy 'pick' was Pick\(first=0\), not .*first=6"):
+        search(problem, {"pick": Pick(6)}, again, 1, 1, 2, progress=False)
+    again.close()
+
+
+def test_other_scores_of_the_same_architectures_are_another_ledger(problem, tmp_path):
+    data = problem.data
+    other = dataclasses.replace(data, accuracy=data.accuracy.flip(0))
+    a, b = (
+        open_ledger(tmp_path, problem._replace(data=each), 10, 100, 5) for each in (data, other)
+    )
+    assert a.path != b.path
+
+
+def test_a_folder_that_can_hold_no_ledger_is_named(problem, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OpembedError, match="file: cannot be made"):
+        open_ledger(tmp_path / "file", problem, 10, 100, 5)
+
+
 def test_the_paired_interval_is_students():
     from scipy.stats import ttest_rel
 
@@ -939,7 +989,7 @@ def test_the_finds_of_both_twins_are_trained_from_their_records(tmp_path):
     for name, keys in tops.items():
         top = {"paper": [dict(architecture=key, value=0.5) for key in keys], "random": []}
         folder = tmp_path / "results" / "laptop" / "enas-digits" / name / "seed-0"
-        save_record(folder, "search", dict(top=top), 1)
+        save_record(folder, "search", dict(oracle="an oracle", strategies={}, top=top), 1)
     command = [sys.executable, str(ROOT / "benchmarks" / "finalists.py"), "--winners", "paper"]
     command += ["--epochs", "1", "--trainings", "2", "--workers", "1"]
     command += ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]

@@ -155,6 +155,11 @@ def test_no_graphs_at_all():
     assert draw(none).startswith("<svg")
 
 
+def test_a_space_of_one_name_without_its_comma_is_refused():
+    with pytest.raises(OpembedError, match="operations are a list of names, not 'conv'"):
+        SearchSpace("blocks", ("conv"), 3)
+
+
 @quick
 @given(spaces, seeds)
 def test_graphs_are_equal_exactly_when_types_and_edges_are(space, seed):

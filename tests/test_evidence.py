@@ -250,6 +250,14 @@ def dataset(data, tmp_path):
     return str(tmp_path / "small.jsonl")
 
 
+def test_data_and_models_outside_the_plan_are_planned_too(dataset):
+    assert len(plan([dataset], seeds=[0])) == len(plan(models=["svae"], seeds=[0])) // len(DATA) > 1
+    with pytest.raises(OpembedError, match="split 'foo' is unknown; known are own, wiring"):
+        plan([f"{dataset}@foo"])
+    with pytest.raises(OpembedError, match="nowhere.jsonl"):
+        plan(["/nowhere.jsonl"])
+
+
 def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
     jobs = plan([dataset], ["gcn"], ["one-hot", "frozen-3"], [0, 1])
     assert len(jobs) == 4

@@ -106,6 +106,18 @@ def test_the_wiring_of_free_graphs_is_measured_and_the_papers_data_left_out(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["05_sgp", "06_oracle", "09_latent"])
+def test_a_chapter_takes_a_handful_of_architectures(chapter, tmp_path, name):
+    path = tmp_path / "few.jsonl"
+    batch, scores = made_up(CHAINS, (2, 4))
+    some = torch.arange(0, 120, 8)
+    ArchDataset.from_scores("few", CHAINS, batch[some], scores[some]).save(path)
+    assert len(load_dataset(str(path)).train.batch) < 15
+    small = dict(hidden=16, latent=4, epochs=1) if name != "06_oracle" else {}
+    chapter(name, path, **small)
+
+
+@pytest.mark.slow
 def test_the_wiring_of_chains_of_several_depths_is_measured(chapter, chains, tmp_path):
     printed = chapter("08_graph_properties", chains)
     assert "is no chain" not in printed

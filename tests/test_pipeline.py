@@ -114,11 +114,17 @@ def test_profiles_fit_the_chapters(name):
         ({"fits": ["foo"]}, "setting 'foo' is unknown; known are tuned, paper, thorough"),
         ({"snapshots": [1, -4]}, "snapshot -4 is no number of a pass"),
         ({"snapshots": ["a"]}, "snapshot 'a' is no number of a pass"),
+        ({"snapshots": [0]}, "snapshot 0 is no number of a pass"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(values, message):
     with pytest.raises(OpembedError, match=message):
         check_parameters(values)
+
+
+def test_one_model_is_not_asked_for_by_the_parameter_of_chapter_7():
+    with pytest.raises(OpembedError, match="parameter 'model': a run has several; say -p models"):
+        stages(load_profile("quick") | {"model": "svae"})
 
 
 def test_the_parameters_that_may_be_0_are_those_whose_chapter_says_what_it_means():
@@ -759,6 +765,7 @@ def test_nothing_is_trained_again_of_a_record_that_lacks_a_part(tmp_path, monkey
         ("--csv", "nowhere/l.csv", "--csv nowhere/l.csv: there is no folder "),
         ("--optuna", "search.db", "--optuna search.db: is no address; write it as sqlite:///"),
         ("--optuna", "sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
+        ("--optuna", "sqlite:///~/s.db", "--optuna sqlite:///~/s.db: ~ is not read there"),
     ],
 )
 def test_where_a_search_cannot_be_written_is_found_out_before_it(capsys, option, value, says):

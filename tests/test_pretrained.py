@@ -8,9 +8,11 @@ import sys
 import pytest
 import torch
 
+from opembed_nb import training
 from opembed_nb.data import OpembedError, load_dataset, same_graphs
 from opembed_nb.training import (
     PACKAGED,
+    Trained,
     fit,
     load_pretrained,
     read_card,
@@ -96,6 +98,20 @@ def test_a_chapter_uses_it_for_its_own_parameters_and_no_others(tmp_path, monkey
     small = train_config("signal", 12, epochs=1, max_graphs=64)
     train_or_load("dvae", data, small, progress=False, hidden=12, latent=6, dim=3)
     assert "was missing; trained in" in capsys.readouterr().out
+
+
+def test_it_is_not_used_for_another_split_whose_test_part_it_has_seen(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    card = read_card("dvae", "enas-digits")
+    config = train_config("signal", 128, epochs=card["config"]["epochs"])
+    trained = []
+    monkeypatch.setattr(training, "fit_rounds", lambda *a, **_: trained.append(a) or Trained(
+        None, [], None))  # fmt: skip
+    apart = load_dataset("enas-digits").split("wiring")
+    train_or_load("dvae", apart, config, **card["sizes"])
+    assert len(trained) == 1 and "comes with the package" not in capsys.readouterr().out
 
 
 def test_it_needs_no_repository_and_no_network(tmp_path):

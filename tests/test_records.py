@@ -23,9 +23,10 @@ from opembed_nb.records import (
 
 def test_records_are_whole_and_say_where_they_come_from(tmp_path):
     folder = tmp_path / "quick" / "data" / "dvae" / "seed-3"
-    path = save_record(folder, "abilities", dict(accuracy=1.5), 2.0)
+    values = dict(accuracy=1.5, validity=2.5, uniqueness=0.5)
+    path = save_record(folder, "abilities", values, 2.0)
     record = json.loads(path.read_text())
-    assert record["values"] == {"accuracy": 1.5}
+    assert record["values"] == values
     assert {"commit", "torch", "device", "processor"} <= record["provenance"].keys()
     (row,) = read_records(tmp_path, "abilities")
     place = (row["profile"], row["dataset"], row["model"], row["seed"])
@@ -51,9 +52,9 @@ def test_copies_and_strays_are_left_out(tmp_path):
 
 
 def test_a_name_with_brackets_is_a_name(tmp_path):
-    save_record(tmp_path / "a[b]" / "data" / "dvae" / "seed-0", "search", {}, 0)
-    assert len(read_records(tmp_path, "search", "a[b]")) == 1
-    assert not read_records(tmp_path, "search", "b")
+    save_record(tmp_path / "a[b]" / "data" / "dvae" / "seed-0", "ranking", {}, 0)
+    assert len(read_records(tmp_path, "ranking", "a[b]")) == 1
+    assert not read_records(tmp_path, "ranking", "b")
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '{"values": {}}', "\xff"])
@@ -64,10 +65,26 @@ def test_what_is_no_record_is_named(tmp_path, text):
         read_records(tmp_path, "search")
 
 
+@pytest.mark.parametrize(
+    "section, values, missing",
+    [
+        ("search", dict(strategies={}), "oracle"),
+        ("finalists", {}, "oracle"),
+        ("abilities", dict(accuracy=99.0), "validity"),
+        ("training", dict(history=None), "history"),
+        ("prediction", dict(rmse=[], pearson=[0.9]), "rmse"),
+    ],
+)
+def test_what_a_record_lacks_is_named(tmp_path, section, values, missing):
+    save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", section, values, 0)
+    with pytest.raises(OpembedError, match=rf"{section}.json: is no record \(no {missing}\)"):
+        read_records(tmp_path, section)
+
+
 def test_seeds_are_averaged_and_counted(tmp_path):
     for seed, value in ((0, 0.5), (1, 0.7), (12, 0.9)):
         folder = tmp_path / "quick" / "data" / "dvae" / f"seed-{seed}"
-        save_record(folder, "prediction", dict(rmse=[value, value + 0.1]), 1)
+        save_record(folder, "prediction", dict(rmse=[value, value + 0.1], pearson=[0.9]), 1)
     values = by_model(read_records(tmp_path, "prediction"))["dvae"]
     assert over_seeds([v["rmse"] for v in values]) == "0.750 ± 0.200 (n = 3)"
     assert over_seeds([values[0]["rmse"]]) == "0.550 ± 0.071"

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from opembed_nb.bo import PAPER_TOP_5
+from opembed_nb.data import OpembedError
 from opembed_nb.pipeline import main
 from opembed_nb.records import save_record
 from opembed_nb.scoreboard import (
@@ -364,6 +365,17 @@ def test_a_new_record_changes_the_figure_and_the_command_writes_both(tmp_path):
     for mark, end in (("<!-- /scoreboard -->", "<!-- twins -->"), ("<!-- /twins -->", None)):
         kept = [text.split(mark)[1].split(end)[0] for text in (before[1], now)]
         assert kept[0] == kept[1], f"what stands after {mark} has changed"
+
+
+def test_a_readme_without_a_mark_is_named_and_nothing_written(tmp_path):
+    (tmp_path / "nbs").mkdir()
+    made_up(tmp_path / "results", ["dvae"], 2)
+    for text in ("no marks", "<!-- scoreboard -->\n\n<!-- /scoreboard -->\n" * 2):
+        (tmp_path / "README.md").write_text(text)
+        with pytest.raises(OpembedError, match="README.md: needs a line <!-- scoreboard -->, once"):
+            importlib.import_module("scoreboard").write(tmp_path)
+        assert (tmp_path / "README.md").read_text() == text
+        assert not list((tmp_path / "nbs").iterdir())
 
 
 def test_the_figure_stands_in_the_preface_and_in_the_readme():

@@ -242,14 +242,14 @@ def look_is_right(folder, latents):
 
 
 def test_the_tables_are_made_end_to_end(tmp_path):
-    def call(what, *more):
+    def call(what, *more, status=0):
         command = [sys.executable, str(ROOT / "benchmarks/tables.py"), what, "--tiny", "--data",
                    "enas-digits", "--seeds", "0", "1", "--models", "gcn", "gcn-emb", "svae",
                    "--results", str(tmp_path / "r"), "--latents", str(tmp_path / "l"),
                    *more]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     said = call("train", "--device", "cpu", "--watch", "0", "1", "--weights", str(tmp_path / "w"))
     assert "4 trained" in said and "2 trained" in said  # the twins as one, the sequence model alone
@@ -270,8 +270,12 @@ def test_the_tables_are_made_end_to_end(tmp_path):
         f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
     }
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
-    assert "2 trained" in call("train", "--device", "cpu", "--rounds", "2",
-                               "--latents", str(tmp_path / "l2"))  # fmt: skip
+    more = ["--device", "cpu", "--rounds", "2", "--latents", str(tmp_path / "l2")]
+    before = (tmp_path / "r/enas-digits/gcn-emb/seed-0/training.json").read_bytes()
+    refusal = call("train", *more, status=1)
+    assert "seed-0/training.json: is there, but its latents are not; --again" in refusal
+    assert (tmp_path / "r/enas-digits/gcn-emb/seed-0/training.json").read_bytes() == before
+    assert "2 trained" in call("train", *more, "--again")
     said, shown = call("look"), tmp_path / "r" / "enas-digits"
     assert said.count(": r ") == 6 and (shown / "latents.png").read_bytes()[1:4] == b"PNG"
     assert call("look") == ""
@@ -292,7 +296,7 @@ def test_the_tables_are_made_end_to_end(tmp_path):
         [row["loss"] for row in stack["values"]["history"] if row["round"] == 1], rel=1e-3
     )
     assert "4 trained" in call("train", "--device", "cpu", "--profile", "paper", "--passes", "2",
-                               "--latents", str(tmp_path / "l3"))  # fmt: skip
+                               "--again", "--latents", str(tmp_path / "l3"))  # fmt: skip
     folder = tmp_path / "r" / "enas-digits"
     rounds = json.loads((folder / "gcn-emb/seed-0/training.json").read_text())["values"]
     assert rounds["config"]["schedule"] == "plateau"  # the last call

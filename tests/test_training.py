@@ -287,6 +287,21 @@ def test_a_checkpoint_without_a_part_is_named(graphs, tmp_path, lost):
         fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_checkpoint_of_a_gpu_is_read_on_a_processor_once_it_is_finished(done, graphs, tmp_path):
+    run = fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=None if done else 1, **SMALL)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, meta = load_tensors(path)
+    tensors["noise"] = torch.zeros(16, dtype=torch.uint8)  # the state of a generator on CUDA
+    save_tensors(path, tensors, **meta)
+    if done:
+        again = fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+        assert torch.equal(again.model.latents(graphs), run.model.latents(graphs))
+    else:
+        with pytest.raises(OpembedError, match="goes on only where it was begun"):
+            fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
 def test_a_place_where_nothing_can_be_kept_is_found_out_before_training(dataset, tmp_path):
     class Idle(LocalEngine):
         def run(self, *_, **__):
