@@ -316,6 +316,17 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         for m in ("gcn-emb", "gcn")
     ]
     points = f"{valid[0]:.2f} % of the decoded points are architectures of the space"
+    one, four, few, many = (
+        numbers("abilities", model, lambda v: v["validity"], profile)[0]
+        for model, profile in (
+            ("dvae-emb", "laptop"),
+            ("dvae-emb", "laptop-rounds"),
+            ("gcn-emb", "laptop"),
+            ("gcn-emb", "passes-30"),
+        )
+    )
+    more = f"DVAE-EMB has {one:.2f} % after one round and {four:.2f} % after four, GCN-EMB"
+    assert f"{more} {few:.2f} % after 18 passes and {many:.2f} % after 30 (" in page
     assert f"{points}, {valid[1]:.2f} % with one-hot rows" in page
     learned, one_hot = (
         mean_std(fits(model, "laptop", "enas-digits"), 3) for model in ("svae-emb", "svae")
