@@ -633,9 +633,9 @@ def test_a_name_with_a_slash_has_a_plain_folder(tmp_path):
     name = "nas-bench-201/cifar10"
     folder = run_folder(name, "dvae", 3, "quick", tmp_path)
     assert folder == tmp_path / "quick" / "nas-bench-201-cifar10" / "dvae" / "seed-3"
-    save_record(folder, "search", {"best": 1}, 0.1)
+    save_record(folder, "ranking", {"best": 1}, 0.1)
     for asked in (name, "*"):
-        [record] = read_records(tmp_path, "search", dataset=asked)
+        [record] = read_records(tmp_path, "ranking", dataset=asked)
         assert record["dataset"] == name and record["model"] == "dvae" and record["seed"] == 3
     for name in SOURCES:
         assert folder_dataset(dataset_folder(name)) == name and "/" not in dataset_folder(name)
