@@ -654,13 +654,14 @@ def curve(rows: list[Evaluation], # of one trial, in order
     return np.fmax.accumulate(np.array(values))
 
 def summarise(rows: list[Evaluation], # of one strategy, one at least
+              floor: float = 0.0,     # what a trial that has found nothing counts as, at most
              ) -> dict: # best and auc of each trial, their mean and std; shares in 0 … 1
     "What a strategy found, and how good its proposals were, in all and in each round."
     seeds, rounds = sorted({r.seed for r in rows}), sorted({r.round for r in rows})
     curves = [curve([r for r in rows if r.seed == seed]) for seed in seeds]
     best = [float(c[-1]) for c in curves]
-    floor = min([0.0, *(r.value for r in rows if r.value is not None)])
-    auc = [float(np.nan_to_num(c, nan=floor).mean()) for c in curves]  # nothing found yet
+    floor = min([floor, *(r.value for r in rows if r.value is not None)])
+    auc = [float(np.nan_to_num(c, nan=floor).mean()) for c in curves]
     std = float(np.std(best, ddof=1)) if len(best) > 1 else None
     failed = sum(r.state in ("failed", "nan") for r in rows)
     return dict(best=best, auc=auc, mean=float(np.mean(best)), std=std, **_shares(rows),
@@ -747,10 +748,11 @@ def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to
     "What a study says, of its first so many trials and rounds, for a run's record."
     every, seeds = max(1, rounds * batch_size // 50), range(seed, seed + trials)
     strategies, curves, top = {}, {}, {}
+    floor = min([0.0, *(r.value for r in ledger.rows() if r.value is not None)])  # of all
     for name in names:
         rows = [r for r in ledger.rows(name) if r.seed in seeds and r.round <= rounds]
         if not rows: continue  # everything was known before it began
-        strategies[name] = dict(**summarise(rows), seconds=ledger.seconds(name))
+        strategies[name] = dict(**summarise(rows, floor), seconds=ledger.seconds(name))
         trials_of = [curve([r for r in rows if r.seed == k]) for k in seeds]
         curves[name] = [np.round(c[every - 1::every], 5).tolist() for c in trials_of]
         top[name] = _top(rows)

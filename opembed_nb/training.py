@@ -702,7 +702,7 @@ def train_or_load(name: str,            # one of `MODELS`
     found = (folder / "checkpoint.safetensors").exists()
     card = None if found else read_card(name, data.name)
     fits = card and card["config"] == asdict(config) and card["sizes"] == sizes
-    if fits and data.order.equal(load_dataset(data.name).order): # of another split it knows tests
+    if fits and data.order.equal(load_dataset(data.name).order): # else it has seen test ones
         print(f"{name}: no run {where} yet; the model that comes with the package was trained "
               "with just these parameters and is used")
         model = load_pretrained(name, data.name).to(chosen_device(device))

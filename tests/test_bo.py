@@ -749,16 +749,17 @@ def test_summaries_by_hand():
 
 
 def test_finding_nothing_is_no_better_than_the_worst_score():
-    def auc(*values):
+    def auc(*values, floor=0.0):
         states = ("empty" if v is None else "done" for v in values)
         keys = (None if v is None else "x" for v in values)
         return summarise([
             Evaluation("a", 0, k, 0, key, state, value)
             for k, (key, state, value) in enumerate(zip(keys, states, values, strict=True), 1)
-        ])["auc"]  # fmt: skip
+        ], floor)["auc"]  # fmt: skip
 
     assert auc(None, None, -0.66) == auc(-0.66, -0.66, -0.66) == pytest.approx([-0.66])
     assert auc(None, 0.5) == [0.25]  # shares are 0 at least
+    assert auc(None, None, floor=-0.9) == [-0.9]  # another strategy's worst
 
 
 def test_a_ledger_keeps_what_its_strategies_are(problem, tmp_path):
