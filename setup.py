@@ -23,7 +23,7 @@ setup(
     license="Apache-2.0",
     keywords=settings["keywords"].split(),
     python_requires=f">={settings['min_python']}",
-    packages=[settings["lib_path"]],
+    packages=[settings["lib_path"] + part for part in ("", ".hood", ".lab")],
     package_data={settings["lib_path"]: ["assets/*"]},
     install_requires=settings["requirements"].split(),
     extras_require=extras,

@@ -20,7 +20,9 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def clearly(main: Callable[[], int | None]):
     "Run a command and exit with its status, or with its error in one line."
-    from opembed_nb.data import OpembedError  # late: run.py measures memory without the package
+    from opembed_nb.hood.files import (
+        OpembedError,  # late: run.py measures memory without the package
+    )
 
     try:
         status = main()

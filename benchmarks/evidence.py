@@ -1,4 +1,4 @@
-"""The figure of chapter 9b that the README shows, drawn anew from the study's records.
+"""The figure of Is it the embedding? that the README shows, drawn anew from the study's records.
 
     python benchmarks/evidence.py
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from clearly import clearly
 
-from opembed_nb.arms import study_records
-from opembed_nb.evidence import OUTCOMES, over_arms, plot_rmse, width_of
+from opembed_nb.lab.arms import study_records
+from opembed_nb.lab.evidence import OUTCOMES, over_arms, plot_rmse, width_of
 
 PATH = Path(__file__).parents[1] / "results" / "evidence" / "width.png"
 DATA = ["enas-digits", "nas-bench-graph/arxiv", "nas-bench-201/cifar10", "enas-cifar10"]

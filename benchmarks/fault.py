@@ -40,9 +40,9 @@ from opembed_nb.graph_properties import (
     pearson,
     variance_within,
 )
-from opembed_nb.networks import NETWORKS, digit_images, train_supernet
+from opembed_nb.hood.networks import NETWORKS, digit_images, train_supernet
+from opembed_nb.hood.records import run_folder, save_record
 from opembed_nb.oracle import WeightSharingOracle
-from opembed_nb.records import run_folder, save_record
 
 RESULTS = Path(__file__).parents[1] / "results"
 PAPER, OURS = "enas-cifar10", "enas-digits"

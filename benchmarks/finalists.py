@@ -16,9 +16,10 @@ import torch
 from clearly import at_least, clearly
 
 from opembed_nb.bo import train_finalists, winners
-from opembed_nb.data import dataset_folder, load_dataset, require
+from opembed_nb.data import dataset_folder, load_dataset
+from opembed_nb.hood.files import require
+from opembed_nb.hood.records import read_records, save_record
 from opembed_nb.oracle import load_oracle
-from opembed_nb.records import read_records, save_record
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ batches of 32. Its training step and ours, both at the paper's width and on one 
 turns: as many passes and as large minibatches as the committed runs of the profile `laptop` had,
 whose accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json.
 
-On a GPU ours is a stack of so many seeds (chapter 4b), of which each has its share of the seconds,
+On a GPU ours is a stack of so many seeds (Stacks), of which each has its share of the seconds,
 those outside its passes too, and a turn is a pass over the whole train part; the record goes to
 results/gpu/protocol.json, with a stack of several as protocol-stack-K.json.
 """
@@ -23,9 +23,10 @@ from clearly import at_least, clearly
 from gpu import about
 from run import HIDDEN, LATENT, ROOT, clone, public
 
-from opembed_nb.data import chosen_device, load_dataset
-from opembed_nb.records import provenance, read_records
-from opembed_nb.stacks import fit_stack
+from opembed_nb.data import load_dataset
+from opembed_nb.hood.files import chosen_device
+from opembed_nb.hood.records import provenance, read_records
+from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit
 
 DATASET = "enas-cifar10"

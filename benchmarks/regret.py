@@ -4,9 +4,9 @@
 
 For each table one record, results/regret/<data>/<model>/seed-0/regret.json, written whole after
 each strategy; what is in it already is not run again. The model is that of the profile quick, and
-trained first if runs/ has none: on architectures alone, no score is looked at. What came of it is
-in chapter 7b. The committed records have thirty trials of each strategy and, with `--only paper
---trials 10` first, ten of the paper's, which are slow.
+trained first if runs/ has none: on architectures alone, no score is looked at. The
+page `nbs/lab/regret` has the results. The committed records have thirty trials of each strategy
+and, with `--only paper --trials 10` first, ten of the paper's, which are slow.
 """
 
 import argparse
@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 from clearly import at_least, clearly
 
-from opembed_nb.data import dataset_folder, load_dataset, require
+from opembed_nb.data import dataset_folder, load_dataset
+from opembed_nb.hood.files import require
+from opembed_nb.hood.records import provenance, read_record, save_record
+from opembed_nb.lab.regret import make_arena, study, table_strategies
 from opembed_nb.oracle import TableOracle
-from opembed_nb.records import provenance, read_record, save_record
-from opembed_nb.regret import make_arena, study, table_strategies
 from opembed_nb.training import train_config, train_or_load
 
 RESULTS = Path(__file__).parents[1] / "results" / "regret"

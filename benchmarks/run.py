@@ -56,7 +56,7 @@ def rate(work, seconds):
 
 def matrix_rate(seconds):
     "float32 multiply-adds of this machine, in GFLOP/s, at the models' shapes: rows × 501 × 1503."
-    from opembed_nb import sweeps
+    from opembed_nb.hood import sweeps
 
     found = {}
     for rows in (32, 256, 2048):
@@ -143,7 +143,7 @@ def decoder_adds(decoder, batch):
 
 def models(name, weights=None):
     "Our model with fresh weights, with a decoder made certain, and trained where there is one."
-    from opembed_nb.records import load_tensors
+    from opembed_nb.hood.records import load_tensors
     from opembed_nb.training import build_model, load_weights
 
     found = {"": build_model(name, hidden=HIDDEN, latent=LATENT, seed=0)}
@@ -425,7 +425,7 @@ def write(folder, record):
 
 def main():
     from opembed_nb.data import load_dataset
-    from opembed_nb.records import provenance
+    from opembed_nb.hood.records import provenance
     from opembed_nb.training import MODELS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

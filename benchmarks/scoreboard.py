@@ -11,8 +11,8 @@ from pathlib import Path
 
 from clearly import clearly
 
-from opembed_nb.data import require, write_whole
-from opembed_nb.scoreboard import scoreboard_figure, short_scoreboard, short_twins
+from opembed_nb.hood.files import require, write_whole
+from opembed_nb.lab.scoreboard import scoreboard_figure, short_scoreboard, short_twins
 
 ROOT, PROFILE = Path(__file__).parents[1], "laptop"
 TABLES = {"scoreboard": short_scoreboard, "twins": short_twins}  # marks in the README

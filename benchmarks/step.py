@@ -112,7 +112,7 @@ def commit_of(checkout):
 
 
 def keep(kind, checkout, rounds, rows, seconds):
-    from opembed_nb.records import provenance
+    from opembed_nb.hood.records import provenance
 
     record = dict(
         there=commit_of(checkout),

@@ -5,7 +5,7 @@
     python benchmarks/tables.py raw [--splits own wiring]
     python benchmarks/tables.py look
 
-`train` trains each pair of twins, all seeds, as one stack (chapter 4b) with the parameters of the
+`train` trains each pair of twins, all seeds, as one stack (Stacks) with the parameters of the
 profile `laptop`, and writes what chapter 4 would: training.json and abilities.json in
 results/laptop/<data>/<model>/seed-k. The latents of all architectures go to runs/. `predict` reads
 them and writes what chapter 5 would: prediction.json and prediction-wiring.json, with so many fits
@@ -31,17 +31,18 @@ from pathlib import Path
 import torch
 from clearly import at_least, clearly
 
-from opembed_nb.arms import variance_shares
-from opembed_nb.data import SPLITS, dataset_folder, load_dataset, raw_features, require
+from opembed_nb.data import SPLITS, dataset_folder, load_dataset, raw_features
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
-from opembed_nb.engines import local_engine
 from opembed_nb.graph_properties import score_label
+from opembed_nb.hood.engines import local_engine
+from opembed_nb.hood.files import require
+from opembed_nb.hood.records import load_tensors, save_record, save_tensors
+from opembed_nb.lab.arms import variance_shares
+from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.latent import latent_figure, smoothness
 from opembed_nb.pipeline import how_to_train, load_profile
-from opembed_nb.records import load_tensors, save_record, save_tensors
 from opembed_nb.sgp import YARDSTICKS, evaluate_latents, yardsticks
-from opembed_nb.stacks import fit_stack
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
@@ -55,7 +56,7 @@ from opembed_nb.training import (
 ROOT = Path(__file__).parents[1]
 EMBEDDINGS = {True: "learned-3", False: "one-hot"}  # of the twins, which differ in nothing else
 NEIGHBOURS = 10  # as in chapter 9
-SHARED = 4000  # architectures whose latents are explained, as in chapter 9a
+SHARED = 4000  # architectures whose latents are explained, as in Arms
 OF_LATENTS = ("ridge", "MLP", "exact GP")  # yardsticks, as in chapter 5: trees read raw features
 
 

@@ -38,14 +38,15 @@ def stage(source, notebooks, folder):
     for path in ("_config.yml", "_toc.yml", "book", "nbs"):
         if not (source / path).exists():
             raise BookError(f"{source / path}: not found, and the book is built from it")
-    (folder / "nbs").mkdir(parents=True)
     for file in ("_config.yml", "_toc.yml"):
         shutil.copy(source / file, folder)
     shutil.copytree(source / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (source / "nbs").iterdir():
-        if file.suffix in SUFFIXES and not file.name.startswith(("_", ".")):
-            executed = notebooks / file.name if notebooks else file
-            shutil.copy(executed if executed.exists() else file, folder / "nbs")
+    for file in (source / "nbs").rglob("*.*"):
+        page = file.relative_to(source / "nbs")
+        if file.suffix in SUFFIXES and not any(part.startswith(("_", ".")) for part in page.parts):
+            executed = notebooks / page if notebooks else file
+            (folder / "nbs" / page).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(executed if executed.exists() else file, folder / "nbs" / page)
     for page in pages(source):
         if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
             raise BookError(

@@ -65,5 +65,5 @@ def execute(path):
 
 if __name__ == "__main__":
     chosen = [Path(name).resolve() for name in sys.argv[1:]]
-    for chapter in tqdm(chosen or sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))):
+    for chapter in tqdm(chosen or sorted((ROOT / "nbs").rglob("*.ipynb"))):
         execute(chapter)

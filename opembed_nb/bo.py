@@ -32,13 +32,14 @@ from tqdm import tqdm
 
 import opembed_nb
 from .data import (
-    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, cat_batches, chosen_device, codes,
-    from_keys, make_folder, random_architectures, raw_features, require, to_keys, validity)
-from .engines import Engine, LocalEngine
-from .ledger import Evaluation, Ledger
-from .networks import NETWORKS, cifar10_images, digit_images, train_each
+    ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, from_keys, random_architectures,
+    raw_features, to_keys, validity)
+from .hood.files import OpembedError, chosen_device, make_folder, require
+from .hood.engines import Engine, LocalEngine
+from .hood.ledger import Evaluation, Ledger
+from .hood.networks import NETWORKS, cifar10_images, digit_images, train_each
 from .oracle import Oracle
-from .records import stream
+from .hood.records import stream
 from .sgp import SparseGP, mean_std
 from .training import GraphVAE
 

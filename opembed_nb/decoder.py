@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from .data import DAGBatch, SearchSpace, cat_batches, check_batch
 from .encoders import GatedSum, row_inputs, sequence_rows, widen
-from .sweeps import (
+from .hood.sweeps import (
     Linear, filling, gru, gru_back, gru_slopes, gru_start, is_plain, of_types, plain_gru,
     plain_start, product, scan, sweep, weight_gradient)
 

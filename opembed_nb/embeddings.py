@@ -15,7 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .data import ENAS, SearchSpace, require
+from .data import ENAS, SearchSpace
+from .hood.files import require
 
 # %% ../nbs/01_embeddings.ipynb #e1a0b001
 class Embedding(nn.Module):

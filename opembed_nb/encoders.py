@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
 from .data import DAGBatch, SearchSpace
-from .sweeps import (
-    Linear, all_states, both_ways, fuse, gcn_level, last_state, scan)
+from .hood.sweeps import Linear, all_states, both_ways, fuse, gcn_level, last_state, scan
 
 # %% ../nbs/02_encoders.ipynb #989f9090
 class Encoder(Protocol):

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import LongTensor, Tensor
 
-from .data import (
-    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, require)
+from .data import ENAS, ArchDataset, DAGBatch, SearchSpace
+from .hood.files import OpembedError, require
 
 # %% ../nbs/08_graph_properties.ipynb #942e900e
 def distances(batch: DAGBatch) -> LongTensor: # (B, N, N)

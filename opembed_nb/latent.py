@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import BoolTensor, LongTensor, Tensor
 
-from .data import (
-    ENAS, PALETTE, DAGBatch, SearchSpace, cat_batches, require, validity)
+from .data import ENAS, PALETTE, DAGBatch, SearchSpace, cat_batches, validity
+from .hood.files import require
 from .graph_properties import Correlation, pearson
 
 # %% ../nbs/09_latent.ipynb #2d8295f6

@@ -24,15 +24,15 @@ from threadpoolctl import threadpool_limits
 from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
-from .benchmarks import canonical, write_structures
+from .hood.sources import canonical, write_structures
 from .data import (
-    ASSETS, ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device,
-    codes, dataset_folder, extremes, random_architectures, raw_features, require, to_flat,
-    to_keys, write_whole)
-from .networks import (
+    ASSETS, ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, dataset_folder, extremes,
+    random_architectures, raw_features, to_flat, to_keys)
+from .hood.files import OpembedError, chosen_device, require, write_whole
+from .hood.networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
-from .records import digest, load_tensors, provenance, save_tensors
+from .hood.records import digest, load_tensors, provenance, save_tensors
 from .sgp import metrics
 
 # %% ../nbs/06_oracle.ipynb #9409b32a

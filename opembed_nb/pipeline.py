@@ -36,16 +36,17 @@ from .bo import (
     STRATEGIES, make_problem, make_strategies, open_ledger, search, search_record, strategy_table,
     train_finalists, winners)
 from .data import (
-    SOURCES, ArchDataset, OpembedError, about, absolute_dataset, absolute_folders, dataset_name,
-    folder_dataset, home_path, is_file_name, load_dataset, make_folder, random_architectures,
-    require, write_whole)
-from .engines import Engine, LocalEngine, RayEngine, local_engine
-from .networks import Schedule, digit_images, load_supernet
+    SOURCES, ArchDataset, about, absolute_dataset, dataset_name, folder_dataset, is_file_name,
+    load_dataset, random_architectures)
+from .hood.files import (
+    OpembedError, absolute_folders, home_path, make_folder, require, write_whole)
+from .hood.engines import Engine, LocalEngine, RayEngine, local_engine
+from .hood.networks import Schedule, digit_images, load_supernet
 from .oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
-from opembed_nb.records import (
-    project_folder, provenance, read_record, read_records, record_files, run_folder, runs_root,
-    save_record)
-from .scoreboard import ABILITIES, SECTIONS, Table, finalists, scoreboard
+from .hood.files import project_folder
+from .hood.records import (
+    provenance, read_record, read_records, record_files, run_folder, runs_root, save_record)
+from .lab.scoreboard import ABILITIES, SECTIONS, Table, finalists, scoreboard
 from .sgp import SETTINGS, evaluate_latents, mean_std
 from .training import (
     MODELS, PACKAGED, GraphVAE, TrainConfig, Trained, abilities, add_to_card, load_pretrained,
@@ -115,7 +116,7 @@ def chapters() -> list[str]: # names of notebooks, in the order of a run
     "The chapters of the project, up to the table of all numbers."
     folder = project_folder() / "nbs"
     names = [path.stem for path in folder.glob("*.ipynb")]
-    found = sorted(name for name in names if re.fullmatch(r"[0-9]{2}[a-z]?_[a-z_]+", name))
+    found = sorted(name for name in names if re.fullmatch(r"[0-9]{2}_[a-z_]+", name))
     require(bool(found), f"{folder}: holds no chapters; run from the project's folder")
     return [name for name in found if name <= "10_pipeline"]
 
@@ -246,6 +247,7 @@ def _key(chapter, parameters): # changes when the stage must run again
     top, names = project_folder(), chapters()
     names = [name for name in names if name[:2] <= chapter[:2]] # what a chapter may load
     modules = [top / "opembed_nb" / f"{name.split('_', 1)[1]}.py" for name in names]
+    modules += sorted((top / "opembed_nb" / "hood").glob("*.py"))
     files = [top / "nbs" / f"{chapter}.ipynb", *(path for path in modules if path.exists())]
     dataset = parameters.get("dataset", "")
     if dataset and is_file_name(dataset): files.append(Path(dataset))
@@ -360,7 +362,7 @@ def how_to_train(values: dict) -> tuple[TrainConfig, dict]: # and hidden, latent
 
 # %% ../nbs/10_pipeline.ipynb #04558486
 def train_profile(values: dict,         # see `load_profile`
-                  engine: Engine,       # who trains (chapter 0d)
+                  engine: Engine,       # who trains (Engines)
                   seeds: list[int] = (), # default: the profile's
                  ) -> dict[tuple[str, int], Trained]: # by name and seed
     "Train a profile's models, as its chapters would; what is done is read, what was begun goes on."

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import kendalltau, rankdata
 from torch import BoolTensor, LongTensor, Tensor, nn
 
-from .data import OpembedError, require
+from .hood.files import OpembedError, require
 
 with warnings.catch_warnings():  # of what a library asks of another one
     warnings.filterwarnings("ignore", message=".*torch.jit.script. is deprecated")

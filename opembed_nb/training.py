@@ -28,18 +28,19 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 import opembed_nb
-from .data import (
-    ENAS, ArchDataset, DAGBatch, OpembedError, SearchSpace, check_batch, chosen_device, codes,
-    load_dataset, make_folder, require, same_graphs, validity, write_whole)
+from opembed_nb.data import (
+    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, load_dataset, same_graphs,
+    validity)
+from .hood.files import OpembedError, chosen_device, make_folder, require, write_whole
 from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GatedSum, GCNEncoder, GINEncoder, SequenceEncoder
-from .engines import Engine, LocalEngine, run_again
-from .records import (
+from .hood.engines import Engine, LocalEngine, run_again
+from .hood.records import (
     digest, load_checkpoint, load_tensors, optimizer_tensors, provenance, restore_optimizer,
     run_folder, save_tensors)
-from .sweeps import Linear, is_plain
+from .hood.sweeps import Linear, is_plain
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):

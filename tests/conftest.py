@@ -51,7 +51,7 @@ def ray_engine(request):
     "A Ray cluster of two cores, for the functions of one test file."
     import ray
 
-    from opembed_nb.engines import RayEngine
+    from opembed_nb.hood.engines import RayEngine
 
     ray.cloudpickle.register_pickle_by_value(request.module)  # workers do not know that file
     engine = RayEngine(cpus=2, timeout=600)

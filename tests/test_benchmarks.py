@@ -16,14 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-from opembed_nb.benchmarks import (
-    bench_file,
-    canonical,
-    explained,
-    in_one_order,
-    read_bench,
-    skips_first,
-)
 from opembed_nb.data import (
     CELLS,
     ENAS,
@@ -31,7 +23,6 @@ from opembed_nb.data import (
     SOURCES,
     ArchDataset,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     cat_batches,
     check_batch,
@@ -42,14 +33,22 @@ from opembed_nb.data import (
     from_keys,
     load_dataset,
     random_architectures,
-    refused,
     same_graphs,
     validity,
     wiring_tensor,
     wirings,
 )
+from opembed_nb.hood.files import OpembedError, refused
+from opembed_nb.hood.records import read_records, run_folder, save_record
+from opembed_nb.hood.sources import (
+    bench_file,
+    canonical,
+    explained,
+    in_one_order,
+    read_bench,
+    skips_first,
+)
 from opembed_nb.oracle import Oracle, TableOracle, load_oracle
-from opembed_nb.records import read_records, run_folder, save_record
 
 ROOT = Path(__file__).resolve().parent.parent
 BEST = {"cifar10": 0.9437, "cifar100": 0.7351, "imagenet16-120": 0.4731}
@@ -213,7 +212,7 @@ def test_a_malformed_wiring_is_named(wiring):
 def test_checkpoints_from_before_there_were_wirings_go_on(tmp_path):
     from dataclasses import asdict
 
-    from opembed_nb.records import load_checkpoint, save_tensors
+    from opembed_nb.hood.records import load_checkpoint, save_tensors
 
     now = {"space": asdict(ENAS)}
     before = copy.deepcopy(now)

@@ -20,7 +20,6 @@ import pytest
 import torch
 
 from opembed_nb import bo
-from opembed_nb import ledger as ledger_module
 from opembed_nb.bo import (
     Evolution,
     Hybrid,
@@ -53,7 +52,6 @@ from opembed_nb.data import (
     ENAS,
     About,
     ArchDataset,
-    OpembedError,
     SearchSpace,
     cat_batches,
     codes,
@@ -63,9 +61,11 @@ from opembed_nb.data import (
     to_flat,
     validity,
 )
-from opembed_nb.engines import LocalEngine, ProcessEngine
-from opembed_nb.ledger import Evaluation, Ledger
-from opembed_nb.records import read_records, save_record
+from opembed_nb.hood import ledger as ledger_module
+from opembed_nb.hood.engines import LocalEngine, ProcessEngine
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.ledger import Evaluation, Ledger
+from opembed_nb.hood.records import read_records, save_record
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
 
@@ -712,7 +712,7 @@ def test_killed_hung_and_failing_workers_cost_an_attempt(ray_engine, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["processes", "ray"])
 def test_full_trainings_run_elsewhere(kind, request, tmp_path):
-    from opembed_nb.networks import NetSizes, Schedule, digit_images, train_each
+    from opembed_nb.hood.networks import NetSizes, Schedule, digit_images, train_each
 
     batch = random_architectures(2, generator=torch.Generator().manual_seed(0))
     whom = dict(workers=2)

@@ -82,7 +82,7 @@ def html():
     sources = [
         ROOT / "_config.yml",
         ROOT / "_toc.yml",
-        *(ROOT / "nbs").iterdir(),
+        *(ROOT / "nbs").rglob("*.*"),
         *(ROOT / "book").rglob("*.*"),
     ]
     if not first.exists() or max(path.stat().st_mtime for path in sources) > first.stat().st_mtime:
@@ -166,6 +166,6 @@ def test_links_between_pages_arrive(visit, html):
 
 
 def test_tables_of_outputs_are_tables(html):
-    for page in (html / "nbs").glob("*.html"):
+    for page in (html / "nbs").rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert "<p>| " not in text, f"{page.name}: a table is shown as text"

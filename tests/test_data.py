@@ -19,23 +19,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opembed_nb.benchmarks import read_structures, write_structures
 from opembed_nb.data import (
     ASSETS,
     ENAS,
     SOURCES,
     ArchDataset,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     Source,
     about,
     absolute_dataset,
-    absolute_folders,
     cat_batches,
     check_batch,
-    chosen_device,
-    chosen_folder,
     codes,
     dataset_name,
     draw,
@@ -58,9 +53,16 @@ from opembed_nb.data import (
     to_nested,
     to_networkx,
     validity,
+)
+from opembed_nb.hood.files import (
+    OpembedError,
+    absolute_folders,
+    chosen_device,
+    chosen_folder,
     write_whole,
 )
-from opembed_nb.records import read_records, run_folder, save_record
+from opembed_nb.hood.records import read_records, run_folder, save_record
+from opembed_nb.hood.sources import read_structures, write_structures
 
 paper = pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
 quick = settings(deadline=None, max_examples=30)  # a busy machine is no failure

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from opembed_nb.data import OpembedError
-from opembed_nb.engines import LocalEngine, ProcessEngine, RayEngine, local_engine, run_again
+from opembed_nb.hood.engines import LocalEngine, ProcessEngine, RayEngine, local_engine, run_again
+from opembed_nb.hood.files import OpembedError
 
 ROOT = Path(__file__).parents[1]
 
@@ -251,7 +251,7 @@ def test_workers_end_with_their_engine_and_with_a_run_that_is_left():
 
 PARENT = """
 import os, sys, time
-from opembed_nb.engines import ProcessEngine
+from opembed_nb.hood.engines import ProcessEngine
 
 def work(path):
     open(path + str(os.getpid()), "w").close()

@@ -1,4 +1,4 @@
-"Chapter 9b and its arms: each differs in what it claims, and every number is a record's."
+"The study of embeddings and its arms: each differs in what it claims; every number is recorded."
 
 import importlib
 import json
@@ -12,8 +12,11 @@ import torch
 from PIL import Image
 from scipy.stats import ttest_rel
 
-from opembed_nb import arms
-from opembed_nb.arms import (
+from opembed_nb.data import ENAS, SOURCES, ArchDataset, SearchSpace, random_architectures
+from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.lab import arms
+from opembed_nb.lab.arms import (
     DATA,
     Job,
     arm_config,
@@ -26,16 +29,7 @@ from opembed_nb.arms import (
     variance_shares,
     write_run,
 )
-from opembed_nb.data import (
-    ENAS,
-    SOURCES,
-    ArchDataset,
-    OpembedError,
-    SearchSpace,
-    random_architectures,
-)
-from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
-from opembed_nb.evidence import (
+from opembed_nb.lab.evidence import (
     AFTERWARDS,
     DRAWN,
     OUTCOMES,
@@ -466,7 +460,7 @@ def test_effects_are_recomputed_from_the_files(question, agree):
     agree(judge(RECORDS, QUESTIONS[question]), by_hand(question))
 
 
-def stored(name="09b_evidence"):
+def stored(name="lab/evidence"):
     "The Markdown that a chapter shows."
     chapter = json.loads((ROOT / "nbs" / f"{name}.ipynb").read_text(encoding="utf-8"))
     outputs = [o for c in chapter["cells"] for o in c.get("outputs", [])]
@@ -504,7 +498,7 @@ def test_the_second_look_is_at_the_trials_of_the_recipe():
 
 
 def test_the_prose_has_no_result_of_its_own():
-    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+    chapter = json.loads((ROOT / "nbs" / "lab/evidence.ipynb").read_text(encoding="utf-8"))
     for cell in chapter["cells"]:
         if cell["cell_type"] == "markdown":
             text = re.sub(
@@ -571,11 +565,11 @@ def test_how_long_the_stacks_took():
 
 
 def test_chapter_9a_shows_what_runs_cost():
-    assert cost_table(RECORDS) in stored("09a_arms")
+    assert cost_table(RECORDS) in stored("lab/arms")
 
 
 def test_the_chapter_counts_the_records():
-    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+    chapter = json.loads((ROOT / "nbs" / "lab/evidence.ipynb").read_text(encoding="utf-8"))
     printed = "".join(
         "".join(o.get("text", "")) for c in chapter["cells"] for o in c.get("outputs", [])
     )

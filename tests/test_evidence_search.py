@@ -1,4 +1,4 @@
-"Chapter 9b's searches: all arms of a seed begin alike, and every number is a record's."
+"The study's searches: all arms of a seed begin alike, and every number is a record's."
 
 import json
 import re
@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from opembed_nb import arms
-from opembed_nb.arms import (
+from opembed_nb.data import ArchDataset, SearchSpace, from_flat
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.lab import arms
+from opembed_nb.lab.arms import (
     SEARCH,
     SEARCHES,
     Job,
@@ -22,8 +24,7 @@ from opembed_nb.arms import (
     train_arm,
     write_run,
 )
-from opembed_nb.data import ArchDataset, OpembedError, SearchSpace, from_flat
-from opembed_nb.evidence import (
+from opembed_nb.lab.evidence import (
     OUTCOMES,
     SEARCH_QUESTIONS,
     answer,
@@ -224,7 +225,7 @@ def test_effects_are_recomputed_from_the_files(agree):
 
 
 def test_the_chapter_shows_what_the_searches_say():
-    chapter = json.loads((ROOT / "nbs" / "09b_evidence.ipynb").read_text(encoding="utf-8"))
+    chapter = json.loads((ROOT / "nbs" / "lab/evidence.ipynb").read_text(encoding="utf-8"))
     outputs = [o for c in chapter["cells"] for o in c.get("outputs", [])]
     texts = ["".join(o["data"].get("text/markdown", "")) for o in outputs if "data" in o]
     table = answer_table(RECORDS, SEARCH_QUESTIONS)

@@ -1,4 +1,4 @@
-"Chapter 8b: a supernet that ignores operations, what its records say, and what the page claims."
+"A supernet that ignores operations, what its records say, and what the page claims."
 
 import json
 import os
@@ -12,13 +12,13 @@ from opembed_nb.data import (
     ASSETS,
     ENAS,
     DAGBatch,
-    OpembedError,
     cat_batches,
     from_flat,
     load_dataset,
     random_architectures,
 )
-from opembed_nb.networks import (
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.networks import (
     NetSizes,
     Schedule,
     Supernet,
@@ -29,11 +29,11 @@ from opembed_nb.networks import (
     to_module,
     train_supernet,
 )
+from opembed_nb.hood.records import read_records
 from opembed_nb.oracle import WeightSharingOracle
-from opembed_nb.records import read_records
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "nbs" / "08b_operations_ignored.ipynb"
+PAGE = ROOT / "nbs" / "lab/operations_ignored.ipynb"
 FAULT, TINY = "last branch", NetSizes(4)
 WEIGHTS = ASSETS / "enas-digits-supernet.safetensors"
 no_paper = not os.environ.get("OPEMBED_DATA")

@@ -16,7 +16,6 @@ from scipy import stats
 
 from opembed_nb.data import (
     DAGBatch,
-    OpembedError,
     SearchSpace,
     cat_batches,
     load_dataset,
@@ -43,6 +42,7 @@ from opembed_nb.graph_properties import (
     properties,
     variance_within,
 )
+from opembed_nb.hood.files import OpembedError
 
 quick = settings(deadline=None, max_examples=20)  # a busy machine is no failure
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,10 @@ from nbformat import v4
 from book.reader import EXPORTS, TAGS, split
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
-each_chapter = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if path.parent.name == "nbs"]
+each_page = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
 def cells(path, kind=None):
@@ -34,11 +35,9 @@ def cells(path, kind=None):
 def copy_sources(source, target):
     "A project with the notebooks and the hand-written files of `source`, but no exported module."
     (target / "opembed_nb").mkdir(parents=True)
-    (target / "nbs").mkdir()
     shutil.copy(source / "settings.ini", target)
     shutil.copy(source / "opembed_nb" / "__init__.py", target / "opembed_nb")
-    for notebook in (source / "nbs").glob("*.ipynb"):
-        shutil.copy(notebook, target / "nbs")
+    shutil.copytree(source / "nbs", target / "nbs")
 
 
 def out_of_step(root, scratch):
@@ -51,7 +50,7 @@ def out_of_step(root, scratch):
         subprocess.run(command, cwd=scratch, env=env, check=True, capture_output=True)
     names = set()
     for base in (root, scratch):
-        paths = [*(base / "nbs").glob("*.ipynb"), *(base / "opembed_nb").rglob("*.py")]
+        paths = [*(base / "nbs").rglob("*.ipynb"), *(base / "opembed_nb").rglob("*.py")]
         names |= {str(path.relative_to(base)) for path in paths}
     lines = []
     for name in sorted(names):
@@ -73,9 +72,8 @@ def test_notebooks_are_clean_and_in_step_with_the_package(tmp_path):
 def test_what_is_out_of_step_is_named(tmp_path):
     project, scratch = tmp_path / "project", tmp_path / "copy"
     copy_sources(ROOT, project)
-    for module in (ROOT / "opembed_nb").glob("*.py"):
-        shutil.copy(module, project / "opembed_nb")
-    notebook = project / "nbs" / NOTEBOOKS[0].name
+    shutil.copytree(ROOT / "opembed_nb", project / "opembed_nb", dirs_exist_ok=True)
+    notebook = project / "nbs" / CHAPTERS[0].name
     content = json.loads(notebook.read_text(encoding="utf-8"))
     content["cells"][0]["metadata"]["collapsed"] = True
     exported = next(
@@ -84,14 +82,14 @@ def test_what_is_out_of_step_is_named(tmp_path):
     exported["source"] = ["#| export\n", "unexported = 1"]
     notebook.write_text(json.dumps(content), encoding="utf-8")
     (project / "opembed_nb" / "stray.py").write_text("x = 1\n")
-    module = NOTEBOOKS[0].stem.split("_", 1)[1]
+    module = CHAPTERS[0].stem.split("_", 1)[1]
     lines = "\n".join(out_of_step(project, scratch))
     assert f"nbs/{notebook.name}: not clean" in lines
     assert f"opembed_nb/{module}.py: not what the notebook exports" in lines
     assert "opembed_nb/stray.py: exported by no notebook" in lines
 
 
-@each_chapter
+@each_page
 def test_opens_with_a_title_and_one_sentence(path):
     first, _ = cells(path)[0]
     lines = [line for line in first.splitlines() if line.strip()]
@@ -127,13 +125,12 @@ def test_one_parameters_cell_that_papermill_can_fill(path):
         assert "#" in line[statement.end_col_offset :], f"{where} has no trailing comment"
 
 
-@each_chapter
+@each_page
 def test_keeps_to_the_form(path):
     code = cells(path, "code")
     assert path.stat().st_size < 300_000, (
         f"{path.name}: {path.stat().st_size:,} bytes; the limit is 300,000"
     )
-    assert len(code) <= 70, f"{path.name}: {len(code)} code cells; past about 60 a chapter splits"
     assert any("nbval-check-output" in tags for _, tags in code), (
         f"{path.name}: no cell's output is checked by nbval"
     )
@@ -147,57 +144,70 @@ def test_keeps_to_the_form(path):
             )
 
 
-LONGEST, MEDIAN = 40, 12  # lines of an exported cell, directives not counted
-
-
-def exported(path):
-    "The exported cells of the notebook at `path`, as (id, number of lines)."
-    found = []
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        directives, code = split("".join(cell["source"]))
-        if cell["cell_type"] == "code" and ("export", "") in directives:
-            found.append((cell["id"], len(code.strip().splitlines())))
-    return found
-
-
-@each_chapter
-def test_no_exported_cell_is_too_long_to_read_at_once(path):
-    for cell, lines in exported(path):
-        assert lines <= LONGEST, f"{path.name}, cell {cell}: {lines} lines; the limit is {LONGEST}"
-
-
-def test_exported_cells_are_short_in_the_median():
-    lines = [lines for path in NOTEBOOKS for _, lines in exported(path)]
-    assert statistics.median(lines) <= MEDIAN
-
-
 def test_every_directive_has_its_meaning_in_the_book():
     directives, code = split("#| export\n#| eval: false\n\nx = 1\n")
     assert directives == [("export", ""), ("eval", "false")]
     assert code.strip() == "x = 1"
 
 
-def exports_a_module(path):
-    return any("#| default_exp" in source for source, _ in cells(path))
+PACKAGE = ROOT / "opembed_nb"
 
 
-def test_a_module_imports_only_from_earlier_chapters():
-    order = [path.stem.split("_", 1)[1] for path in NOTEBOOKS if exports_a_module(path)]
-    for number, module in enumerate(order):
-        path = ROOT / "opembed_nb" / f"{module}.py"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom | ast.Import):
-                continue
-            if isinstance(node, ast.ImportFrom):
-                name = ("opembed_nb." if node.level else "") + (node.module or "")
-                names = [f"{name.rstrip('.')}.{alias.name}" for alias in node.names]
-            else:
-                names = [alias.name for alias in node.names]
-            for name in names:
-                package, *rest = name.split(".")
-                if package == "opembed_nb" and rest and rest[0] in order[number:]:
-                    where = f"{path.name}, line {node.lineno}"
-                    pytest.fail(f"{where}: chapter {number} reaches forward to {rest[0]}")
+def exported_modules():
+    "Every module that a notebook exports, as `data` or `hood.files`; the chapters in their order."
+    found = []
+    for path in [*CHAPTERS, *(path for path in NOTEBOOKS if path not in CHAPTERS)]:
+        for source, _ in cells(path, "code"):
+            found += re.findall(r"^#\| default_exp (\S+)", source, re.M)
+    return found
+
+
+def imports(module):
+    "The modules of this package that one of them imports, each with the line."
+    path = PACKAGE / f"{module.replace('.', '/')}.py"
+    here = ["opembed_nb", *module.split(".")]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level] if node.level else []
+            base += (node.module or "").split(".") if node.module else []
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.removeprefix("opembed_nb.").split(".")
+            depth = 2 if parts[0] in ("hood", "lab") else 1
+            if name.startswith("opembed_nb."):
+                yield ".".join(parts[:depth]), node.lineno
+
+
+def may_import(module, other, chapters):
+    "The rule of the three buildings: book, hood, lab."
+    if module.startswith("lab."):
+        return True
+    if module.startswith("hood."):
+        return other.startswith("hood.") or (other == "data" and module != "hood.files")
+    if other.startswith("hood."):
+        return module != "data" or other == "hood.files"
+    return other in chapters[: chapters.index(module)]
+
+
+def test_a_module_imports_only_what_its_building_may():
+    modules = exported_modules()
+    chapters = [module for module in modules if "." not in module]
+    for module in modules:
+        for other, line in imports(module):
+            allowed = other == module or may_import(module, other, chapters)
+            assert allowed, f"{module}, line {line}: may not import {other}"
+
+
+def test_no_two_modules_need_each_other():
+    needs = {module: {other for other, _ in imports(module)} for module in exported_modules()}
+    while needs:
+        free = [module for module, others in needs.items() if not (others - {module}) & set(needs)]
+        assert free, f"a circle of imports among {sorted(needs)}"
+        needs = {module: others for module, others in needs.items() if module not in free}
 
 
 TOY = [  # (source, tags, stored output)
@@ -237,7 +247,7 @@ def test_nbval_compares_the_outputs_of_clean_cells(tmp_path):
 LIVE_TABLES = {
     "05_sgp": {"3af48cc5", "d0325d1d"},
     "07_bo": {"56182710"},
-    "07b_regret": {"7b000064"},
+    "lab/regret": {"7b000064"},
     "10_pipeline": {"014b3f0e", "17917d54"},
 }
 

@@ -28,8 +28,8 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import opembed_nb
-for module in pkgutil.iter_modules(opembed_nb.__path__):
-    importlib.import_module("opembed_nb." + module.name)
+for module in pkgutil.walk_packages(opembed_nb.__path__, "opembed_nb."):
+    importlib.import_module(module.name)
 """
 
 
@@ -47,7 +47,7 @@ def test_imports_without_the_notebook_tools():
 
 def modules():
     "Path and syntax tree of every exported module."
-    for path in sorted((ROOT / "opembed_nb").glob("[a-z]*.py")):
+    for path in sorted((ROOT / "opembed_nb").rglob("[a-z]*.py")):
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 

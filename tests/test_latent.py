@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from opembed_nb.data import (
     ENAS,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     from_flat,
     load_dataset,
     random_architectures,
 )
+from opembed_nb.hood.files import OpembedError
 from opembed_nb.latent import (
     edit_distance,
     interpolate,

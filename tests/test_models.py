@@ -11,7 +11,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 from opembed_nb.data import (
     ENAS,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     cat_batches,
     check_batch,
@@ -19,7 +18,8 @@ from opembed_nb.data import (
 )
 from opembed_nb.decoder import DAGDecoder, SequenceDecoder
 from opembed_nb.encoders import DVAEEncoder, GCNEncoder, GINEncoder
-from opembed_nb.sweeps import product
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.sweeps import product
 from opembed_nb.training import MODELS, PUBLIC, build_model, from_public, to_public
 
 each_model = pytest.mark.parametrize("name", MODELS)

@@ -18,14 +18,15 @@ from opembed_nb.data import (
     ENAS,
     ArchDataset,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     cat_batches,
     load_dataset,
     random_architectures,
     raw_features,
 )
-from opembed_nb.networks import check_architectures
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.networks import check_architectures
+from opembed_nb.hood.records import load_tensors, save_tensors
 from opembed_nb.oracle import (
     Oracle,
     fit_forest,
@@ -35,7 +36,6 @@ from opembed_nb.oracle import (
     load_surrogate,
     operations_matter,
 )
-from opembed_nb.records import load_tensors, save_tensors
 
 QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 
@@ -359,8 +359,8 @@ DOUBLE = """
 import torch
 torch.set_default_dtype(torch.double)
 from opembed_nb.data import ENAS, load_dataset, random_architectures
-from opembed_nb.networks import NetSizes, Schedule, digit_images, to_module
-from opembed_nb.networks import train_fully, train_supernet
+from opembed_nb.hood.networks import NetSizes, Schedule, digit_images, to_module
+from opembed_nb.hood.networks import train_fully, train_supernet
 from opembed_nb.oracle import load_oracle
 data = load_dataset("enas-digits")
 oracle = load_oracle(data)

@@ -17,14 +17,11 @@ import pytest
 import torch
 
 from opembed_nb import pipeline
-from opembed_nb.data import (
-    ArchDataset,
-    OpembedError,
-    SearchSpace,
-    cat_batches,
-    random_architectures,
-)
-from opembed_nb.engines import LocalEngine, ProcessEngine
+from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_architectures
+from opembed_nb.hood.engines import LocalEngine, ProcessEngine
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.records import save_record
+from opembed_nb.lab.scoreboard import found_by_twins, short_scoreboard, short_twins
 from opembed_nb.oracle import WeightSharingOracle
 from opembed_nb.pipeline import (
     check_parameters,
@@ -36,8 +33,6 @@ from opembed_nb.pipeline import (
     stages,
     with_changes,
 )
-from opembed_nb.records import save_record
-from opembed_nb.scoreboard import found_by_twins, short_scoreboard, short_twins
 
 ROOT = Path(__file__).parents[1]
 
@@ -304,7 +299,7 @@ def test_the_environments_folders_are_the_same_for_command_and_chapters(
     toy(
         "import os\n"
         "from pathlib import Path\n"
-        "from opembed_nb.records import runs_root\n"
+        "from opembed_nb.hood.records import runs_root\n"
         "chosen = runs_root(), Path(os.environ['OPEMBED_RUNS']), os.environ['OPEMBED_DATA']\n"
         "(runs_root() / 'seen').write_text('\\n'.join(map(str, chosen)))"
     )

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from opembed_nb import training
-from opembed_nb.data import OpembedError, load_dataset, same_graphs
+from opembed_nb.data import load_dataset, same_graphs
+from opembed_nb.hood.files import OpembedError
 from opembed_nb.training import (
     PACKAGED,
     Trained,

@@ -11,8 +11,9 @@ import torch
 from scipy import stats
 
 from opembed_nb.bo import STRATEGIES, paired
-from opembed_nb.data import ENAS, OpembedError, SearchSpace, random_architectures
-from opembed_nb.records import read_records
+from opembed_nb.data import ENAS, SearchSpace, random_architectures
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.records import read_records
 from opembed_nb.sgp import PAPER_TABLE_2, mean_std
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
@@ -268,7 +269,7 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         for model in ("svae", "graphrnn")
         for a, b in zip(found[f"{model}-emb"], found[model], strict=True)
     ]
-    page = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
+    page = (ROOT / "nbs/lab/scoreboard.ipynb").read_text(encoding="utf-8")
     assert f"lower the RMSE, by {min(lowered):.0f} to {max(lowered):.0f} % with" in page
     index = (ROOT / "nbs/index.md").read_text(encoding="utf-8")
     assert "better with S-VAE and GraphRNN, whose error is about a third smaller" in index
@@ -443,7 +444,7 @@ def test_what_chapter_5_says_of_our_data_is_in_their_records():
     learned, one_hot = (mean_std(rmse[model], 3) for model in ("dvae-emb", "dvae"))
     readme, page = (
         (ROOT / name).read_text(encoding="utf-8")
-        for name in ("README.md", "nbs/09c_scoreboard.ipynb")
+        for name in ("README.md", "nbs/lab/scoreboard.ipynb")
     )
     said = f"an RMSE of {learned} with learned and {one_hot} with one-hot rows on `enas-digits`;"
     assert f"{said} the interval of the difference, [{low:+.3f}, {high:+.3f}], contains" in readme
@@ -563,7 +564,7 @@ def test_what_readme_and_chapter_7_say_of_the_finalists_is_in_the_records():
 
 
 def test_what_chapter_9c_says_of_twins_on_both_splits_is_in_their_records():
-    text = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
+    text = (ROOT / "nbs/lab/scoreboard.ipynb").read_text(encoding="utf-8")
     most, counts, turned = 0.0, set(), []
     for name in ("dvae", "gcn", "svae", "graphrnn"):
         splits = []
@@ -722,7 +723,7 @@ def test_what_readme_says_of_the_papers_protocol_is_in_the_records():
 
 
 def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_records():
-    text = (ROOT / "nbs/09c_scoreboard.ipynb").read_text(encoding="utf-8")
+    text = (ROOT / "nbs/lab/scoreboard.ipynb").read_text(encoding="utf-8")
 
     def values(profile, section, model="dvae-emb"):
         found = read_records(ROOT / "results", section, profile, "enas-cifar10", model)
@@ -821,7 +822,7 @@ def test_what_readme_says_of_the_papers_passes_on_a_gpu_is_in_the_record():
     parts = json.loads((ROOT / "results/gpu/gpu.json").read_text(encoding="utf-8"))["parts"]
     [alone] = [row["seconds_a_pass"] for row in parts["models"] if row["model"] == "dvae"]
     said = f"takes {dvae['our_seconds_a_pass']:.1f} s as a stack of one, {alone:.1f} s by chapter 4"
-    assert said in (ROOT / "nbs/04b_stacks.ipynb").read_text(encoding="utf-8")
+    assert said in (ROOT / "nbs/lab/stacks.ipynb").read_text(encoding="utf-8")
     seconds = f"{dvae['our_seconds_a_pass']:.1f} s, the public code's "
     assert f"{seconds}{dvae['public_seconds_a_pass']:.0f} s" in readme
     first = f"{ratio['dvae']} times as long as our training of D-VAE, {ratio['dvae-emb']} times"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opembed_nb.data import OpembedError, write_whole
-from opembed_nb.records import (
+from opembed_nb.hood.files import OpembedError, write_whole
+from opembed_nb.hood.records import (
     by_model,
     over_seeds,
     read_records,

@@ -25,7 +25,6 @@ from opembed_nb.bo import (
 from opembed_nb.data import (
     ArchDataset,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     cat_batches,
     codes,
@@ -35,9 +34,9 @@ from opembed_nb.data import (
     to_keys,
     validity,
 )
-from opembed_nb.oracle import TableOracle
-from opembed_nb.records import read_records
-from opembed_nb.regret import (
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.records import read_records
+from opembed_nb.lab.regret import (
     ArchTable,
     LatentMutation,
     SmallGP,
@@ -56,6 +55,7 @@ from opembed_nb.regret import (
     study,
     table_strategies,
 )
+from opembed_nb.oracle import TableOracle
 from opembed_nb.training import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -450,7 +450,7 @@ def test_the_goal_on_cifar10():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_chapter_shows_the_records(name):
-    chapter = json.loads((ROOT / "nbs/07b_regret.ipynb").read_text(encoding="utf-8"))
+    chapter = json.loads((ROOT / "nbs/lab/regret.ipynb").read_text(encoding="utf-8"))
     shown = [
         "".join(output["data"]["text/markdown"])
         for cell in chapter["cells"]

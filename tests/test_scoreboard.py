@@ -12,10 +12,9 @@ import pytest
 from scipy import stats
 
 from opembed_nb.bo import PAPER_TOP_5
-from opembed_nb.data import OpembedError
-from opembed_nb.pipeline import main
-from opembed_nb.records import save_record
-from opembed_nb.scoreboard import (
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.records import save_record
+from opembed_nb.lab.scoreboard import (
     QUANTITIES,
     Cell,
     cell_table,
@@ -28,6 +27,7 @@ from opembed_nb.scoreboard import (
     twins,
     wiring_and_rmse,
 )
+from opembed_nb.pipeline import main
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import MODELS, PAPER_TABLE_1
 

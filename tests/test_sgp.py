@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from opembed_nb.data import OpembedError, load_dataset, random_architectures, raw_features
+from opembed_nb.data import load_dataset, random_architectures, raw_features
+from opembed_nb.hood.files import OpembedError
 from opembed_nb.sgp import (
     JITTER,
     PAPER_TABLE_2,

@@ -18,18 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-import opembed_nb.networks as networks
+import opembed_nb.hood.networks as networks
 import opembed_nb.oracle as oracle_module
-from opembed_nb.benchmarks import read_structures
-from opembed_nb.data import (
-    ASSETS,
-    ENAS,
-    OpembedError,
-    SearchSpace,
-    load_dataset,
-    random_architectures,
-)
-from opembed_nb.networks import (
+from opembed_nb.data import ASSETS, ENAS, SearchSpace, load_dataset, random_architectures
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.networks import (
     CIFAR10,
     NETWORKS,
     NetSizes,
@@ -49,6 +42,8 @@ from opembed_nb.networks import (
     train_fully,
     train_supernet,
 )
+from opembed_nb.hood.records import load_tensors, save_tensors
+from opembed_nb.hood.sources import read_structures
 from opembed_nb.oracle import (
     Oracle,
     WeightSharingOracle,
@@ -57,7 +52,6 @@ from opembed_nb.oracle import (
     ranking_study,
     reliability,
 )
-from opembed_nb.records import load_tensors, save_tensors
 
 BRIEF = Schedule(3, cycle=3)
 QUICK = Schedule(60, lr=0.2, cycle=60)  # enough to see that something was learned

@@ -19,15 +19,15 @@ from opembed_nb.data import (
     ENAS,
     ArchDataset,
     DAGBatch,
-    OpembedError,
     SearchSpace,
     random_architectures,
     same_graphs,
     validity,
 )
 from opembed_nb.decoder import plan_batch
-from opembed_nb.engines import LocalEngine, ProcessEngine
-from opembed_nb.records import load_tensors, save_record, save_tensors
+from opembed_nb.hood.engines import LocalEngine, ProcessEngine
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.records import load_tensors, save_record, save_tensors
 from opembed_nb.training import (
     MODELS,
     TrainConfig,
@@ -421,7 +421,7 @@ def test_a_folder_of_a_run_on_other_data_is_refused(graphs, tmp_path):
 ELSEWHERE = """
 import torch
 from opembed_nb.bo import PaperBO, Tuned, make_problem, search
-from opembed_nb.ledger import Ledger
+from opembed_nb.hood.ledger import Ledger
 from opembed_nb.data import ENAS, ArchDataset, random_architectures
 from opembed_nb.graph_properties import average_path_length
 from opembed_nb.sgp import SparseGP
