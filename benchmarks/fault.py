@@ -21,17 +21,7 @@ from pathlib import Path
 import torch
 from clearly import at_least, clearly
 
-from opembed_nb.data import (
-    ENAS,
-    DAGBatch,
-    cat_batches,
-    extremes,
-    from_flat,
-    load_dataset,
-    random_architectures,
-    to_flat,
-    wirings,
-)
+from opembed_nb.data import ENAS, DAGBatch, cat_batches, extremes, random_architectures, wirings
 from opembed_nb.graph_properties import (
     average_path_length,
     clustering_coefficient,
@@ -40,8 +30,10 @@ from opembed_nb.graph_properties import (
     pearson,
     variance_within,
 )
+from opembed_nb.hood.formats import from_flat, to_flat
 from opembed_nb.hood.networks import NETWORKS, digit_images, train_supernet
 from opembed_nb.hood.records import run_folder, save_record
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.oracle import WeightSharingOracle
 
 RESULTS = Path(__file__).parents[1] / "results"

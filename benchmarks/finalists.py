@@ -16,9 +16,9 @@ import torch
 from clearly import at_least, clearly
 
 from opembed_nb.bo import train_finalists, winners
-from opembed_nb.data import dataset_folder, load_dataset
 from opembed_nb.hood.files import require
 from opembed_nb.hood.records import read_records, save_record
+from opembed_nb.hood.sources import dataset_folder, load_dataset
 from opembed_nb.oracle import load_oracle
 
 ROOT = Path(__file__).parents[1]

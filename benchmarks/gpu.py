@@ -39,11 +39,12 @@ import torch
 from clearly import at_least, clearly
 
 from opembed_nb.bo import make_problem, make_strategies, search
-from opembed_nb.data import DAGBatch, load_dataset, same_graphs
+from opembed_nb.data import DAGBatch, same_graphs
 from opembed_nb.decoder import plan_batch
 from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.ledger import Ledger
 from opembed_nb.hood.records import provenance
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.oracle import load_oracle
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics

@@ -23,9 +23,9 @@ from clearly import at_least, clearly
 from gpu import about
 from run import HIDDEN, LATENT, ROOT, clone, public
 
-from opembed_nb.data import load_dataset
 from opembed_nb.hood.files import chosen_device
 from opembed_nb.hood.records import provenance, read_records
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.training import PAPER_TABLE_1, TrainConfig, fit
 

@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import torch
 from clearly import clearly
 
-from opembed_nb.data import load_dataset
 from opembed_nb.hood.records import provenance
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.pipeline import PACKAGED_DATA
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, reach, read_card
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from clearly import at_least, clearly
 
-from opembed_nb.data import load_dataset, same_graphs
+from opembed_nb.data import same_graphs
 from opembed_nb.hood.engines import ProcessEngine
 from opembed_nb.hood.records import read_records, save_record
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.sgp import SparseGP, mean_std, metrics
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, fit, signal_weights, train_config
 

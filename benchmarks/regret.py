@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from clearly import at_least, clearly
 
-from opembed_nb.data import dataset_folder, load_dataset
 from opembed_nb.hood.files import require
 from opembed_nb.hood.records import provenance, read_record, save_record
+from opembed_nb.hood.sources import dataset_folder, load_dataset
 from opembed_nb.lab.regret import make_arena, study, table_strategies
 from opembed_nb.oracle import TableOracle
 from opembed_nb.training import train_config, train_or_load

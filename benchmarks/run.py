@@ -227,7 +227,7 @@ def public(name, path, data, weights=None, device="cpu"):
     "The same work with the public code's classes, or nothing if it has no such model."
     if name.removesuffix("-emb") not in PUBLIC:
         return {}
-    from opembed_nb.data import to_igraph
+    from opembed_nb.hood.formats import to_igraph
 
     # It is imported there for drawing only.
     sys.modules.setdefault("pygraphviz", types.ModuleType("pygraphviz"))
@@ -424,8 +424,8 @@ def write(folder, record):
 
 
 def main():
-    from opembed_nb.data import load_dataset
     from opembed_nb.hood.records import provenance
+    from opembed_nb.hood.sources import load_dataset
     from opembed_nb.training import MODELS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -27,7 +27,7 @@ def work(kind, name, width, size):
     "A closure that does one piece of work, each time on other architectures."
     import torch
 
-    from opembed_nb.data import load_dataset
+    from opembed_nb.hood.sources import load_dataset
     from opembed_nb.training import build_model
 
     torch.set_num_threads(1)

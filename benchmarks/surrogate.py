@@ -11,8 +11,8 @@ from pathlib import Path
 
 from clearly import clearly
 
-from opembed_nb.data import load_dataset
 from opembed_nb.hood.records import save_record
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.oracle import load_oracle
 
 FOLDER = Path(__file__).parents[1] / "results" / "laptop" / "enas-cifar10" / "data" / "seed-0"

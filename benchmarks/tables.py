@@ -31,13 +31,14 @@ from pathlib import Path
 import torch
 from clearly import at_least, clearly
 
-from opembed_nb.data import SPLITS, dataset_folder, load_dataset, raw_features
+from opembed_nb.data import SPLITS, raw_features
 from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.graph_properties import score_label
 from opembed_nb.hood.engines import local_engine
 from opembed_nb.hood.files import require
 from opembed_nb.hood.records import load_tensors, save_record, save_tensors
+from opembed_nb.hood.sources import dataset_folder, load_dataset
 from opembed_nb.lab.arms import variance_shares
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.latent import latent_figure, smoothness

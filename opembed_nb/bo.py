@@ -32,8 +32,9 @@ from tqdm import tqdm
 
 import opembed_nb
 from .data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, from_keys, random_architectures,
-    raw_features, to_keys, validity)
+    ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures,
+    raw_features, validity)
+from .hood.formats import from_keys, to_keys
 from .hood.files import OpembedError, chosen_device, make_folder, require
 from .hood.engines import Engine, LocalEngine
 from .hood.ledger import Evaluation, Ledger

@@ -24,11 +24,13 @@ from threadpoolctl import threadpool_limits
 from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
-from .hood.sources import canonical, write_structures
-from .data import (
-    ASSETS, ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, dataset_folder, extremes,
-    random_architectures, raw_features, to_flat, to_keys)
-from .hood.files import OpembedError, chosen_device, require, write_whole
+from .hood.isomorphs import canonical
+from .hood.sources import dataset_folder, write_structures
+from opembed_nb.data import (
+    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, extremes, random_architectures,
+    raw_features)
+from .hood.files import ASSETS, OpembedError, chosen_device, require, write_whole
+from .hood.formats import to_flat, to_keys
 from .hood.networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)

@@ -35,15 +35,14 @@ from tqdm import tqdm
 from .bo import (
     STRATEGIES, make_problem, make_strategies, open_ledger, search, search_record, strategy_table,
     train_finalists, winners)
-from .data import (
-    SOURCES, ArchDataset, about, absolute_dataset, dataset_name, folder_dataset, is_file_name,
-    load_dataset, random_architectures)
+from .data import ArchDataset, random_architectures
+from .hood.sources import (
+    SOURCES, about, absolute_dataset, dataset_name, folder_dataset, is_file_name, load_dataset)
 from .hood.files import (
-    OpembedError, absolute_folders, home_path, make_folder, require, write_whole)
+    OpembedError, absolute_folders, home_path, make_folder, project_folder, require, write_whole)
 from .hood.engines import Engine, LocalEngine, RayEngine, local_engine
 from .hood.networks import Schedule, digit_images, load_supernet
 from .oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
-from .hood.files import project_folder
 from .hood.records import (
     provenance, read_record, read_records, record_files, run_folder, runs_root, save_record)
 from .lab.scoreboard import ABILITIES, SECTIONS, Table, finalists, scoreboard

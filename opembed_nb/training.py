@@ -28,9 +28,9 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 import opembed_nb
-from opembed_nb.data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, load_dataset, same_graphs,
-    validity)
+from .data import (
+    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, same_graphs, validity)
+from .hood.sources import load_dataset
 from .hood.files import OpembedError, chosen_device, make_folder, require, write_whole
 from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)

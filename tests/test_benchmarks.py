@@ -17,36 +17,33 @@ import pytest
 import torch
 
 from opembed_nb.data import (
-    CELLS,
     ENAS,
-    GNNS,
-    SOURCES,
     ArchDataset,
     DAGBatch,
     SearchSpace,
     cat_batches,
     check_batch,
     codes,
-    dataset_folder,
-    find_file,
-    folder_dataset,
-    from_keys,
-    load_dataset,
     random_architectures,
     same_graphs,
     validity,
     wiring_tensor,
     wirings,
 )
-from opembed_nb.hood.files import OpembedError, refused
+from opembed_nb.hood.files import OpembedError, find_file, refused
+from opembed_nb.hood.formats import from_keys
+from opembed_nb.hood.isomorphs import canonical, in_one_order, skips_first
 from opembed_nb.hood.records import read_records, run_folder, save_record
 from opembed_nb.hood.sources import (
+    CELLS,
+    GNNS,
+    SOURCES,
     bench_file,
-    canonical,
+    dataset_folder,
     explained,
-    in_one_order,
+    folder_dataset,
+    load_dataset,
     read_bench,
-    skips_first,
 )
 from opembed_nb.oracle import Oracle, TableOracle, load_oracle
 
@@ -244,7 +241,7 @@ def test_isomorphic_graphs_become_equal():
 def test_graphs_that_differ_stay_different():
     from networkx import vf2pp_is_isomorphic
 
-    from opembed_nb.data import to_networkx
+    from opembed_nb.hood.formats import to_networkx
 
     space = SearchSpace("free", ("a", "b"), 3, chain=False)
     graphs = random_architectures(60, space, generator(), p_skip=0.4)
@@ -343,7 +340,7 @@ def test_the_key_is_the_wiring_and_four_operations(gnns):
 def test_the_package_is_read_without_running_its_code():
     code = """
 import sys
-from opembed_nb.data import load_dataset
+from opembed_nb.hood.sources import load_dataset
 print(len(load_dataset("nas-bench-graph/proteins")), "nas_bench_graph" in sys.modules)
 """
     loaded("nas-bench-graph/proteins")

@@ -55,15 +55,13 @@ from opembed_nb.data import (
     SearchSpace,
     cat_batches,
     codes,
-    from_flat,
-    from_keys,
     random_architectures,
-    to_flat,
     validity,
 )
 from opembed_nb.hood import ledger as ledger_module
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import from_flat, from_keys, to_flat
 from opembed_nb.hood.ledger import Evaluation, Ledger
 from opembed_nb.hood.records import read_records, save_record
 from opembed_nb.sgp import SparseGP

@@ -20,49 +20,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opembed_nb.data import (
-    ASSETS,
     ENAS,
-    SOURCES,
     ArchDataset,
     DAGBatch,
     SearchSpace,
-    Source,
-    about,
-    absolute_dataset,
     cat_batches,
     check_batch,
     codes,
-    dataset_name,
     draw,
     extremes,
-    find_file,
-    from_flat,
-    from_igraph,
-    from_keys,
-    from_nested,
-    from_networkx,
-    load_dataset,
     random_architectures,
     raw_features,
     same_graphs,
     skip_pairs,
     split_rows,
+    validity,
+)
+from opembed_nb.hood.files import (
+    ASSETS,
+    OpembedError,
+    absolute_folders,
+    chosen_device,
+    chosen_folder,
+    find_file,
+    write_whole,
+)
+from opembed_nb.hood.formats import (
+    from_flat,
+    from_igraph,
+    from_keys,
+    from_nested,
+    from_networkx,
     to_flat,
     to_igraph,
     to_keys,
     to_nested,
     to_networkx,
-    validity,
-)
-from opembed_nb.hood.files import (
-    OpembedError,
-    absolute_folders,
-    chosen_device,
-    chosen_folder,
-    write_whole,
 )
 from opembed_nb.hood.records import read_records, run_folder, save_record
-from opembed_nb.hood.sources import read_structures, write_structures
+from opembed_nb.hood.sources import (
+    SOURCES,
+    Source,
+    about,
+    absolute_dataset,
+    dataset_name,
+    load_dataset,
+    read_structures,
+    write_structures,
+)
 
 paper = pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
 quick = settings(deadline=None, max_examples=30)  # a busy machine is no failure

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from scipy.stats import ttest_rel
 
-from opembed_nb.data import ENAS, SOURCES, ArchDataset, SearchSpace, random_architectures
+from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.sources import SOURCES
 from opembed_nb.lab import arms
 from opembed_nb.lab.arms import (
     DATA,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from opembed_nb.data import ArchDataset, SearchSpace, from_flat
+from opembed_nb.data import ArchDataset, SearchSpace
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import from_flat
 from opembed_nb.lab import arms
 from opembed_nb.lab.arms import (
     SEARCH,

@@ -8,16 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from opembed_nb.data import (
-    ASSETS,
-    ENAS,
-    DAGBatch,
-    cat_batches,
-    from_flat,
-    load_dataset,
-    random_architectures,
-)
-from opembed_nb.hood.files import OpembedError
+from opembed_nb.data import ENAS, DAGBatch, cat_batches, random_architectures
+from opembed_nb.hood.files import ASSETS, OpembedError
+from opembed_nb.hood.formats import from_flat
 from opembed_nb.hood.networks import (
     NetSizes,
     Schedule,
@@ -30,6 +23,7 @@ from opembed_nb.hood.networks import (
     train_supernet,
 )
 from opembed_nb.hood.records import read_records
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.oracle import WeightSharingOracle
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -102,7 +102,7 @@ def test_without_cuda_it_says_so_and_writes_nothing(tmp_path):
 def test_the_public_step_is_timed_between_the_passes_of_a_stack(monkeypatch):
     import protocol
 
-    from opembed_nb.data import load_dataset
+    from opembed_nb.hood.sources import load_dataset
     from opembed_nb.training import TrainConfig
 
     done = []

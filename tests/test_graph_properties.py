@@ -14,15 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from opembed_nb.data import (
-    DAGBatch,
-    SearchSpace,
-    cat_batches,
-    load_dataset,
-    random_architectures,
-    to_igraph,
-    wirings,
-)
+from opembed_nb.data import DAGBatch, SearchSpace, cat_batches, random_architectures, wirings
 from opembed_nb.graph_properties import (
     PAPER_CORRELATIONS,
     PROPERTIES,
@@ -43,6 +35,8 @@ from opembed_nb.graph_properties import (
     variance_within,
 )
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import to_igraph
+from opembed_nb.hood.sources import load_dataset
 
 quick = settings(deadline=None, max_examples=20)  # a busy machine is no failure
 

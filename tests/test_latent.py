@@ -9,15 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opembed_nb.data import (
-    ENAS,
-    DAGBatch,
-    SearchSpace,
-    from_flat,
-    load_dataset,
-    random_architectures,
-)
+from opembed_nb.data import ENAS, DAGBatch, SearchSpace, random_architectures
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import from_flat
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.latent import (
     edit_distance,
     interpolate,

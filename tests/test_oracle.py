@@ -20,13 +20,13 @@ from opembed_nb.data import (
     DAGBatch,
     SearchSpace,
     cat_batches,
-    load_dataset,
     random_architectures,
     raw_features,
 )
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.networks import check_architectures
 from opembed_nb.hood.records import load_tensors, save_tensors
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.oracle import (
     Oracle,
     fit_forest,
@@ -295,7 +295,7 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs(data, tmp_path):
 
 @pytest.mark.skipif(not os.environ.get("OPEMBED_DATA"), reason="needs the paper's file")
 def test_surrogate_of_the_papers_data_meets_its_promise(tmp_path):
-    from opembed_nb.data import load_dataset
+    from opembed_nb.hood.sources import load_dataset
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -358,7 +358,8 @@ def test_an_oracle_evaluates_where_it_was_asked_to(monkeypatch, tmp_path):
 DOUBLE = """
 import torch
 torch.set_default_dtype(torch.double)
-from opembed_nb.data import ENAS, load_dataset, random_architectures
+from opembed_nb.data import ENAS, random_architectures
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.hood.networks import NetSizes, Schedule, digit_images, to_module
 from opembed_nb.hood.networks import train_fully, train_supernet
 from opembed_nb.oracle import load_oracle

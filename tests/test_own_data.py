@@ -8,14 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from opembed_nb.data import (
-    ArchDataset,
-    SearchSpace,
-    cat_batches,
-    load_dataset,
-    random_architectures,
-    skip_pairs,
-)
+from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_architectures, skip_pairs
 from opembed_nb.graph_properties import (
     average_path_length,
     bootstrap_interval,
@@ -23,6 +16,7 @@ from opembed_nb.graph_properties import (
     pearson,
     score_label,
 )
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.latent import plot_operations
 from opembed_nb.pipeline import run_stage
 

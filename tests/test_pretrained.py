@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from opembed_nb import training
-from opembed_nb.data import load_dataset, same_graphs
+from opembed_nb.data import same_graphs
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.training import (
     PACKAGED,
     Trained,
@@ -120,7 +121,7 @@ def test_it_needs_no_repository_and_no_network(tmp_path):
 import socket
 def refuse(*_, **__): raise OSError("no network")
 socket.socket.connect = refuse
-from opembed_nb.data import from_flat
+from opembed_nb.hood.formats import from_flat
 from opembed_nb.training import load_pretrained
 model = load_pretrained("dvae-emb", "enas-digits")
 one = from_flat("0 1 1 2 0 0 3 0 0 0 4 0 0 0 0 5 0 0 0 0 0")

@@ -28,14 +28,13 @@ from opembed_nb.data import (
     SearchSpace,
     cat_batches,
     codes,
-    folder_dataset,
-    from_keys,
     random_architectures,
-    to_keys,
     validity,
 )
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.records import read_records
+from opembed_nb.hood.sources import folder_dataset
 from opembed_nb.lab.regret import (
     ArchTable,
     LatentMutation,

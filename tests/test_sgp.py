@@ -9,8 +9,9 @@ import sys
 import pytest
 import torch
 
-from opembed_nb.data import load_dataset, random_architectures, raw_features
+from opembed_nb.data import random_architectures, raw_features
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.sgp import (
     JITTER,
     PAPER_TABLE_2,

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from opembed_nb.data import ENAS, ArchDataset, SearchSpace, load_dataset, random_architectures
+from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, read_record
+from opembed_nb.hood.sources import load_dataset
 from opembed_nb.hood.sweeps import is_plain, plainly
 from opembed_nb.lab.arms import Job, arm_config, record_path, run_stacks, run_study, study_records
 from opembed_nb.lab.stacks import Stack, fit_stack

@@ -20,8 +20,8 @@ import torch
 
 import opembed_nb.hood.networks as networks
 import opembed_nb.oracle as oracle_module
-from opembed_nb.data import ASSETS, ENAS, SearchSpace, load_dataset, random_architectures
-from opembed_nb.hood.files import OpembedError
+from opembed_nb.data import ENAS, SearchSpace, random_architectures
+from opembed_nb.hood.files import ASSETS, OpembedError
 from opembed_nb.hood.networks import (
     CIFAR10,
     NETWORKS,
@@ -43,7 +43,7 @@ from opembed_nb.hood.networks import (
     train_supernet,
 )
 from opembed_nb.hood.records import load_tensors, save_tensors
-from opembed_nb.hood.sources import read_structures
+from opembed_nb.hood.sources import load_dataset, read_structures
 from opembed_nb.oracle import (
     Oracle,
     WeightSharingOracle,

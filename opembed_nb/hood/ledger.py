@@ -26,7 +26,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import opembed_nb
-from ..data import ENAS, SearchSpace, from_keys, skip_pairs
+from ..data import ENAS, SearchSpace, skip_pairs
+from .formats import from_keys
 from .files import OpembedError, require, write_whole
 from ..oracle import Oracle
 

@@ -28,10 +28,9 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from tqdm import tqdm
 
-from opembed_nb.data import (
-    ENAS, DAGBatch, SearchSpace, Source, check_batch, find_file, random_architectures, to_flat,
-    validity)
-from .files import OpembedError, require
+from ..data import ENAS, DAGBatch, SearchSpace, check_batch, random_architectures, validity
+from .files import Download, OpembedError, find_file, require
+from .formats import to_flat
 from .engines import local_engine, run_again
 from .records import (
     digest, load_checkpoint, load_tensors, optimizer_tensors, restore_optimizer, save_tensors)
@@ -625,7 +624,7 @@ def train_each(batch: DAGBatch,            # B architectures
 def _train_alone(*job): return train_fully(*job, progress=False).accuracy # a task
 
 # %% ../../nbs/hood/networks.ipynb #5b000044
-CIFAR10 = Source(
+CIFAR10 = Download(
     "cifar-10-binary.tar.gz", "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9dddda3db29a59bca1dd")
 _CIFAR_ROW = 1 + 3 * 32 * 32  # a label and an image

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..data import dataset_folder, folder_dataset
+from .sources import dataset_folder, folder_dataset
 from .files import OpembedError, chosen_folder, project_folder, require, write_whole
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d6

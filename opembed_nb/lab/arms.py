@@ -28,9 +28,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from opembed_nb.data import (
-    SPLITS, ArchDataset, DAGBatch, SearchSpace, cat_batches, dataset_folder, dataset_name,
-    load_dataset)
+from ..data import SPLITS, ArchDataset, DAGBatch, SearchSpace, cat_batches
+from ..hood.sources import dataset_folder, dataset_name, load_dataset
 from ..hood.files import (
     OpembedError, absolute_folders, chosen_device, project_folder, require, write_whole)
 from ..embeddings import EMBEDDINGS, OperationEmbedding

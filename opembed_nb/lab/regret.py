@@ -19,13 +19,13 @@ from scipy import stats
 from scipy.optimize import minimize
 from torch import LongTensor, Tensor
 
-from ..hood.sources import canonical
+from ..hood.isomorphs import canonical
 from ..bo import (
     Evolution, Hybrid, LocalSearch, Mutation, PaperBO, RandomArchitectures, RandomLatent,
     SearchState, Strategy, Tuned, paired)
-from opembed_nb.data import (
-    ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, from_keys, raw_features, to_keys,
-    wirings)
+from ..data import (
+    ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, raw_features, wirings)
+from ..hood.formats import from_keys, to_keys
 from ..hood.files import require
 from ..hood.ledger import Evaluation
 from ..oracle import TableOracle

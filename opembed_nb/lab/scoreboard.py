@@ -19,7 +19,8 @@ import torch
 from scipy import stats
 
 from ..bo import PAPER_TOP_5
-from ..data import SVG, about
+from ..data import SVG
+from ..hood.sources import about
 from ..hood.files import require
 from .evidence import student
 from ..hood.records import by_model, over_seeds, read_records
