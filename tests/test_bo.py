@@ -32,7 +32,6 @@ from opembed_nb.bo import (
     Tuned,
     curve,
     decode_points,
-    evaluate,
     expected_improvement,
     judge_pool,
     log_expected_improvement,
@@ -64,7 +63,7 @@ from opembed_nb.data import (
 from opembed_nb.hood import ledger as ledger_module
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
-from opembed_nb.hood.ledger import Evaluation, Ledger
+from opembed_nb.hood.ledger import Evaluation, Ledger, evaluate
 from opembed_nb.hood.records import read_records, save_record
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model

@@ -35,16 +35,14 @@ from opembed_nb.data import (
     validity,
 )
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.kernels import normal_scores
 from opembed_nb.hood.records import read_records
 from opembed_nb.lab.regret import (
-    ArchTable,
     LatentMutation,
-    SmallGP,
     advance,
     begin,
     make_arena,
     needed,
-    normal_scores,
     regret_curves,
     regret_table,
     resampled,
@@ -55,7 +53,8 @@ from opembed_nb.lab.regret import (
     study,
     table_strategies,
 )
-from opembed_nb.oracle import TableOracle
+from opembed_nb.oracle import ArchTable, TableOracle
+from opembed_nb.sgp import SmallGP
 from opembed_nb.training import build_model
 
 ROOT = Path(__file__).parents[1]
