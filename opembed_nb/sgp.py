@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JITTER', 'SETTINGS', 'LENGTHSCALE', 'PAPER_TABLE_2', 'COLUMNS', 'YARDSTICKS', 'metrics', 'top_recall', 'Prior',
            'collapsed_bound', 'choose_inducing', 'fit_prior', 'best_belief', 'VariationalGP', 'fit_variational',
-           'SparsePosterior', 'SparseGP', 'evaluate_latents', 'mean_std', 'table_2', 'yardsticks']
+           'SparsePosterior', 'SparseGP', 'SmallGP', 'evaluate_latents', 'mean_std', 'table_2', 'yardsticks']
 
 # %% ../nbs/05_sgp.ipynb #f1f5eea0
 import copy
@@ -19,6 +19,7 @@ from scipy.stats import kendalltau, rankdata
 from torch import BoolTensor, LongTensor, Tensor, nn
 
 from .hood.files import OpembedError, require
+from .hood.kernels import UnitPrior, most_probable, solved
 
 with warnings.catch_warnings():  # of what a library asks of another one
     warnings.filterwarnings("ignore", message=".*torch.jit.script. is deprecated")
@@ -466,6 +467,31 @@ def _adopt(gp, x, model): # what a variational fit has found, in double precisio
     gp.prior, gp.points = _prior(x, gp._state).requires_grad_(False), gp._state["points"].double()
     lower, root = _lower(gp.prior, gp.points, JITTER), root.double()
     return _believe(gp, lower, gp._state["mean"].double(), root @ root.T)
+
+# %% ../nbs/05_sgp.ipynb #5ba11001
+class SmallGP(SparsePosterior):
+    "An exact Gaussian process for few points, its scales held by priors."
+    def fit(self, x: Tensor,                # (n, d)
+            target: Tensor,                 # (n,) of mean 0 and variance about 1
+            start: "SmallGP | None" = None, # where the parameters begin
+           ) -> "SmallGP":                  # itself
+        "The most probable length-scales and noise, and the belief they lead to."
+        x, target, spread = x.double(), target.double(), x.double().std(0)
+        self.shift, self.scale = x.mean(0), torch.where(spread > 1e-9, spread, 1.0)
+        self.points, self.pending = (x - self.shift) / self.scale, None
+        self.logs = most_probable(self.points, target, start.logs if start else None)
+        self.prior = UnitPrior(self.logs, x)
+        _, self.gain, self.weights, _ = solved(self.prior, self.points, target)
+        return self
+
+    def state(self) -> dict[str, Tensor]: # all that a later fit takes from this one
+        return dict(logs=torch.from_numpy(_fitted(self, "logs")))
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "SmallGP": # no predictor, only a `start`
+        new = cls()
+        new.logs = state["logs"].cpu().numpy()
+        return new
 
 # %% ../nbs/05_sgp.ipynb #f92fbe84
 def evaluate_latents(train_x: Tensor,      # (n, d) latents of the train part
