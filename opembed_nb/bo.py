@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Acquisition', 'STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'propose_points',
-           'most_frequent', 'decode_points', 'Proposal', 'Table', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent',
-           'Tuned', 'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
-           'make_problem', 'propose', 'fit_process', 'evaluate', 'run_trial', 'search', 'curve', 'summarise', 'paired',
+           'most_frequent', 'decode_points', 'Proposal', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent', 'Tuned',
+           'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
+           'make_problem', 'propose', 'fit_process', 'run_trial', 'search', 'curve', 'summarise', 'paired',
            'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'winners', 'train_finalists',
            'judge_pool']
 
@@ -14,11 +14,8 @@ __all__ = ['Acquisition', 'STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', '
 import hashlib
 import json
 import math
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
@@ -34,15 +31,18 @@ import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures,
     raw_features, validity)
-from .hood.formats import from_keys, to_keys
+from .hood.engines import Engine, LocalEngine, run_again, side_by_side
 from .hood.files import OpembedError, chosen_device, make_folder, require
-from .hood.engines import Engine, LocalEngine
-from .hood.ledger import Evaluation, Ledger
+from .hood.formats import from_keys, to_keys
+from .hood.intervals import mean_std
+from .hood.kernels import normal_scores
+from .hood.ledger import Evaluation, Ledger, evaluate, progress_bar
 from .hood.networks import NETWORKS, cifar10_images, digit_images, train_each
-from .oracle import Oracle
 from .hood.records import stream
-from .sgp import SparseGP, mean_std
+from .oracle import ArchTable, Oracle
+from .sgp import SmallGP, SparseGP
 from .training import GraphVAE
+
 
 # %% ../nbs/07_bo.ipynb #3a6fd136
 def expected_improvement(mean: Tensor,  # (n,) of the belief, in target units
@@ -162,24 +162,17 @@ class Proposal(NamedTuple):
     found: BoolTensor       # (q,) false where a point has no valid decoding
     z: Tensor | None = None # (q, latent) points they were decoded from
 
-class Table(Protocol):
-    "A finite set of architectures: no others can be evaluated."
-    def draw(self, n: int, generator: torch.Generator) -> DAGBatch: ...
-    def near(self, architecture: DAGBatch) -> DAGBatch: ... # neighbours of one of them
-    def own(self, batch: DAGBatch) -> DAGBatch: ... # those of a batch it holds, as it writes them
-
-
 # %% ../nbs/07_bo.ipynb #3c72bec1
 @dataclass
 class SearchState:
     "What is known when a batch is proposed."
     data: ArchDataset
-    x: Tensor                  # (n, latent): the train part, then the trial's own points
+    x: Tensor                  # (n, latent): what was known, then the trial's own points
     y: Tensor                  # (n,) targets
     gp: SparseGP | None        # fitted to them or to raw features; None if not asked for
     generator: torch.Generator # of this strategy, trial and round alone
     n_train: int = 0           # train architectures that are known; 0 for all
-    table: Table | None = None # the only architectures there are; None: all of the space
+    table: ArchTable | None = None # the only architectures there are; None: all of the space
     latents: Tensor | None = None # (m, latent) that give box and spread; None: x
 
     @property
@@ -205,7 +198,8 @@ class Strategy(Protocol):
     "Proposes what to evaluate next."
     gp: str | None # the setting of the `SparseGP` it asks for
     raw: int       # 0: fitted on latents; else on the raw features of so many best architectures
-    def propose(self, model: GraphVAE, state: SearchState, ledger: list[Evaluation],
+    latent: bool   # whether it needs a model; may be missing where the two above say it
+    def propose(self, model: GraphVAE | None, state: SearchState, ledger: list[Evaluation],
                 q: int) -> Proposal: ...
 
 # %% ../nbs/07_bo.ipynb #aa37cd9a
@@ -217,6 +211,7 @@ class PaperBO:
     acquisition: Acquisition = log_expected_improvement # see `propose_points`
     gp: ClassVar = "paper"
     raw: ClassVar = 0
+    latent: ClassVar = True
 
     def propose(self, model, state, ledger, q):
         z = propose_points(state.gp, state.box, state.best, q, state.generator, self.candidates,
@@ -229,6 +224,7 @@ class RandomLatent:
     decodings: int = 500
     gp: ClassVar = None
     raw: ClassVar = 0
+    latent: ClassVar = True
 
     def propose(self, model, state, ledger, q):
         z = _uniform(state.box, q, state.generator)
@@ -245,6 +241,7 @@ class Tuned:
     acquisition: Acquisition = log_expected_improvement
     gp: ClassVar = "tuned"
     raw: ClassVar = 0
+    latent: ClassVar = True
 
     def propose(self, model, state, ledger, q):
         known = _known(state, ledger)
@@ -253,7 +250,7 @@ class Tuned:
             more = state.draw(4 * q)
             pool = _new(cat_batches([pool, more]), known, state)
         if not len(pool): return _proposed(pool)
-        z = model.latents(pool).to(state.x)
+        z = _latents(model, pool).to(state.x)
         x = raw_features(pool, state.space).to(z) if self.raw else z
         chosen = _greedy(_Pool(state.gp, x, self.acquisition), state.best, min(q, len(pool)))
         return _proposed(pool[chosen], z[chosen])
@@ -298,6 +295,7 @@ class Hybrid(Tuned):
     "The pool of `Tuned`, predicted from raw features."
     raw: ClassVar = 2000
 
+# %% ../nbs/07_bo.ipynb #813fcff0
 def _rows(batch, space): return [tuple(row) for row in codes(batch, space.max_nodes).tolist()]
 
 def _known(state, ledger): # codes of the architectures whose score is known
@@ -313,6 +311,10 @@ def _new(batch, known, state): # its deep enough valid graphs, each once and non
 
 def _proposed(batch, z=None):
     return Proposal(batch, torch.ones(len(batch), dtype=torch.bool, device=batch.device), z)
+
+def _latents(model, batch): # (B, latent) on the model's device; of no dimensions without one
+    if model is None: return torch.zeros(len(batch), 0, device="cpu")
+    return model.latents(batch).to(model.device)
 
 # %% ../nbs/07_bo.ipynb #c064dc60
 def neighbours(architecture: DAGBatch,   # one graph
@@ -409,6 +411,8 @@ def _ranked(state, ledger, count): # (key, accuracy): the best of the train part
 @dataclass(frozen=True)
 class Mutation(Hybrid):
     "`Hybrid` without a latent space: its pool holds mutants of the best architectures."
+    latent: ClassVar = False
+
     def _drawn(self, model, state, ledger): # once and twice mutated
         ranked = sorted(_ranked(state, ledger, self.centres), key=lambda a: -a[1])
         best = from_keys([key for key, _ in ranked[:self.centres]], state.space)
@@ -427,24 +431,32 @@ STRATEGIES = {
 
 # %% ../nbs/07_bo.ipynb #ca5cfd28
 class Problem(NamedTuple):
-    "What is searched: a model's latent space, data that are known, an oracle."
-    model: GraphVAE
-    data: ArchDataset
+    "What is searched: a space or a table, what is known, an oracle, perhaps a latent space."
+    model: GraphVAE | None   # None: nobody looks into a latent space
+    data: ArchDataset        # without `start` its train part is known, with it no score
     oracle: Oracle
-    x: Tensor      # (n, latent) latents of the train part, on the model's device
+    x: Tensor      # (n, latent) latents of what is known, on the model's device
     y: Tensor      # (n,) their targets
     inducing: int  # of the process
+    start: int = 0 # random evaluations that a trial begins with; 0: it knows the train part
+    table: ArchTable | None = None # the only architectures there are; None: all of the space
+    latents: Tensor | None = None  # (m, latent) that give box and spread; None: x
 
-def make_problem(model: GraphVAE, data: ArchDataset, oracle: Oracle,
+# %% ../nbs/07_bo.ipynb #ca5cfd29
+def make_problem(model: GraphVAE | None, data: ArchDataset, oracle: Oracle,
                  inducing: int = 500, # inducing points (the paper: 500)
                  n_train: int = 0,    # train architectures the process sees; 0 for all
+                 start: int = 0, table: ArchTable | None = None, # see `Problem`
                 ) -> Problem:
-    "Encode the train part; `OpembedError` if the model is in training mode."
-    require(not model.training,
-            f"search: model {model.name!r} is in training mode; call model.eval() first")
-    rows = slice(0, n_train or data.n_train)
-    x = model.latents(data.train.batch[rows]).to(model.device)
-    return Problem(model, data, oracle, x, data.train.target[rows].to(model.device), inducing)
+    "Encode what is known; `OpembedError` if the model is in training mode."
+    require(model is None or not model.training,
+            f"search: model {getattr(model, 'name', '')!r} is in training mode; "
+            "call model.eval() first")
+    rows = slice(0, 0 if start else n_train or data.n_train)
+    x = _latents(model, data.train.batch[rows])
+    around = _latents(model, table.batch) if table else None
+    y = data.train.target[rows].to(x.device)
+    return Problem(model, data, oracle, x, y, inducing, start, table, around)
 
 # %% ../nbs/07_bo.ipynb #7e35c62b
 def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: int,
@@ -453,30 +465,57 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
             q: int,                           # architectures
            ) -> tuple[list[Evaluation], dict[str, Tensor] | None, float, float]:
     "The proposals of one round, the state of the process, seconds for its fit and for the rest."
-    begin, model = time.perf_counter(), problem.model
-    generator = torch.Generator(model.device).manual_seed(stream(seed, name, round))
+    begin, (problem, ledger) = time.perf_counter(), _begun(problem, ledger)
+    generator = torch.Generator(problem.x.device).manual_seed(stream(seed, name, round))
     observed, x, y = _observed(problem, ledger)
     gp = fit_process(problem, strategy, seed, observed, x, y, start) if strategy.gp else None
     fitted = time.perf_counter()
-    state = SearchState(problem.data, x, y, gp, generator, len(problem.x))
-    proposal = strategy.propose(model, state, ledger, q)
+    state = SearchState(problem.data, x, y, gp, generator, len(problem.x), problem.table,
+                        problem.latents)
+    proposal = strategy.propose(problem.model, state, ledger, q)
     rows = _as_rows(problem, name, strategy, seed, round, proposal, gp)
     return rows, gp.state() if gp else None, fitted - begin, time.perf_counter() - fitted
 
+# %% ../nbs/07_bo.ipynb #fd850791
+def _first(problem, name, seed): # the random evaluations of a seed, whoever searches; no state
+    space, table = problem.data.space, problem.table
+    generator = torch.Generator("cpu").manual_seed(stream(seed, "start"))
+    if table:
+        rows = torch.randperm(len(table), generator=generator, device="cpu")
+        batch = table.batch[rows[:problem.start]]
+    else: batch = random_architectures(problem.start, space, generator)
+    keys = dict.fromkeys(to_keys(batch, space))
+    return [Evaluation(name, seed, 0, i, key, "waiting", None) for i, key in enumerate(keys)], None
+
+def _begun(problem, ledger): # with what the trial began with as what is known; its own proposals
+    if not problem.start: return problem, ledger
+    first = [r for r in ledger if r.round == 0 and r.value is not None]
+    batch = from_keys([r.architecture for r in first], problem.data.space)
+    scores = torch.tensor([r.value for r in first], dtype=torch.float, device="cpu")
+    known = ArchDataset(problem.data.name, problem.data.space, batch, scores,
+                        torch.arange(len(first), device="cpu"), len(first))
+    x = _latents(problem.model, batch)
+    problem = problem._replace(data=known, x=x, y=normal_scores(scores).to(x))
+    return problem, [r for r in ledger if r.round > 0]
+
 # %% ../nbs/07_bo.ipynb #fd85078e
 def _observed(problem, ledger): # rows that the process learns from, all latents, all targets
-    rows = [r for r in ledger if r.z is not None and r.state in ("done", "empty")]
-    x, y = problem.x, problem.y
-    if not rows: return rows, x, y
+    rows, x = [r for r in ledger if r.z is not None and r.state in ("done", "empty")], problem.x
     values = [math.nan if r.value is None else r.value for r in rows]
     values = torch.tensor(values, dtype=torch.double, device=x.device)
-    targets = problem.data.standardise(values).to(y)
-    targets = torch.where(values.isnan(), y.min(), targets)
-    return rows, torch.cat([x, torch.stack([r.z for r in rows]).to(x)]), torch.cat([y, targets])
+    if rows: x = torch.cat([x, torch.stack([r.z for r in rows]).to(x)])
+    return rows, x, _targets(problem, values)
 
+def _targets(problem, values): # (n + m,) of what is known, then of values; nan: the worst
+    data, y = problem.data, problem.y
+    if problem.start: return normal_scores(torch.cat([data.accuracy.to(values), values])).to(y)
+    return torch.cat([y, torch.where(values.isnan(), y.min(), data.standardise(values).to(y))])
+
+# %% ../nbs/07_bo.ipynb #fd85078f
 def _as_rows(problem, name, strategy, seed, round, proposal, gp): # with what the process believes
     batch, found, z = proposal
     mean, std = _believed(problem, strategy, proposal, gp)
+    if problem.table: batch, found = _in_table(problem.table, batch, found)
     keys, rows = to_keys(batch, problem.data.space), []
     for i, ok in enumerate(found.tolist()):
         key, state = (keys[i], "waiting") if ok else (None, "empty")
@@ -484,9 +523,15 @@ def _as_rows(problem, name, strategy, seed, round, proposal, gp): # with what th
         rows.append(Evaluation(name, seed, round, i, key, state, None, mean[i], std[i], point))
     return rows
 
-def _believed(problem, strategy, proposal, gp): # mean and deviation, in accuracy
+def _in_table(table, batch, found): # as the table writes them, and which of them it holds
+    at = torch.full((len(batch),), -1, device="cpu")
+    at[found.cpu()] = table.find(batch[found.to(batch.device)])
+    return table.batch[at.clamp(min=0)], at >= 0
+
+def _believed(problem, strategy, proposal, gp): # mean and deviation, in accuracy; ranks have none
     batch, _, z = proposal
-    if gp is None or not len(batch): return [None] * len(batch), [None] * len(batch)
+    none = [None] * len(batch)
+    if gp is None or problem.start or not none: return none, none
     x = raw_features(batch, problem.data.space).to(z) if strategy.raw else z
     mean, std = gp.predict(x.double(), noise=True)
     scale = problem.data.moments()[1]
@@ -497,51 +542,26 @@ def fit_process(problem: Problem, strategy: Strategy, seed: int,
                 observed: list[Evaluation],      # the trial's own, as in the last rows of x and y
                 x: Tensor, y: Tensor,            # all latents and targets
                 start: dict[str, Tensor] | None, # state of the process before
-               ) -> SparseGP:
+               ) -> SparseGP | SmallGP:
     "The process a strategy asks for, on all latents or on raw features of the best."
     if strategy.raw: x, y = _best_raw(problem, observed, strategy.raw, y)
-    before = SparseGP.from_state(start) if start else None
-    return SparseGP(problem.inducing, seed, strategy.gp).fit(x, y, start=before)
+    gp = SmallGP() if problem.start else SparseGP(problem.inducing, seed, strategy.gp)
+    return gp.fit(x, y, start=gp.from_state(start) if start else None)
 
 def _start(problem, strategy): # a task: the fit to the train part alone, and its seconds
     begin = time.perf_counter()
     gp = fit_process(problem, strategy, 0, [], problem.x, problem.y, None)
     return gp.state(), time.perf_counter() - begin
 
-def _best_raw(problem, observed, count, y): # of the train part, and all of the trial's own
+def _best_raw(problem, observed, count, y): # of what is known, and all of the trial's own
     data, n = problem.data, len(problem.y)
-    rows = y[:n].topk(min(count, n)).indices
+    rows = torch.arange(n, device=y.device) # a few, all of them; else the best
+    if not problem.start: rows = y[:n].topk(min(count, n)).indices
     own = [i for i, r in enumerate(observed) if r.architecture]
     graphs = from_keys([observed[i].architecture for i in own], data.space)
     known = data.train.batch[rows.to(data.batch.device)]
     batch = cat_batches([known, graphs.to(data.batch.device)])
     return raw_features(batch, data.space).to(y), torch.cat([y[rows], y[n:][own]])
-
-# %% ../nbs/07_bo.ipynb #727e2a2f
-def evaluate(ledger: Ledger, architectures: list[str],
-             oracle, engine: Engine,       # the oracle as the engine shares it
-             space: SearchSpace = ENAS,
-             ended=lambda: None,           # called after each
-            ) -> None:
-    "See to it that these are evaluated, each once, here or by another process on the same ledger."
-    architectures = list(dict.fromkeys(architectures))
-    while architectures:
-        most = 1 if engine.slots == 1 else 4 * engine.slots
-        mine, architectures = ledger.claim(architectures, most)
-        left = set(mine)
-        try:
-            for i, result, error in engine.run(_value, [(oracle, key, space) for key in mine]):
-                if error is None: ledger.finish(mine[i], *result)
-                else: ledger.fail(mine[i], error)
-                left.discard(mine[i])
-                ended()
-        finally:
-            if left: ledger.release(list(left))
-        if architectures and not mine: time.sleep(0.05)  # another process or trial is at it
-
-def _value(oracle, key, space): # and the seconds it took
-    begin = time.perf_counter()
-    return float(oracle(from_keys([key], space))[0]), time.perf_counter() - begin
 
 # %% ../nbs/07_bo.ipynb #727e2a30
 def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger: Ledger,
@@ -549,35 +569,39 @@ def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger
               engine: Engine | None = None, # default: `LocalEngine`
               shared=None,                  # problem and oracle, as the engine shares them
               ended=lambda: None,           # called after each evaluation
+              budget: float = math.inf,     # evaluations after which it ends, the first among them
+              goal: float = math.inf,       # a value that nothing can beat: it ends there
              ) -> None:
-    "Propose and evaluate round after round, from where the ledger stands."
+    "Propose, evaluate and remember, round after round, from where the ledger stands."
     engine = engine or LocalEngine()
-    shared, space = shared or _share(problem, engine), problem.data.space
-    trial = f"{name}, seed {seed}"
+    shared, trial = shared or _share(problem, engine), f"{name}, seed {seed}"
     def by_engine(*task): return _by_engine(engine, ledger.attempts, trial, *task)
-    if strategy.gp and not ledger.surrogate(name, -1, 0):
+    def of(round): return [r for r in ledger.rows(name, seed) if r.round == round]
+    if strategy.gp and not problem.start and not ledger.surrogate(name, -1, 0):
         ledger.add_start(name, *by_engine(_start, shared[0], strategy))
-    for round in range(1, rounds + 1):
-        before = ledger.rows(name, seed)
-        if not any(r.round == round for r in before):
-            start = ledger.surrogate(name, seed, round - 1) or ledger.surrogate(name, -1, 0)
-            task = propose, shared[0], name, strategy, seed, round, before, start, q
-            rows, *rest = by_engine(*task)
+    for round in range(0 if problem.start else 1, rounds + 1):
+        before = [r for r in ledger.rows(name, seed) if r.round < round]
+        values = [r.value for r in before if r.value is not None]
+        done = len(before) >= budget or max(values, default=-math.inf) >= goal
+        if done or (before and problem.start and not values): return
+        if not of(round):
+            state = ledger.surrogate(name, seed, round - 1) or ledger.surrogate(name, -1, 0)
+            most = int(min(q, budget - len(before)))
+            task = propose, shared[0], name, strategy, seed, round, before, state, most
+            rows, *rest = by_engine(*task) if round else _first(problem, name, seed)
             if not rows:
                 tqdm.write(f"search: {trial} ends before round {round}: no architecture is left "
                            "that it has not seen")
                 return
             ledger.add_round(rows, *rest)
-        rows = [r for r in ledger.rows(name, seed) if r.round == round]
-        keys = [r.architecture for r in rows if r.architecture]
-        evaluate(ledger, keys, shared[1], engine, space, ended)
+        keys = [r.architecture for r in of(round) if r.architecture]
+        evaluate(ledger, keys, shared[1], engine, problem.data.space, ended)
 
 # %% ../nbs/07_bo.ipynb #727e2a31
 def _by_engine(engine, attempts, trial, function, *job): # a lost worker costs an attempt
-    for _ in range(attempts):
-        [(_, made, error)] = engine.run(function, [job])
-        if not error: return made
-    raise OpembedError(f"search: {trial}: {error}")
+    [(_, made, error)] = run_again(engine, function, [job], attempts)
+    if error: raise OpembedError(f"search: {trial}: {error}")
+    return made
 
 def _share(problem, engine): # problem and oracle, as the engine shares them
     try: oracle = engine.share(problem.oracle)
@@ -599,54 +623,38 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
            progress: bool | None = None, # a bar with the incumbent; default: on a terminal
           ) -> None:
     "Run a study, or go on with it; everything it finds is in the ledger."
-    engine, stop = engine or LocalEngine(), threading.Event()
+    for name, strategy in strategies.items():
+        _refuse_blind(problem, name, strategy)
+        ledger.keep_strategy(name, _said(strategy))
+    engine = engine or LocalEngine()
     shared = _share(problem, engine)
     jobs = [(*chosen, seed + k) for k in range(trials) for chosen in strategies.items()]
-    for name, strategy in strategies.items(): ledger.keep_strategy(name, _said(strategy))
-    with _bar(ledger, len(jobs) * rounds * q, progress) as draw:
-        def ended():
-            require(not stop.is_set(), "search: another trial was stopped")
-            draw()
-        def one(job):
+    with progress_bar(ledger, len(jobs) * (problem.start + rounds * q), progress) as draw:
+        def one(job, step):
+            def ended():
+                step()
+                draw()
             run_trial(problem, *job, ledger, rounds, q, engine, shared, ended)
             ended()
-        _run_trials(one, jobs, engine.slots, stop)
+        side_by_side(one, jobs, engine.slots)
     _refuse_failed(ledger)
 
+# %% ../nbs/07_bo.ipynb #727e2a33
 def _said(strategy): # its class and plain fields
     fields = sorted(getattr(strategy, "__dict__", {}).items())
     plain = (f"{k}={v!r}" for k, v in fields if isinstance(v, (bool, int, float, str, tuple)))
     return f"{type(strategy).__name__}({', '.join(plain)})"
 
+def _refuse_blind(problem, name, strategy): # without a model there is no latent space to look into
+    needs = getattr(strategy, "latent", strategy.gp and not strategy.raw)
+    require(problem.model is not None or not needs,
+            f"search: strategy {name!r} looks into a latent space, and the problem has no model; "
+            "give it one, or take a strategy that needs none: mutation, evolution, local search")
+
 def _refuse_failed(ledger): # where no evaluation gave a value there is nothing to show
     errors = ledger.errors()
     require(not errors or ledger.best(), f"search: none of {len(errors)} evaluations gave a value; "
             f"the first: {''.join(errors[:1])}; mend that and delete {ledger.path}")
-
-# %% ../nbs/07_bo.ipynb #727e2a33
-@contextmanager
-def _bar(ledger, total, progress): # gives what draws it
-    lock, disable = threading.Lock(), None if progress is None else not progress
-    with tqdm(total=total, desc="search", unit="evaluation", disable=disable) as bar:
-        def draw():
-            if bar.disable: return
-            with lock:
-                bar.n, best, by = ledger.tally()
-                bar.set_postfix_str(f"best {best:.4f} ({by})" if by else "")
-        yield draw
-
-def _run_trials(one, jobs, slots, stop):
-    if slots == 1:
-        for job in jobs: one(job)
-        return
-    with ThreadPoolExecutor(slots) as pool:
-        running = [pool.submit(one, job) for job in jobs]
-        try:
-            for trial in as_completed(running): trial.result()
-        except BaseException:  # the other trials end after the evaluation they are at
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 # %% ../nbs/07_bo.ipynb #7dad90b9
 def curve(rows: list[Evaluation], # of one trial, in order
@@ -729,18 +737,21 @@ def make_strategies(names: list[str], # of `STRATEGIES`
 def open_ledger(folder: Path,      # a run's folder
                 problem: Problem, decodings: int, candidates: int, batch_size: int) -> Ledger:
     "The ledger of a run: a file for each set of settings, weights and code in its folder."
-    parameters = [p.detach().cpu().contiguous().numpy() for p in problem.model.parameters()]
+    parameters = [p.detach().cpu().contiguous().numpy() for p in _parameters(problem.model)]
     weights = _sha(b"".join(p.tobytes() for p in parameters))[:12]
-    package = Path(opembed_nb.__file__).parent
-    code = _sha(b"".join((package / f"{m}.py").read_bytes() for m in ("sgp", "bo")))[:12]
+    package, read = Path(opembed_nb.__file__).parent, ("sgp", "bo", "hood/kernels")
+    code = _sha(b"".join((package / f"{m}.py").read_bytes() for m in read))[:12]
     settings = dict(decodings=decodings, candidates=candidates, batch_size=batch_size,
                     inducing=problem.inducing, n_train=len(problem.x), weights=weights, code=code,
                     data=problem.data.digest()[:12])
+    if problem.start: settings["start"] = problem.start
+    if problem.table: settings["table"] = _sha(problem.table.forms.numpy().tobytes())[:12]
     whole = [settings, problem.oracle.name, problem.oracle.version]
     name = _sha(json.dumps(whole, sort_keys=True).encode())[:8]
     return Ledger(make_folder(folder) / f"search-{name}.sqlite", "search", problem.oracle, settings)
 
 def _sha(content): return hashlib.sha256(content).hexdigest()
+def _parameters(model): return model.parameters() if model is not None else ()
 
 # %% ../nbs/07_bo.ipynb #b07733ed
 def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to report
@@ -790,6 +801,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                     engine: Engine | None = None, # runs the trainings instead
                     seed: int = 0,        # of the random architectures
                     trainings: int = 1,   # of each architecture, from different weights
+                    device: str | None = None, # of the trainings; None: a GPU where there is one
                    ) -> list[dict]:       # kind, by, architecture, shared, trainings, their mean
     "Train the winners alone, and five random architectures and the best of the train part."
     task = data.about.network
@@ -800,25 +812,26 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
     groups["random", None] = random_architectures(5, data.space, generator)
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
-    how = _network_setting(task, full_epochs), trainings, folder, workers, engine
-    shared, rows = oracle(batch).tolist(), _train_once(batch, data.space, *how)
+    how = _network_setting(task, full_epochs, device), trainings, folder, workers, engine
+    shared, rows = oracle(batch).tolist(), _train_once(batch, data.space, *how, device=device)
     named = [group for group, members in groups.items() for _ in range(len(members))]
     return [dict(kind=kind, by=by, shared=value, **row)
             for (kind, by), value, row in zip(named, shared, rows)]
 
 # %% ../nbs/07_bo.ipynb #1dabd5b2
-def _network_setting(task, epochs): # images, sizes, schedule
+def _network_setting(task, epochs, device): # images, sizes, schedule
     sizes, schedule = NETWORKS[task]["full"]
     if epochs != schedule.epochs:  # a shorter training is one cosine
         schedule = replace(schedule, epochs=epochs, cycle=epochs)
     images = digit_images() if task == "digits" else cifar10_images(valid=0)
-    return images.to(chosen_device()), sizes, schedule
+    return images.to(chosen_device(device)), sizes, schedule
 
-def _train_once(batch, space, how, trainings, *where): # two strategies may find the same
+def _train_once(batch, space, how, trainings, *where, device): # two strategies may find the same
     keys, (images, sizes, schedule) = to_keys(batch, space), how
     distinct = list(dict.fromkeys(keys))
     once = batch[[keys.index(key) for key in distinct]]
-    accuracies = train_each(once, images, space, sizes, schedule, trainings, *where).tolist()
+    accuracies = train_each(once, images, space, sizes, schedule, trainings, *where,
+                            device=device).tolist()
     of = dict(zip(distinct, accuracies))
     return [dict(architecture=key, full=float(np.mean(of[key])), trainings=of[key])
             for key in keys]

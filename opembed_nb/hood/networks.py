@@ -605,12 +605,14 @@ def train_each(batch: DAGBatch,            # B architectures
                folder: Path | None = None,  # keeps checkpoints: what is done is not done again
                workers: int = 1,            # processes, of one thread each
                engine=None,                 # runs the trainings instead (Engines)
+               device: str | None = None,   # of the trainings; None: where the images are
               ) -> Tensor:                  # (B, seeds) test accuracies, on the CPU
     "Train every architecture alone, each several times."
     engine = engine or local_engine(workers)
     names = [row.replace(" ", "") for row in to_flat(batch)]
     runs = [(b, schedule.seed + k) for b in range(len(batch)) for k in range(seeds)]
     folders = [Path(folder, f"{names[b]}-{seed}") if folder else None for b, seed in runs]
+    if device: images = images.to(device)
     shared, found = engine.share(images), [None] * len(runs)
     jobs = [(batch[b], shared, space, sizes, replace(schedule, seed=seed), place)
             for (b, seed), place in zip(runs, folders)]
