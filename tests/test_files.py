@@ -1,0 +1,189 @@
+"Files and errors: written whole, found, cached or downloaded, and what the environment names."
+
+import hashlib
+import http.server
+import threading
+from pathlib import Path
+
+import pytest
+from test_data import own_data
+
+from opembed_nb.hood.files import (
+    Download,
+    absolute_folders,
+    chosen_device,
+    chosen_folder,
+    find_file,
+    refused,
+    write_whole,
+)
+from opembed_nb.hood.sources import load_dataset
+
+
+def test_a_folder_that_is_none_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for path in (
+        tmp_path / "file" / "x.txt",
+        Path("/proc/opembed/x.txt"),
+        tmp_path,  # a folder stands where the file should
+        tmp_path / ("x" * 250),  # the part's name is longer
+    ):
+        assert "cannot be written" in refused(write_whole, path, b"x")
+    assert [f.name for f in tmp_path.iterdir()] == ["file"]
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x.jsonl", "x" * 300 + ".jsonl"])
+def test_a_path_that_no_system_has_is_one_line(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for act in (load_dataset, own_data().save):
+        said = refused(act, path)
+        assert "; give another path" in said and "\n" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "gpu"])
+def test_a_device_that_is_not_there_is_named(device):
+    said = refused(chosen_device, device)
+    assert said.startswith(f"device '{device}': ") and said.endswith("; name another, cpu for one")
+    assert "\n" not in said and chosen_device("cpu") == "cpu"
+    assert chosen_device("") == chosen_device() in ("cpu", "cuda")
+
+
+def test_the_environments_folders_are_resolved_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OPEMBED_DATA", "~/data")
+    monkeypatch.setenv("OPEMBED_RUNS", "out")
+    data, runs = str(tmp_path / "home" / "data"), str(tmp_path / "out")
+    wanted = {"OPEMBED_DATA": data, "OPEMBED_RUNS": runs}
+    assert absolute_folders() == wanted
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
+    assert absolute_folders() == wanted
+    monkeypatch.setenv("OPEMBED_RUNS", "")
+    assert absolute_folders() == {"OPEMBED_DATA": data} and chosen_folder("OPEMBED_RUNS") is None
+    monkeypatch.setenv("OPEMBED_DATA", "~nobody-of-this-name/data")
+    assert "OPEMBED_DATA=~nobody" in refused(absolute_folders)
+
+
+# Found, cached or downloaded
+
+CONTENT = b"two hundred bytes or so\n" * 20
+BODIES = {"/good": CONTENT, "/short": CONTENT[:-50], "/cut": CONTENT, "/other": b"<html>sign in"}
+
+
+class Server(http.server.ThreadingHTTPServer):
+    "Serves CONTENT at /good, part of it at /short, less than promised at /cut; counts requests."
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.requests.append(self.path)
+            if self.path not in BODIES:
+                self.send_error(404)
+                return
+            sent = BODIES[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent[: len(sent) // 2] if self.path == "/cut" else sent)
+
+        def log_message(self, *args):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.requests = []
+
+    def source(self, path: str) -> Download:
+        url = f"http://127.0.0.1:{self.server_address[1]}{path}"
+        return Download("own.txt", url, hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv("OPEMBED_DATA", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as server:
+        serve = {"poll_interval": 0.02}
+        threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_good_download_is_kept_and_not_fetched_twice(server, tmp_path):
+    for _ in range(2):
+        file = find_file(server.source("/good"), tmp_path / "cache")
+        assert file.read_bytes() == CONTENT
+    assert server.requests == ["/good"] and list((tmp_path / "cache").iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/short", "sha256 is not"),
+        ("/other", "sha256 is not"),
+        ("/cut", "cannot be downloaded"),
+        ("/missing", "404"),
+    ],
+)
+def test_a_bad_download_leaves_nothing_behind(server, tmp_path, path, reason):
+    cache = tmp_path / "cache"
+    said = refused(find_file, server.source(path), cache)
+    assert reason in said and path in said and "OPEMBED_DATA" in said and "\n" not in said
+    assert not cache.exists() or list(cache.iterdir()) == []
+
+
+def test_a_spoiled_cache_is_fetched_again(server, tmp_path):
+    file = tmp_path / "own.txt"
+    file.write_bytes(CONTENT[:-1])
+    assert find_file(server.source("/good"), tmp_path).read_bytes() == CONTENT
+    file.write_bytes(CONTENT[:-1])
+    assert "sha256" in refused(find_file, server.source("/short"), tmp_path)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_nobody_answers(server, tmp_path):
+    source = server.source("/good")
+    server.shutdown()
+    server.server_close()
+    assert "cannot be downloaded" in refused(find_file, source, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_a_cache_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for cache in (tmp_path / "file" / "cache", Path("/proc/opembed")):  # not even root can make it
+        said = refused(find_file, server.source("/good"), cache)
+        assert f"cannot be downloaded to {cache} " in said and "set OPEMBED_DATA" in said
+        assert not cache.exists()
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+def test_the_environments_folder_comes_first_and_is_checked(server, tmp_path, monkeypatch):
+    folder, cache = tmp_path / "data", tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("OPEMBED_DATA", str(folder))
+    (folder / "own.txt").write_bytes(CONTENT)
+    assert find_file(server.source("/good"), cache) == folder / "own.txt"
+    (folder / "own.txt").write_bytes(CONTENT[:-1])
+    said = refused(find_file, server.source("/good"), cache)
+    assert "sha256 is" in said and "is expected; replace the file or unset OPEMBED_DATA" in said
+    assert server.requests == [] and not cache.exists()
+    (folder / "own.txt").unlink()
+    said = refused(find_file, server.source("/missing"), cache)
+    assert f"OPEMBED_DATA names {folder}, which holds no" in said and "\n" not in said
+    assert find_file(server.source("/good"), cache) == cache / "own.txt"
+
+
+def test_a_relative_folder_is_seen_from_the_project(server, tmp_path, monkeypatch):
+    for name in ("nbs", "mine"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "own.txt").write_bytes(CONTENT)
+    monkeypatch.setenv("OPEMBED_DATA", "mine")
+    for folder in (tmp_path, tmp_path / "nbs"):  # where a command is given, where its chapters run
+        monkeypatch.chdir(folder)
+        assert find_file(server.source("/good"), tmp_path / "cache") == tmp_path / "mine/own.txt"
+    assert server.requests == []
