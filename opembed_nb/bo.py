@@ -31,7 +31,7 @@ import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, from_keys, random_architectures,
     raw_features, to_keys, validity)
-from .hood.engines import Engine, LocalEngine, run_again, side_by_side
+from .hood.engines import Engine, LocalEngine, run_again, share_or_say, side_by_side
 from .hood.files import OpembedError, chosen_device, make_folder, require
 from .hood.kernels import normal_scores
 from .hood.ledger import Evaluation, Ledger, evaluate, progress_bar
@@ -601,13 +601,7 @@ def _by_engine(engine, attempts, trial, function, *job): # a lost worker costs a
     return made
 
 def _share(problem, engine): # problem and oracle, as the engine shares them
-    try: oracle = engine.share(problem.oracle)
-    except Exception as e:
-        while e.__cause__ or e.__context__: e = e.__cause__ or e.__context__  # the first of all
-        why = next(iter(str(e).splitlines()), type(e).__name__)
-        raise OpembedError(
-            f"oracle {problem.oracle.name!r} cannot be sent to other processes ({why[:200]}); "
-            "define its class in a module, and open files when it is called") from None
+    oracle = share_or_say(engine, problem.oracle, f"oracle {problem.oracle.name!r}")
     return engine.share(problem), oracle
 
 # %% ../nbs/07_bo.ipynb #727e2a32
@@ -734,7 +728,8 @@ def make_strategies(names: list[str], # of `STRATEGIES`
 def open_ledger(folder: Path,      # a run's folder
                 problem: Problem, decodings: int, candidates: int, batch_size: int) -> Ledger:
     "The ledger of a run: a file for each set of settings, weights and code in its folder."
-    parameters = [p.detach().cpu().contiguous().numpy() for p in _parameters(problem.model)]
+    parameters = problem.model.parameters() if problem.model is not None else ()
+    parameters = [p.detach().cpu().contiguous().numpy() for p in parameters]
     weights = _sha(b"".join(p.tobytes() for p in parameters))[:12]
     package, read = Path(opembed_nb.__file__).parent, ("sgp", "bo", "hood/kernels")
     code = _sha(b"".join((package / f"{m}.py").read_bytes() for m in read))[:12]
@@ -748,7 +743,6 @@ def open_ledger(folder: Path,      # a run's folder
     return Ledger(make_folder(folder) / f"search-{name}.sqlite", "search", problem.oracle, settings)
 
 def _sha(content): return hashlib.sha256(content).hexdigest()
-def _parameters(model): return model.parameters() if model is not None else ()
 
 # %% ../nbs/07_bo.ipynb #b07733ed
 def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to report
@@ -809,6 +803,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
     groups["random", None] = random_architectures(5, data.space, generator)
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
+    device = chosen_device(device)
     how = _network_setting(task, full_epochs, device), trainings, folder, workers, engine
     shared, rows = oracle(batch).tolist(), _train_once(batch, data.space, *how, device=device)
     named = [group for group, members in groups.items() for _ in range(len(members))]
@@ -821,7 +816,7 @@ def _network_setting(task, epochs, device): # images, sizes, schedule
     if epochs != schedule.epochs:  # a shorter training is one cosine
         schedule = replace(schedule, epochs=epochs, cycle=epochs)
     images = digit_images() if task == "digits" else cifar10_images(valid=0)
-    return images.to(chosen_device(device)), sizes, schedule
+    return images.to(device), sizes, schedule
 
 def _train_once(batch, space, how, trainings, *where, device): # two strategies may find the same
     keys, (images, sizes, schedule) = to_keys(batch, space), how
