@@ -10,50 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from opembed_nb.hood.intervals import resampled, share
-
 from opembed_nb.bo import (
-    Evolution,
-    Hybrid,
-    LocalSearch,
-    Mutation,
-    PaperBO,
-    Proposal,
-    RandomArchitectures,
-    RandomLatent,
-    Tuned,
-)
+    Evolution, Hybrid, LocalSearch, Mutation, PaperBO, Proposal, RandomArchitectures, RandomLatent,
+    Tuned)
 from opembed_nb.data import (
-    ArchDataset,
-    DAGBatch,
-    SearchSpace,
-    cat_batches,
-    codes,
-    random_architectures,
-    validity,
-)
+    ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures, validity)
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
+from opembed_nb.hood.intervals import resampled, share
 from opembed_nb.hood.kernels import normal_scores
 from opembed_nb.hood.records import read_records
 from opembed_nb.hood.sources import folder_dataset
 from opembed_nb.lab.regret import (
-    LatentMutation,
-    advance,
-    begin,
-    make_arena,
-    needed,
-    regret_curves,
-    regret_table,
-    search_table,
-    sooner,
-    steps_of,
-    study,
-    table_strategies,
-)
+    LatentMutation, make_arena, needed, regret_curves, regret_table, search_table, sooner, steps_of,
+    study, table_strategies)
 from opembed_nb.oracle import ArchTable, TableOracle
 from opembed_nb.sgp import SmallGP
 from opembed_nb.training import build_model
+
 
 ROOT = Path(__file__).parents[1]
 SPACE = SearchSpace("tiny", ("a", "b", "c"), n_layers=3)
@@ -125,7 +99,7 @@ def test_isomorphic_architectures_are_one_row():
     assert to_keys(table.own(cat_batches([other, first])), space) == to_keys(first, space) * 2
     stranger = from_keys(["0: 3:0 3:0 2:1,2 1:3"], space)
     assert table.find(stranger).tolist() == [-1] and not len(table.own(stranger))
-    with pytest.raises(OpembedError, match="1 of 2 graphs are isomorphic copies; leave them out"):
+    with pytest.raises(OpembedError, match="table: 1 of its 2 architectures are isomorphic to"):
         ArchTable(cat_batches([first, other]), space)
     with pytest.raises(OpembedError, match="near: the architecture is not in the table"):
         table.near(stranger)
@@ -211,14 +185,14 @@ def trial_changes(name, strategy_for):
     data = small_data()
     first = arena_of(data)
     trial = search_table(first, name, strategy_for(first), 3, budget=23, q=4)
-    keys = [*to_keys(trial.known.batch, SPACE), *(r.architecture for r in trial.rows)]
-    rows = first.table.find(from_keys([key for key in keys if key], SPACE))
+    keys = [r.architecture for r in trial if r.architecture]
+    rows = first.table.find(from_keys(keys, SPACE))
     other = arena_of(shuffled(data, rows))
     assert not torch.equal(other.oracle.accuracy, first.oracle.accuracy)
     again = search_table(other, name, strategy_for(other), 3, budget=23, q=4)
-    points = [(a.z, b.z) for a, b in zip(trial.rows, again.rows, strict=False)]
+    points = [(a.z, b.z) for a, b in zip(trial, again, strict=False)]
     moved = any(a is not None and not torch.equal(a, b) for a, b in points)
-    return trial.rows != again.rows or moved
+    return trial != again or moved
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -233,25 +207,23 @@ def test_a_leak_would_be_seen():
 @pytest.mark.parametrize("name", QUICK)
 def test_a_trial_is_determined_by_its_seed(arena, name):
     one, two = (search_table(arena, name, QUICK[name], 1, budget=24) for _ in range(2))
-    assert one.rows == two.rows and len(one.values) <= 24
-    assert np.array_equal(one.values, two.values, equal_nan=True)
+    assert one == two and len(one) <= 24
     other = search_table(arena, name, QUICK[name], 2, budget=24)
-    assert one.values != other.values
+    assert [r.value for r in one] != [r.value for r in other]
 
 
 def test_all_begin_with_the_same_random_architectures(arena):
-    starts = [begin(arena, name, QUICK[name], 5, 10).known for name in QUICK]
-    assert all((codes(s.batch) == codes(starts[0].batch)).all() for s in starts)
-    assert len(codes(starts[0].batch).unique(dim=0)) == 10
-    assert len(starts[0].train.batch) == 10 and not len(starts[0].test.batch)
+    trials = [search_table(arena, name, QUICK[name], 5, budget=10) for name in QUICK]
+    starts = [[r.architecture for r in rows] for rows in trials]
+    assert all(s == starts[0] for s in starts) and len(set(starts[0])) == 10
+    assert {r.round for rows in trials for r in rows} == {0}
 
 
 @pytest.mark.parametrize(
     "name", ["tuned", "hybrid", "mutation", "mutation on latents", "local search", "evolution"]
 )
 def test_nothing_is_evaluated_twice_but_by_chance_and_the_papers(arena, name):
-    trial = search_table(arena, name, QUICK[name], 0, budget=60)
-    keys = [*to_keys(trial.known.batch, SPACE), *(r.architecture for r in trial.rows)]
+    keys = [r.architecture for r in search_table(arena, name, QUICK[name], 0, budget=60)]
     assert len(set(keys)) == len(keys) and None not in keys
 
 
@@ -259,11 +231,11 @@ def test_a_trial_ends_at_the_optimum_and_its_last_step_is_exact():
     data = small_data(test=True)
     arena = arena_of(data)
     trial = search_table(arena, "local search", LocalSearch(), 0, budget=len(data))
-    steps = steps_of(trial)
-    assert trial.values[-1:] != [0.0] and max(trial.values) == arena.oracle.best
+    steps = steps_of(arena, trial)
+    assert max(r.value for r in trial) == arena.oracle.best
     assert steps[-1][1] == round(arena.oracle.best, 7)
     assert steps[-1][2] == pytest.approx(1 - arena.oracle.best, abs=1e-6)  # what is to be reported
-    assert len(trial.values) - 5 < steps[-1][0] <= len(trial.values)
+    assert len(trial) - 5 < steps[-1][0] <= len(trial)
 
 
 class Strange:
@@ -278,12 +250,10 @@ class Strange:
 
 
 def test_a_lost_proposal_counts_and_ranks_last(arena):
-    trial = begin(arena, "strange", Strange(), 0, 10)
-    assert advance(trial, 4) == 4
-    values = np.array(trial.values)
-    assert len(values) == 14 and np.isnan(values[[11, 13]]).all()
-    assert [r.state for r in trial.rows] == ["done", "empty"] * 2
-    advance(trial, 2)  # fitted to the lost ones, too
+    trial = search_table(arena, "strange", Strange(), 0, budget=16, q=4)
+    assert [r.value is None for r in trial[10:]] == [False, True] * 3
+    assert [r.state for r in trial[10:]] == ["done", "empty"] * 3
+    assert [r.round for r in trial[10:]] == [1] * 4 + [2] * 2  # fitted to the lost ones, too
     found = study(arena, "strange", Strange(), 2, start=10, budget=20, q=5)
     assert found["lost"] == [4, 4] and found["evaluations"] == [20, 20]
 
@@ -300,7 +270,7 @@ def test_free_graphs_of_other_wirings_are_left_out():
     data = ArchDataset("free", space, batch, scores, torch.arange(len(batch)), 3)
     for strategy in (Evolution(), Tuned(pool=50), LocalSearch(), Mutation()):
         trial = search_table(arena_of(data), "s", strategy, 0, start=2, budget=4, q=1)
-        assert all(r.architecture for r in trial.rows)
+        assert all(r.architecture for r in trial)
 
 
 # what is said of them
