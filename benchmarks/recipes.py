@@ -17,8 +17,9 @@ from clearly import at_least, clearly
 
 from opembed_nb.data import load_dataset, same_graphs
 from opembed_nb.hood.engines import ProcessEngine
+from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.records import read_records, save_record
-from opembed_nb.sgp import SparseGP, mean_std, metrics
+from opembed_nb.sgp import SparseGP, metrics
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, fit, signal_weights, train_config
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@
 __all__ = ['Acquisition', 'STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'propose_points',
            'most_frequent', 'decode_points', 'Proposal', 'Table', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent',
            'Tuned', 'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
-           'make_problem', 'propose', 'fit_process', 'evaluate', 'run_trial', 'search', 'curve', 'summarise', 'paired',
+           'make_problem', 'propose', 'fit_process', 'evaluate', 'run_trial', 'search', 'curve', 'summarise',
            'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'winners', 'train_finalists',
            'judge_pool']
 
@@ -39,8 +39,10 @@ from .hood.engines import Engine, LocalEngine
 from .hood.ledger import Evaluation, Ledger
 from .hood.networks import NETWORKS, cifar10_images, digit_images, train_each
 from .oracle import Oracle
+from .hood.intervals import mean_std, paired
+from .hood.records import Table as MarkdownTable
 from .hood.records import stream
-from .sgp import SparseGP, mean_std
+from .sgp import SparseGP
 from .training import GraphVAE
 
 # %% ../nbs/07_bo.ipynb #3a6fd136
@@ -677,30 +679,22 @@ def _shares(rows): # with an architecture, distinct among these, inside the 95 %
                 distinct=len(set(named)) / len(named) if named else None,
                 covered=float(np.mean(inside)) if inside else None)
 
-def paired(a: list[float], b: list[float], # of the same trials
-          ) -> tuple[float, float, float]: # mean of a - b, its 95 % interval (nan for one pair)
-    "The difference of paired trials (Student's t)."
-    mean = float(np.mean(np.asarray(a) - np.asarray(b)))
-    if len(a) < 2: return mean, math.nan, math.nan
-    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
-    return mean, float(low), float(high)
-
 # %% ../nbs/07_bo.ipynb #7dad90bb
 def strategy_table(found: dict[str, dict], # strategy → what `summarise` gave
                    oracle: str,            # who evaluated them all
                    ours: str = "tuned",    # the strategy that the others are compared with
-                  ) -> str:                # Markdown
+                  ) -> MarkdownTable:
     "Strategies side by side."
     head = (f"evaluated by {oracle}", "best", "area under the curve", f"{ours} minus it [95 %]",
             "with architecture (%)", "distinct (%)", "in the 95 % bars (%)",
             "seconds: fit + propose + evaluate")
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for name, s in found.items():
         spent = " + ".join(f"{v:.0f}" for v in s["seconds"].values()) if "seconds" in s else "–"
-        lines.append((name, mean_std(s["best"], 4), mean_std(s["auc"], 4),
-                      _difference(found, ours, name), _percent(s["found"]),
-                      _percent(s["distinct"]), _percent(s["covered"]), spent))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append((name, mean_std(s["best"], 4), mean_std(s["auc"], 4),
+                     _difference(found, ours, name), _percent(s["found"]),
+                     _percent(s["distinct"]), _percent(s["covered"]), spent))
+    return MarkdownTable.of(head, rows, "l")
 
 # %% ../nbs/07_bo.ipynb #c6d3a86e
 def _percent(share): return "–" if share is None else f"{100 * share:.0f}"

@@ -46,8 +46,10 @@ from .oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
 from .hood.files import project_folder
 from .hood.records import (
     provenance, read_record, read_records, record_files, run_folder, runs_root, save_record)
-from .lab.scoreboard import ABILITIES, SECTIONS, Table, finalists, scoreboard
-from .sgp import SETTINGS, evaluate_latents, mean_std
+from .hood.records import Table
+from .lab.scoreboard import ABILITIES, SECTIONS, finalists, scoreboard
+from .hood.intervals import mean_std
+from .sgp import SETTINGS, evaluate_latents
 from .training import (
     MODELS, PACKAGED, GraphVAE, TrainConfig, Trained, abilities, add_to_card, load_pretrained,
     read_card, save_pretrained, train_config, train_models, train_or_load)

@@ -41,7 +41,6 @@ from opembed_nb.bo import (
     most_frequent,
     neighbours,
     open_ledger,
-    paired,
     propose,
     propose_points,
     search,
@@ -64,6 +63,7 @@ from opembed_nb.data import (
 from opembed_nb.hood import ledger as ledger_module
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import paired
 from opembed_nb.hood.ledger import Evaluation, Ledger
 from opembed_nb.hood.records import read_records, save_record
 from opembed_nb.sgp import SparseGP

@@ -15,6 +15,7 @@ from scipy.stats import ttest_rel
 from opembed_nb.data import ENAS, SOURCES, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import holm, student
 from opembed_nb.lab import arms
 from opembed_nb.lab.arms import (
     DATA,
@@ -42,7 +43,6 @@ from opembed_nb.lab.evidence import (
     answer_table,
     arm_table,
     differences,
-    holm,
     judge,
     over_arms,
     plot_arms,
@@ -53,7 +53,6 @@ from opembed_nb.lab.evidence import (
     share_table,
     size_of,
     spread_table,
-    student,
     trial_records,
     verdict,
     width_of,

@@ -10,11 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from opembed_nb.bo import STRATEGIES, paired
+from opembed_nb.bo import STRATEGIES
 from opembed_nb.data import ENAS, SearchSpace, random_architectures
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import mean_std, paired
 from opembed_nb.hood.records import read_records
-from opembed_nb.sgp import PAPER_TABLE_2, mean_std
+from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from opembed_nb.hood.files import OpembedError, write_whole
+from opembed_nb.hood.intervals import over_seeds
 from opembed_nb.hood.records import (
     by_model,
-    over_seeds,
     read_records,
     record_files,
     run_folder,

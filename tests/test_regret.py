@@ -35,6 +35,7 @@ from opembed_nb.data import (
     validity,
 )
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import resampled, share
 from opembed_nb.hood.records import read_records
 from opembed_nb.lab.regret import (
     ArchTable,
@@ -47,9 +48,7 @@ from opembed_nb.lab.regret import (
     normal_scores,
     regret_curves,
     regret_table,
-    resampled,
     search_table,
-    share,
     sooner,
     steps_of,
     study,

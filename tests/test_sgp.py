@@ -11,6 +11,7 @@ import torch
 
 from opembed_nb.data import load_dataset, random_architectures, raw_features
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import mean_std
 from opembed_nb.sgp import (
     JITTER,
     PAPER_TABLE_2,
@@ -24,7 +25,6 @@ from opembed_nb.sgp import (
     collapsed_bound,
     evaluate_latents,
     fit_variational,
-    mean_std,
     metrics,
     table_2,
     top_recall,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEEDED', 'PROFILES', 'runs_root', 'run_folder', 'save_tensors', 'load_tensors', 'digest', 'load_checkpoint',
            'optimizer_tensors', 'restore_optimizer', 'processor', 'provenance', 'save_record', 'record_files',
-           'read_record', 'read_records', 'best_profile', 'committed', 'by_model', 'over_seeds', 'stream']
+           'read_record', 'read_records', 'best_profile', 'committed', 'by_model', 'Table', 'stream']
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d2
 import glob
@@ -19,7 +19,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -229,16 +228,21 @@ def by_model(records: list[dict],
     for record in records: found.setdefault(record["model"], []).append(record["values"])
     return found
 
-# %% ../../nbs/hood/records.ipynb #18243abc
-def over_seeds(values: list, # of each seed: a number, or a list with one for each repeat
-               digits: int = 3,
-              ) -> str:      # "0.371", "0.371 ± 0.003" or "0.371 ± 0.003 (n = 4)"
-    "Mean ± standard deviation, over n seeds or over the repeats of a single one."
-    repeats = [v if isinstance(v, (list, tuple)) else [v] for v in values]
-    numbers = repeats[0] if len(repeats) == 1 else [np.mean(r) for r in repeats]
-    text = f"{np.mean(numbers):.{digits}f}"
-    if len(numbers) > 1: text += f" ± {np.std(numbers, ddof=1):.{digits}f}"
-    return text + (f" (n = {len(repeats)})" if len(repeats) > 1 else "")
+# %% ../../nbs/hood/records.ipynb #9c000005
+class Table(str):
+    "A text in Markdown that a notebook renders."
+    def _repr_markdown_(self): return str(self)
+
+    @classmethod
+    def of(cls, head: list[str],
+           rows: list[list],   # texts and numbers
+           align: str = "lr",  # l or r of each column; the last goes for all that follow
+          ) -> "Table":
+        "A table."
+        sides = align + align[-1] * len(head)
+        rule = ["---:" if side == "r" else "---" for side in sides[:len(head)]]
+        return cls("\n".join(" | ".join(["", *map(str, line), ""]).strip()
+                             for line in (head, rule, *rows)))
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0e1
 def stream(seed: int,

@@ -37,7 +37,7 @@ from ..embeddings import EMBEDDINGS, OperationEmbedding
 from ..hood.engines import local_engine
 from ..latent import plain_vectors
 from ..oracle import TableOracle
-from ..hood.records import load_tensors, processor, provenance, save_tensors
+from ..hood.records import Table, load_tensors, processor, provenance, save_tensors
 from .regret import make_arena, needed, regret_curves, study, table_strategies
 from ..sgp import SparseGP, metrics, yardsticks
 from .stacks import fit_stack
@@ -483,7 +483,7 @@ def study_records(root: Path | None = None, # default: `evidence_folder()`
     return found
 
 # %% ../../nbs/lab/arms.ipynb #9a0000a1
-def cost_table(records: list[dict]) -> str: # Markdown
+def cost_table(records: list[dict]) -> Table:
     "Seconds of training and of all a run took, by model and by where and how it was trained."
     groups = {}
     for r in records:
@@ -491,12 +491,12 @@ def cost_table(records: list[dict]) -> str: # Markdown
         stack, where = own.get("stack"), own.get("trained_on")
         how = f"{where}, {stack} as one" if stack else f"{origin['processor']}, one thread"
         groups.setdefault((r["model"], how), []).append((own["training_seconds"], r["seconds"]))
-    lines = ["| model | trained on | runs | training (s) | with all that is measured (s) |",
-             "|---|---|---:|---:|---:|"]
+    head = ["model", "trained on", "runs", "training (s)", "with all that is measured (s)"]
+    rows = []
     for (model, how), seconds in sorted(groups.items()):
         training, whole = torch.tensor(seconds).median(0).values.tolist()
-        lines.append(f"| {model} | {how} | {len(seconds)} | {training:.1f} | {whole:.0f} |")
-    return "\n".join(lines)
+        rows.append([model, how, len(seconds), f"{training:.1f}", f"{whole:.0f}"])
+    return Table.of(head, rows, "llr")
 
 # %% ../../nbs/lab/arms.ipynb #e9b000ff
 #| eval: false
