@@ -1,7 +1,7 @@
 """What a GPU makes of the book's work: the same numbers as the processor, and how much sooner.
 
     python benchmarks/gpu.py [--parts parity waits …] [--minutes 60] [--passes 5] [--models …]
-                             [--out results/gpu] [--commit HASH] [--device cuda] [--tiny]
+                             [--out results/speed/gpu] [--commit HASH] [--device cuda] [--tiny]
 
 parity      golden outputs of the public code, and packaged models in double and single precision
 waits       how often a training step waits for the GPU, with graphs checked in each step or once
@@ -522,7 +522,7 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--passes", type=at_least(1), default=5, help="of the paper's protocol")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["dvae-emb", "dvae"])
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed" / "gpu")
     parser.add_argument("--commit", help="where the copy at hand has no history")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="all parts in a minute, as a test")

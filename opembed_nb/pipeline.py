@@ -6,8 +6,9 @@
 __all__ = ['KINDS', 'MOST', 'LISTS', 'MAY_BE_0', 'KERNEL_STARTS', 'PACKAGED_DATA', 'FACTOR', 'WHY', 'COMMANDS', 'parse_yaml',
            'load_profile', 'with_changes', 'chapters', 'read_chapter', 'subject', 'declared', 'defaults',
            'check_parameters', 'stages', 'settled', 'run_stage', 'how_to_train', 'train_profile', 'make_weights',
-           'predict_test', 'run_profile', 'packaged_table', 'cards_table', 'records_root', 'recorded', 'digest',
-           'committed_run', 'made_otherwise', 'tolerance', 'beside', 'train_again', 'build_book', 'main']
+           'predict_test', 'run_profile', 'packaged_table', 'cards_table', 'records_root', 'recorded', 'how_named',
+           'configuration', 'digest', 'committed_run', 'made_otherwise', 'tolerance', 'beside', 'train_again',
+           'build_book', 'main']
 
 # %% ../nbs/10_pipeline.ipynb #50d62d70
 import argparse
@@ -36,23 +37,23 @@ from .bo import (
     STRATEGIES, make_problem, make_strategies, open_ledger, search, search_record, strategy_table,
     train_finalists, winners)
 from .data import (
-    SOURCES, ArchDataset, about, absolute_dataset, dataset_name, folder_dataset, is_file_name,
-    load_dataset, random_architectures)
+    SOURCES, ArchDataset, about, absolute_dataset, dataset_name, is_file_name, load_dataset,
+    random_architectures)
 from .hood.files import (
     OpembedError, absolute_folders, home_path, make_folder, require, write_whole)
 from .hood.engines import Engine, LocalEngine, RayEngine, local_engine
 from .hood.networks import Schedule, digit_images, load_supernet
 from .oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
 from .hood.files import project_folder
-from .hood.records import (
-    provenance, read_record, read_records, record_files, run_folder, runs_root, save_record)
-from .hood.records import Table
+from opembed_nb.hood.records import (
+    Table, names_of, provenance, read_record, read_records, record_files, run_folder, run_name,
+    runs_root, save_record)
 from .lab.scoreboard import ABILITIES, SECTIONS, finalists, scoreboard
 from .hood.intervals import mean_std
 from .sgp import SETTINGS, evaluate_latents
 from .training import (
-    MODELS, PACKAGED, GraphVAE, TrainConfig, Trained, abilities, add_to_card, load_pretrained,
-    read_card, save_pretrained, train_config, train_models, train_or_load)
+    MODELS, PACKAGED, RECIPES, GraphVAE, TrainConfig, Trained, abilities, add_to_card,
+    load_pretrained, read_card, save_pretrained, train_config, train_models, train_or_load)
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
 def _needs(package, name): # the module; chapters are run with what the plain package lacks
@@ -478,16 +479,38 @@ def records_root(profile: str, dataset: str = "*") -> Path: # runs/ or results/
 def recorded(profile: str, dataset: str = "*") -> list[str]: # names, those of `SOURCES` first
     "The data sets that have records of a profile; `OpembedError` if there are none."
     roots = (runs_root(), project_folder() / "results")
-    files = [path for root in roots for section in SECTIONS
-             for path in record_files(root, section, profile, dataset)]
-    if not files:
-        known = sorted({path.parts[-5] for root in roots for section in SECTIONS
-                        for path in record_files(root, section, "*", dataset)})
+    def kept(profile, key): # of all records: their profile or their data set
+        return {names_of(path, root)[key] for root in roots for section in SECTIONS
+                for path in record_files(root, section, profile, dataset)}
+    names = kept(profile, "dataset")
+    if not names:
+        known = sorted(kept("*", "profile"))
         of = "" if dataset == "*" else f" of the data set {dataset!r}"
         raise OpembedError(f"profile {profile!r} has no records{of} in runs/ or results/; "
                            f"those that have some: {', '.join(known) or 'none'}")
-    names = {folder_dataset(path.parts[-4]) for path in files}
     return [name for name in SOURCES if name in names] + sorted(names - SOURCES.keys())
+
+# %% ../nbs/10_pipeline.ipynb #e724278a
+def how_named(config: dict, # of a training's record: `TrainConfig`'s fields
+              sizes: dict,  # hidden, latent, dim
+             ) -> str:      # "signal@12"; see `run_name`
+    "What results/ calls a training."
+    paper = dict(hidden=501, latent=56, dim=3)
+    usual = {recipe: asdict(train_config(recipe, sizes["hidden"])) | paper for recipe in RECIPES}
+    return run_name(config | sizes, usual)
+
+def configuration(path: Path, # of a record
+                  root: Path, # runs/
+                 ) -> str:    # the profile where the record does not say how it was made
+    "What results/ calls the configuration of a run."
+    names, beside = names_of(path, root), path.with_name("training.json")
+    values = read_record(beside if _is_record(beside) else path)["values"]
+    if names["model"] == "data":
+        read = {key: values[key] for key in ("inducing", "n_train") if key in values}
+        return run_name(read, {"raw": dict(n_train=0)})
+    if "schedule" in values: return run_name(values["schedule"], {"supernet": values["schedule"]})
+    known = {"config", "sizes"} <= values.keys()
+    return how_named(values["config"], values["sizes"]) if known else names["profile"]
 
 # %% ../nbs/10_pipeline.ipynb #e724278b
 def digest(profile: str,
@@ -499,7 +522,9 @@ def digest(profile: str,
     require(bool(found), f"{source / profile}: holds no records; "
                          f"run `opembed run {profile}` first")
     for path in found:
-        write_whole(target / path.relative_to(source), path.read_bytes())
+        names = names_of(path, source)
+        folder = target / "models" / path.parts[-4] / names["model"] / configuration(path, source)
+        write_whole(folder / path.parent.name / path.name, path.read_bytes())
     return len(found)
 
 def _is_record(path):

@@ -1,6 +1,5 @@
 "The study of embeddings and its arms: each differs in what it claims; every number is recorded."
 
-import importlib
 import json
 import math
 import re
@@ -16,19 +15,17 @@ from opembed_nb.data import ENAS, SOURCES, ArchDataset, SearchSpace, random_arch
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import holm, student
-from opembed_nb.lab import arms
+from opembed_nb.hood.records import save_record
+from opembed_nb.lab import arms, runner
 from opembed_nb.lab.arms import (
     DATA,
-    Job,
     arm_config,
     cost_table,
     plan,
-    record_path,
     run_study,
     study_records,
     train_arm,
     variance_shares,
-    write_run,
 )
 from opembed_nb.lab.evidence import (
     AFTERWARDS,
@@ -57,6 +54,8 @@ from opembed_nb.lab.evidence import (
     verdict,
     width_of,
 )
+from opembed_nb.lab.runner import Job, main, record_path
+from opembed_nb.lab.studies import WIDTH_FIGURE, width_shown
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     build_model,
@@ -278,25 +277,25 @@ def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
 
 
 def test_nothing_begins_that_cannot_end_in_time(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(arms, "_slowest", [1e6])
+    monkeypatch.setattr(runner, "_slowest", [1e6])
     jobs = plan([dataset], ["gcn"], ["one-hot"], [0])
     assert run_study(jobs, tmp_path / "records", minutes=1, **OPTIONS) == 0
     assert "0 done, 0 failed, 1 left" in capsys.readouterr().out
-    assert not list(tmp_path.rglob("seed-*.json"))
+    assert not list(tmp_path.rglob("arm.json"))
 
 
 def test_the_command_says_what_is_missing_and_refuses_what_is_unknown(tmp_path, capsys):
-    args = ["--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
-    assert arms.main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
+    args = ["arms", "--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
+    assert main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip() == "enas-digits dvae one-hot 0"
     for more in ([], ["--dry-run"]):
-        assert arms.main([*args, *more, "--arms", "two-hot"]) == 2
+        assert main([*args, *more, "--arms", "two-hot"]) == 2
         assert "arm 'two-hot' is unknown" in capsys.readouterr().err
-        assert arms.main([*args, *more, "--models", "vae"]) == 2
+        assert main([*args, *more, "--models", "vae"]) == 2
         assert "'vae'" in capsys.readouterr().err
-        assert arms.main(["--data", "imagenet", *more]) == 2
+        assert main(["arms", "--data", "imagenet", *more]) == 2
         assert "'imagenet' is unknown" in capsys.readouterr().err
-        assert arms.main([*args, *more, "--seeds", "0", "-1"]) == 2
+        assert main([*args, *more, "--seeds", "0", "-1"]) == 2
         assert "seed -1: it is at least 0" in capsys.readouterr().err
 
 
@@ -310,7 +309,8 @@ def pretend(root, arm, seed, rmse, data="enas-digits", accuracy=50.0):
     row["shares"] = dict(operations=0.3, wiring=0.3, both=0.7)
     curve = [dict(row, passes=p) for p in (0, 1, 2, 4, 8, 10)]
     values = dict(rounds=1, curve=curve, moved=0.0, tables=[])
-    write_run(record_path(root, data, "dvae", arm, seed), Job(data, "dvae", arm, seed), values, 1.0)
+    folder = record_path(root, Job(data, "dvae", arm, seed), "arm").parent
+    save_record(folder, "arm", values, 1.0)
 
 
 def test_an_arm_added_in_one_line_is_in_every_table_and_figure(tmp_path, monkeypatch):
@@ -417,7 +417,7 @@ def test_a_broken_record_is_named(tmp_path):
 def test_every_committed_record_says_where_it_comes_from():
     for r in RECORDS:
         job = Job(*(r[name] for name in Job._fields))
-        path = record_path(ROOT / "results" / "evidence", *job)
+        path = record_path(ROOT / "results" / "evidence", job, "arm")
         assert path.is_file(), path
         assert path.stat().st_size < 12_000, path
         assert re.fullmatch(r"[0-9a-f]{7,10}\+?", r["provenance"]["commit"]), path
@@ -431,8 +431,9 @@ def test_every_committed_record_says_where_it_comes_from():
 
 def by_hand(question):  # effects and raw p values straight from the files
     values = {}
-    for path in (ROOT / "results" / "evidence").rglob("seed-*.json"):
+    for path in (ROOT / "results" / "evidence").rglob("arm.json"):
         r = json.loads(path.read_text(encoding="utf-8"))
+        data, model, arm, seed = path.parts[-5:-1]
         rows = {row["passes"]: row for row in r["values"]["curve"]}
         last = rows[max(rows)]
         own = dict(rmse=last["gp"]["rmse"], accuracy=last["accuracy"])
@@ -440,13 +441,15 @@ def by_hand(question):  # effects and raw p values straight from the files
             own["rmse-4"] = rows[4]["gp"]["rmse"]
         if r["values"]["rounds"] == 1:
             own["speed"] = sum(row["accuracy"] for p, row in rows.items() if p) / (len(rows) - 1)
-        values[r["data"], r["model"], r["arm"], r["seed"]] = own
+        values[data, model, arm, seed] = own
     effects = []
     for c in QUESTIONS[question]:
         a, b = [], []
         for seed in range(100):
-            mine = values.get((c.data, c.model, c.arm, seed), {})
-            other = values.get((c.data, c.model, c.against, seed), {})
+            where = c.data.replace("/", "-"), c.model
+            mine, other = (
+                values.get((*where, arm, f"seed-{seed}"), {}) for arm in (c.arm, c.against)
+            )
             if c.outcome in mine and (c.before or c.outcome) in other:
                 a.append(mine[c.outcome])
                 b.append(other[c.before or c.outcome])
@@ -480,16 +483,18 @@ def test_the_chapter_shows_what_the_records_say():
     assert answer_table(RECORDS, AFTERWARDS) in shown
     assert spread_table(RECORDS, list(DATA), DRAWN) in shown
     assert advice(RECORDS) in shown
-    assert answer_table(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK) in shown
+    assert answer_table(trial_records(ROOT / "results"), SECOND_LOOK) in shown
 
 
 def test_the_second_look_is_at_the_trials_of_the_recipe():
-    folder = ROOT / "results" / "recipes" / "finalist"
-    for f in judge(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK):
+    folder = ROOT / "results" / "recipes"
+    for f in judge(trial_records(ROOT / "results"), SECOND_LOOK):
         c, effects = f.comparison, []
         for seed in range(f.seeds):
             twins = [
-                json.loads((folder / c.data / name / f"seed-{seed}" / "trial.json").read_text())
+                json.loads(
+                    (folder / c.data / name / f"finalist/seed-{seed}/trial.json").read_text()
+                )
                 for name in ("dvae-emb", "dvae")
             ]
             effects.append(twins[0]["values"][c.outcome] - twins[1]["values"][c.outcome])
@@ -521,9 +526,8 @@ def test_signal_weights_still_give_both_twins_one_size():
 
 
 def test_the_figure_of_the_readme_is_of_these_records():
-    drawn = importlib.import_module("evidence")
-    with Image.open(drawn.PATH) as picture:
-        assert picture.text["Description"] == drawn.shown(RECORDS), "run benchmarks/evidence.py"
+    with Image.open(ROOT / "results/evidence" / WIDTH_FIGURE) as picture:
+        assert picture.text["Description"] == width_shown(RECORDS), "run the study `width`"
 
 
 def test_the_readme_says_what_the_records_say():

@@ -16,7 +16,8 @@ from opembed_nb.embeddings import EMBEDDINGS, FixedRows
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, read_record
 from opembed_nb.hood.sweeps import is_plain, plainly
-from opembed_nb.lab.arms import Job, arm_config, record_path, run_stacks, run_study, study_records
+from opembed_nb.lab.arms import arm_config, run_stacks, run_study, study_records
+from opembed_nb.lab.runner import Job, record_path
 from opembed_nb.lab.stacks import Stack, fit_stack
 from opembed_nb.sgp import YARDSTICKS
 from opembed_nb.training import (
@@ -213,7 +214,7 @@ def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
     assert run_stacks(jobs, tmp_path, 2, minutes=0.0, sizes=SMALL) == 0
     assert "0 done, 0 failed, 2 left" in capsys.readouterr().out
-    assert not record_path(tmp_path, *jobs[0]).exists()
+    assert not record_path(tmp_path, jobs[0], "arm").exists()
 
 
 def look_is_right(folder, latents):

@@ -315,11 +315,11 @@ def _line(values, keys): # passes → number
 
 # %% ../../nbs/lab/evidence.ipynb #e9b0011c
 #| code-fold: true
-def trial_records(root: Path | None = None) -> list[dict]: # default: results/recipes
+def trial_records(root: Path | None = None) -> list[dict]: # default: results/
     "The recipe's trials of both twins, in the form of `study_records`."
-    root, arms = root or project_folder() / "results" / "recipes", ("one-hot", "learned-3")
+    root, arms = root or project_folder() / "results", ("one-hot", "learned-3")
     found = []
-    for r in read_records(root, "trial", "finalist"):
+    for r in read_records(root, "trial", "finalist", kind="recipes"):
         if r["model"] not in ("dvae", "dvae-emb"): continue
         own = r["values"]
         row = dict(passes=len(own["curve"]), accuracy=own["accuracy"],
