@@ -15,7 +15,7 @@ from opembed_nb.data import ENAS, SOURCES, ArchDataset, SearchSpace, random_arch
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import holm, student
-from opembed_nb.hood.records import save_record
+from opembed_nb.hood.records import load_tensors, save_record
 from opembed_nb.lab import arms, runner
 from opembed_nb.lab.arms import (
     DATA,
@@ -236,6 +236,12 @@ def test_shares_of_variance():
 OPTIONS = dict(sizes=SMALL, epochs=1)
 
 
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+
+
 @pytest.fixture
 def dataset(data, tmp_path):
     data.save(tmp_path / "small.jsonl")
@@ -274,6 +280,52 @@ def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
     records = study_records(root)
     assert {(r["arm"], r["seed"]) for r in records} == {(j.arm, j.seed) for j in jobs}
     assert all(r["data"] == "small" for r in records)
+
+
+def test_a_killed_training_of_the_study_goes_on(dataset, tmp_path, monkeypatch):
+    [job] = plan([dataset], ["gcn"], ["learned-3"], [1])
+    options, fit = dict(OPTIONS, epochs=3), arms.fit_rounds
+    assert run_study([job], tmp_path / "whole", **options) == 0
+
+    def killed(*args, **more):  # after the second epoch
+        fit(*args, stop_after=2, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(arms, "fit_rounds", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_study([job], tmp_path / "parts", **options)
+    done = []
+
+    def counted(name, batch, config, folder, *args, **more):
+        done.append(len(load_tensors(Path(folder, "checkpoint.safetensors"))[1]["history"]))
+        return fit(name, batch, config, folder, *args, **more)
+
+    monkeypatch.setattr(arms, "fit_rounds", counted)
+    assert run_study([job], tmp_path / "parts", **options) == 0 and done == [2]
+    whole, parts = (study_records(tmp_path / name)[0]["values"] for name in ("whole", "parts"))
+    assert whole.pop("training_seconds") and parts.pop("training_seconds") and whole == parts
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))  # done: nothing is left
+
+
+def test_what_is_not_judged_is_not_measured(data):
+    found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, judged=())
+    assert ["shares" in row for row in found["curve"]] == [False, False, True]
+    found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, judged=(1,))
+    assert ["shares" in row for row in found["curve"]] == [True, True, True]
+    assert ["gp" in row for row in found["curve"]] == [False, True, True]
+
+
+def test_records_under_their_former_names_are_read_and_not_made_again(dataset, tmp_path, capsys):
+    jobs = plan([dataset], ["gcn"], ["one-hot"], [0, 1])
+    assert run_study(jobs, tmp_path / "new", **OPTIONS) == 0
+    for seed in (0, 1):
+        path = record_path(tmp_path / "new", jobs[seed], "arm")
+        former = tmp_path / "old" / "small" / "gcn" / "one-hot" / f"seed-{seed}.json"
+        former.parent.mkdir(parents=True, exist_ok=True)
+        former.write_bytes(path.read_bytes())
+    assert study_records(tmp_path / "old") == study_records(tmp_path / "new")
+    assert run_study(jobs, tmp_path / "old", **OPTIONS) == 0
+    assert "2 runs, 0 of them missing" in capsys.readouterr().out
 
 
 def test_nothing_begins_that_cannot_end_in_time(dataset, tmp_path, monkeypatch, capsys):
@@ -359,7 +411,7 @@ def test_advice_compares_arms_on_the_seeds_they_share(tmp_path):
     assert "| predict (RMSE) | learned-3 | none |" in advice(study_records(tmp_path))
     pretend(tmp_path, "learned-3", 1, 0.7)
     assert "| predict (RMSE) | one-hot | learned-3 |" in advice(study_records(tmp_path))
-    for path in tmp_path.rglob("learned-3/*.json"):
+    for path in tmp_path.rglob("learned-3/*/*.json"):
         path.unlink()
     assert "RMSE" not in advice(study_records(tmp_path))  # nothing to choose from
 
@@ -491,13 +543,12 @@ def test_the_second_look_is_at_the_trials_of_the_recipe():
     for f in judge(trial_records(ROOT / "results"), SECOND_LOOK):
         c, effects = f.comparison, []
         for seed in range(f.seeds):
+            last = f"finalist/seed-{seed}/trial.json"
             twins = [
-                json.loads(
-                    (folder / c.data / name / f"finalist/seed-{seed}/trial.json").read_text()
-                )
+                json.loads((folder / c.data / name / last).read_text())["values"]
                 for name in ("dvae-emb", "dvae")
             ]
-            effects.append(twins[0]["values"][c.outcome] - twins[1]["values"][c.outcome])
+            effects.append(twins[0][c.outcome] - twins[1][c.outcome])
         assert f.seeds == 3 and f.mean == pytest.approx(sum(effects) / 3)
 
 

@@ -44,6 +44,12 @@ ARMS = SEARCHES[2]
 NAME = SEARCHES[0][0]
 
 
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+
+
 @pytest.fixture(scope="module")
 def table():
     "All chains of three layers; one has the best score."
@@ -211,8 +217,8 @@ def test_committed_searches_are_paired():
 def by_hand(c):  # outcomes of both arms straight from the files, seed by seed
     means = {}
     for arm in (c.arm, c.against):
-        path = record_path(FOLDER, Job(c.data, c.model, arm, 0), "arm-search")
-        for path in path.parents[1].glob("*/arm-search.json"):
+        first = record_path(FOLDER, Job(c.data, c.model, arm, 0), "arm-search")
+        for path in first.parents[1].glob("*/arm-search.json"):
             r = json.loads(path.read_text(encoding="utf-8"))
             made = [300 if n is None else n for n in r["values"]["evaluations"]]
             means[arm, int(path.parent.name.removeprefix("seed-"))] = sum(made) / len(made)

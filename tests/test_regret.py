@@ -36,6 +36,7 @@ from opembed_nb.data import (
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import resampled, share
 from opembed_nb.hood.records import read_records
+from opembed_nb.lab import studies
 from opembed_nb.lab.regret import (
     ArchTable,
     LatentMutation,
@@ -384,17 +385,17 @@ def test_a_stopped_study_goes_on_where_it_was(script, tmp_path, monkeypatch):
         return dict(values, strategies=ours)
 
     names, table = ["tuned", "evolution"], "nas-bench-201/cifar10"
-    script.search_table(table, names, 2, tmp_path / "whole")
-    script.search_table(table, names[:1], 2, tmp_path / "parts")
+    script.finish_table(table, names, 2, tmp_path / "whole")
+    script.finish_table(table, names[:1], 2, tmp_path / "parts")
     before = kept(tmp_path / "parts")["strategies"]["tuned"]
-    script.search_table(table, names, 2, tmp_path / "parts")
+    script.finish_table(table, names, 2, tmp_path / "parts")
     after = kept(tmp_path / "parts")
     assert after["strategies"]["tuned"] == before  # not even its times are new
     assert plain(after) == plain(kept(tmp_path / "whole"))
     other = build_model("dvae-emb", SPACE, hidden=16, latent=4, seed=1).eval()
     monkeypatch.setattr(script.Run, "model", other)
     with pytest.raises(OpembedError, match="made with another model"):
-        script.search_table(table, names, 2, tmp_path / "parts")
+        script.finish_table(table, names, 2, tmp_path / "parts")
 
 
 RECORDS = {
