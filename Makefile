@@ -62,7 +62,7 @@ gpu: $(INSTALLED)  ## on a CUDA device: parity, one training, prediction and sea
 # Its searches: make evidence SEARCH=1
 WORKERS ?= 2
 evidence: $(INSTALLED)  ## what is missing of the study of embeddings, two at a time; WORKERS= MINUTES= DATA= ARMS= SEEDS= MODELS= SEARCH=
-	OMP_NUM_THREADS=1 $(BIN)/python -m opembed_nb.lab.arms --workers $(WORKERS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEARCH),--search) \
+	OMP_NUM_THREADS=1 $(BIN)/python -m opembed_nb.lab.runner arms --workers $(WORKERS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEARCH),--search) \
 	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS)) $(if $(ARMS),--arms $(ARMS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ranking study again

@@ -1,7 +1,7 @@
 """What a GPU makes of the book's work: the same numbers as the processor, and how much sooner.
 
     python benchmarks/gpu.py [--parts parity waits …] [--minutes 60] [--passes 5] [--models …]
-                             [--out results/gpu] [--commit HASH] [--device cuda] [--tiny]
+                             [--out results/speed/gpu] [--commit HASH] [--device cuda] [--tiny]
 
 parity      golden outputs of the public code, and packaged models in double and single precision
 waits       how often a training step waits for the GPU, with graphs checked in each step or once
@@ -45,21 +45,12 @@ from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.ledger import Ledger
 from opembed_nb.hood.records import provenance
 from opembed_nb.hood.sources import load_dataset
+from opembed_nb.lab.public import from_public, to_public
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.oracle import load_oracle
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics
 from opembed_nb.training import (
-    MODELS,
-    TrainConfig,
-    abilities,
-    build_model,
-    fit,
-    fit_rounds,
-    from_public,
-    load_pretrained,
-    to_public,
-    train_config,
-)
+    MODELS, TrainConfig, abilities, build_model, fit, fit_rounds, load_pretrained, train_config)
 
 ROOT = Path(__file__).parents[1]
 # Largest errors, relative to the largest number of a tensor. A GPU adds in another order, and the
@@ -523,7 +514,7 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--passes", type=at_least(1), default=5, help="of the paper's protocol")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["dvae-emb", "dvae"])
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed" / "gpu")
     parser.add_argument("--commit", help="where the copy at hand has no history")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="all parts in a minute, as a test")

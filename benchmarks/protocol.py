@@ -5,11 +5,11 @@
 PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 passes over the train part in
 batches of 32. Its training step and ours, both at the paper's width and on one thread, are timed in
 turns: as many passes and as large minibatches as the committed runs of the profile `laptop` had,
-whose accuracy stands next to the ratio. The record goes to results/benchmarks/protocol.json.
+whose accuracy stands next to the ratio. The record goes to results/speed/protocol.json.
 
 On a GPU ours is a stack of so many seeds (Stacks), of which each has its share of the seconds,
 those outside its passes too, and a turn is a pass over the whole train part; the record goes to
-results/gpu/protocol.json, with a stack of several as protocol-stack-K.json.
+results/speed/gpu/protocol.json, with a stack of several as protocol-stack-K.json.
 """
 
 import argparse
@@ -128,11 +128,11 @@ def main():
         print(json.dumps(row), flush=True)
     seconds = round(time.perf_counter() - start, 1)
     record = dict(rows=rows, seconds=seconds, provenance=provenance())
-    path = ROOT / "results" / "benchmarks" / "protocol.json"
+    path = ROOT / "results" / "speed" / "protocol.json"
     if on_gpu:
         record["gpu"] = about(args.device)
         kind = f"-stack-{args.stack}" if args.stack > 1 else ""
-        path = ROOT / "results" / "gpu" / f"protocol{kind}.json"
+        path = ROOT / "results" / "speed" / "gpu" / f"protocol{kind}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

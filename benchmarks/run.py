@@ -12,7 +12,7 @@ Each figure comes with the floating-point operations that the model must do, the
 machine's own float32 matrix rate that it reaches (the better of PyTorch's two libraries for it),
 and the peak memory in a process of its own. With a clone of the public D-VAE repository the same
 work is timed there too, in turns with ours, so that ratios are measured in one run. Results go to
-results/benchmarks/.
+results/speed/.
 """
 
 import argparse
@@ -212,7 +212,7 @@ def same_weights(theirs, model):
 
     It has no learned table, so ours is folded into the weights that read it.
     """
-    from opembed_nb.training import to_public
+    from opembed_nb.lab.public import to_public
 
     state, own, table = to_public(model), theirs.state_dict(), model.embedding.table().detach()
     for k in state.keys() & own.keys():
@@ -441,7 +441,7 @@ def main():
     )
     args = parser.parse_args()
     torch.manual_seed(0)
-    data, folder = load_dataset(), ROOT / "results" / "benchmarks"
+    data, folder = load_dataset(), ROOT / "results" / "speed"
     record = dict(
         provenance=provenance(),
         processor=platform.processor() or platform.machine(),

@@ -6,7 +6,7 @@
 Each checkout has a process of its own, on one thread. They do the same steps in turns, a few at
 a time, and never at the same time, so that whatever else the machine does falls on both; and what
 counts is a process's own time on the processor. A ratio above 1: less time here than there.
-The record goes to results/benchmarks/step.json (or encode.json, sample.json).
+The record goes to results/speed/step.json (or encode.json, sample.json).
 """
 
 import argparse
@@ -121,7 +121,7 @@ def keep(kind, checkout, rounds, rows, seconds):
         seconds=round(seconds, 1),
         provenance=provenance(),
     )
-    path = ROOT / "results" / "benchmarks" / f"{kind}.json"
+    path = ROOT / "results" / "speed" / f"{kind}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

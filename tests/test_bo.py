@@ -952,7 +952,7 @@ def test_the_finds_of_both_twins_are_trained_from_their_records(tmp_path):
         top = {"paper": [dict(architecture=key, value=0.5) for key in keys], "random": []}
         folder = tmp_path / "results" / "laptop" / "enas-digits" / name / "seed-0"
         save_record(folder, "search", dict(oracle="an oracle", strategies={}, top=top), 1)
-    command = [sys.executable, str(ROOT / "benchmarks" / "finalists.py"), "--winners", "paper"]
+    command = [sys.executable, "-m", "opembed_nb.lab.runner", "finalists", "--winners", "paper"]
     command += ["--epochs", "1", "--trainings", "2", "--workers", "1"]
     command += ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]
     subprocess.run(command, check=True, timeout=300)

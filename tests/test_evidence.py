@@ -1,6 +1,5 @@
 "The study of embeddings and its arms: each differs in what it claims; every number is recorded."
 
-import importlib
 import json
 import math
 import re
@@ -15,57 +14,20 @@ from scipy.stats import ttest_rel
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import holm, student
+from opembed_nb.hood.records import load_tensors, save_record
 from opembed_nb.hood.sources import SOURCES
-from opembed_nb.lab import arms
+from opembed_nb.lab import arms, runner
 from opembed_nb.lab.arms import (
-    DATA,
-    Job,
-    arm_config,
-    cost_table,
-    plan,
-    record_path,
-    run_study,
-    study_records,
-    train_arm,
-    variance_shares,
-    write_run,
-)
+    DATA, arm_config, cost_table, plan, run_study, study_records, train_arm, variance_shares)
 from opembed_nb.lab.evidence import (
-    AFTERWARDS,
-    DRAWN,
-    OUTCOMES,
-    QUESTIONS,
-    SECOND_LOOK,
-    SHOWN,
-    Comparison,
-    advice,
-    answer,
-    answer_table,
-    arm_table,
-    differences,
-    holm,
-    judge,
-    over_arms,
-    plot_arms,
-    plot_curves,
-    plot_findings,
-    plot_rmse,
-    seeds_needed,
-    share_table,
-    size_of,
-    spread_table,
-    student,
-    trial_records,
-    verdict,
-    width_of,
-)
+    AFTERWARDS, DRAWN, OUTCOMES, QUESTIONS, SECOND_LOOK, SHOWN, Comparison, advice, answer,
+    answer_table, arm_table, differences, judge, over_arms, plot_arms, plot_curves, plot_findings,
+    plot_rmse, seeds_needed, share_table, size_of, spread_table, trial_records, verdict, width_of)
+from opembed_nb.lab.runner import Job, main, record_path
+from opembed_nb.lab.studies import WIDTH_FIGURE, width_shown
 from opembed_nb.training import (
-    INITIAL_WEIGHTS,
-    build_model,
-    fit_rounds,
-    signal_weights,
-    train_config,
-)
+    INITIAL_WEIGHTS, build_model, fit_rounds, signal_weights, train_config)
 
 ROOT = Path(__file__).parents[1]
 SMALL = dict(hidden=12, latent=6)
@@ -239,6 +201,12 @@ def test_shares_of_variance():
 OPTIONS = dict(sizes=SMALL, epochs=1)
 
 
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+
+
 @pytest.fixture
 def dataset(data, tmp_path):
     data.save(tmp_path / "small.jsonl")
@@ -279,26 +247,72 @@ def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
     assert all(r["data"] == "small" for r in records)
 
 
+def test_a_killed_training_of_the_study_goes_on(dataset, tmp_path, monkeypatch):
+    [job] = plan([dataset], ["gcn"], ["learned-3"], [1])
+    options, fit = dict(OPTIONS, epochs=3), arms.fit_rounds
+    assert run_study([job], tmp_path / "whole", **options) == 0
+
+    def killed(*args, **more):  # after the second epoch
+        fit(*args, stop_after=2, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(arms, "fit_rounds", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_study([job], tmp_path / "parts", **options)
+    done = []
+
+    def counted(name, batch, config, folder, *args, **more):
+        done.append(len(load_tensors(Path(folder, "checkpoint.safetensors"))[1]["history"]))
+        return fit(name, batch, config, folder, *args, **more)
+
+    monkeypatch.setattr(arms, "fit_rounds", counted)
+    assert run_study([job], tmp_path / "parts", **options) == 0 and done == [2]
+    whole, parts = (study_records(tmp_path / name)[0]["values"] for name in ("whole", "parts"))
+    assert whole.pop("training_seconds") and parts.pop("training_seconds") and whole == parts
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))  # done: nothing is left
+
+
+def test_what_is_not_judged_is_not_measured(data):
+    found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, judged=())
+    assert ["shares" in row for row in found["curve"]] == [False, False, True]
+    found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, judged=(1,))
+    assert ["shares" in row for row in found["curve"]] == [True, True, True]
+    assert ["gp" in row for row in found["curve"]] == [False, True, True]
+
+
+def test_records_under_their_former_names_are_read_and_not_made_again(dataset, tmp_path, capsys):
+    jobs = plan([dataset], ["gcn"], ["one-hot"], [0, 1])
+    assert run_study(jobs, tmp_path / "new", **OPTIONS) == 0
+    for seed in (0, 1):
+        path = record_path(tmp_path / "new", jobs[seed], "arm")
+        former = tmp_path / "old" / "small" / "gcn" / "one-hot" / f"seed-{seed}.json"
+        former.parent.mkdir(parents=True, exist_ok=True)
+        former.write_bytes(path.read_bytes())
+    assert study_records(tmp_path / "old") == study_records(tmp_path / "new")
+    assert run_study(jobs, tmp_path / "old", **OPTIONS) == 0
+    assert "2 runs, 0 of them missing" in capsys.readouterr().out
+
+
 def test_nothing_begins_that_cannot_end_in_time(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(arms, "_slowest", [1e6])
+    monkeypatch.setattr(runner, "_slowest", [1e6])
     jobs = plan([dataset], ["gcn"], ["one-hot"], [0])
     assert run_study(jobs, tmp_path / "records", minutes=1, **OPTIONS) == 0
     assert "0 done, 0 failed, 1 left" in capsys.readouterr().out
-    assert not list(tmp_path.rglob("seed-*.json"))
+    assert not list(tmp_path.rglob("arm.json"))
 
 
 def test_the_command_says_what_is_missing_and_refuses_what_is_unknown(tmp_path, capsys):
-    args = ["--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
-    assert arms.main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
+    args = ["arms", "--folder", str(tmp_path), "--data", "enas-digits", "--models", "dvae"]
+    assert main([*args, "--arms", "one-hot", "--seeds", "0", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip() == "enas-digits dvae one-hot 0"
     for more in ([], ["--dry-run"]):
-        assert arms.main([*args, *more, "--arms", "two-hot"]) == 2
+        assert main([*args, *more, "--arms", "two-hot"]) == 2
         assert "arm 'two-hot' is unknown" in capsys.readouterr().err
-        assert arms.main([*args, *more, "--models", "vae"]) == 2
+        assert main([*args, *more, "--models", "vae"]) == 2
         assert "'vae'" in capsys.readouterr().err
-        assert arms.main(["--data", "imagenet", *more]) == 2
+        assert main(["arms", "--data", "imagenet", *more]) == 2
         assert "'imagenet' is unknown" in capsys.readouterr().err
-        assert arms.main([*args, *more, "--seeds", "0", "-1"]) == 2
+        assert main([*args, *more, "--seeds", "0", "-1"]) == 2
         assert "seed -1: it is at least 0" in capsys.readouterr().err
 
 
@@ -312,7 +326,8 @@ def pretend(root, arm, seed, rmse, data="enas-digits", accuracy=50.0):
     row["shares"] = dict(operations=0.3, wiring=0.3, both=0.7)
     curve = [dict(row, passes=p) for p in (0, 1, 2, 4, 8, 10)]
     values = dict(rounds=1, curve=curve, moved=0.0, tables=[])
-    write_run(record_path(root, data, "dvae", arm, seed), Job(data, "dvae", arm, seed), values, 1.0)
+    folder = record_path(root, Job(data, "dvae", arm, seed), "arm").parent
+    save_record(folder, "arm", values, 1.0)
 
 
 def test_an_arm_added_in_one_line_is_in_every_table_and_figure(tmp_path, monkeypatch):
@@ -361,7 +376,7 @@ def test_advice_compares_arms_on_the_seeds_they_share(tmp_path):
     assert "| predict (RMSE) | learned-3 | none |" in advice(study_records(tmp_path))
     pretend(tmp_path, "learned-3", 1, 0.7)
     assert "| predict (RMSE) | one-hot | learned-3 |" in advice(study_records(tmp_path))
-    for path in tmp_path.rglob("learned-3/*.json"):
+    for path in tmp_path.rglob("learned-3/*/*.json"):
         path.unlink()
     assert "RMSE" not in advice(study_records(tmp_path))  # nothing to choose from
 
@@ -419,7 +434,7 @@ def test_a_broken_record_is_named(tmp_path):
 def test_every_committed_record_says_where_it_comes_from():
     for r in RECORDS:
         job = Job(*(r[name] for name in Job._fields))
-        path = record_path(ROOT / "results" / "evidence", *job)
+        path = record_path(ROOT / "results" / "evidence", job, "arm")
         assert path.is_file(), path
         assert path.stat().st_size < 12_000, path
         assert re.fullmatch(r"[0-9a-f]{7,10}\+?", r["provenance"]["commit"]), path
@@ -433,8 +448,9 @@ def test_every_committed_record_says_where_it_comes_from():
 
 def by_hand(question):  # effects and raw p values straight from the files
     values = {}
-    for path in (ROOT / "results" / "evidence").rglob("seed-*.json"):
+    for path in (ROOT / "results" / "evidence").rglob("arm.json"):
         r = json.loads(path.read_text(encoding="utf-8"))
+        data, model, arm, seed = path.parts[-5:-1]
         rows = {row["passes"]: row for row in r["values"]["curve"]}
         last = rows[max(rows)]
         own = dict(rmse=last["gp"]["rmse"], accuracy=last["accuracy"])
@@ -442,13 +458,15 @@ def by_hand(question):  # effects and raw p values straight from the files
             own["rmse-4"] = rows[4]["gp"]["rmse"]
         if r["values"]["rounds"] == 1:
             own["speed"] = sum(row["accuracy"] for p, row in rows.items() if p) / (len(rows) - 1)
-        values[r["data"], r["model"], r["arm"], r["seed"]] = own
+        values[data, model, arm, seed] = own
     effects = []
     for c in QUESTIONS[question]:
         a, b = [], []
         for seed in range(100):
-            mine = values.get((c.data, c.model, c.arm, seed), {})
-            other = values.get((c.data, c.model, c.against, seed), {})
+            where = c.data.replace("/", "-"), c.model
+            mine, other = (
+                values.get((*where, arm, f"seed-{seed}"), {}) for arm in (c.arm, c.against)
+            )
             if c.outcome in mine and (c.before or c.outcome) in other:
                 a.append(mine[c.outcome])
                 b.append(other[c.before or c.outcome])
@@ -482,19 +500,20 @@ def test_the_chapter_shows_what_the_records_say():
     assert answer_table(RECORDS, AFTERWARDS) in shown
     assert spread_table(RECORDS, list(DATA), DRAWN) in shown
     assert advice(RECORDS) in shown
-    assert answer_table(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK) in shown
+    assert answer_table(trial_records(ROOT / "results"), SECOND_LOOK) in shown
 
 
 def test_the_second_look_is_at_the_trials_of_the_recipe():
-    folder = ROOT / "results" / "recipes" / "finalist"
-    for f in judge(trial_records(ROOT / "results" / "recipes"), SECOND_LOOK):
+    folder = ROOT / "results" / "recipes"
+    for f in judge(trial_records(ROOT / "results"), SECOND_LOOK):
         c, effects = f.comparison, []
         for seed in range(f.seeds):
+            last = f"finalist/seed-{seed}/trial.json"
             twins = [
-                json.loads((folder / c.data / name / f"seed-{seed}" / "trial.json").read_text())
+                json.loads((folder / c.data / name / last).read_text())["values"]
                 for name in ("dvae-emb", "dvae")
             ]
-            effects.append(twins[0]["values"][c.outcome] - twins[1]["values"][c.outcome])
+            effects.append(twins[0][c.outcome] - twins[1][c.outcome])
         assert f.seeds == 3 and f.mean == pytest.approx(sum(effects) / 3)
 
 
@@ -523,9 +542,8 @@ def test_signal_weights_still_give_both_twins_one_size():
 
 
 def test_the_figure_of_the_readme_is_of_these_records():
-    drawn = importlib.import_module("evidence")
-    with Image.open(drawn.PATH) as picture:
-        assert picture.text["Description"] == drawn.shown(RECORDS), "run benchmarks/evidence.py"
+    with Image.open(ROOT / "results/evidence" / WIDTH_FIGURE) as picture:
+        assert picture.text["Description"] == width_shown(RECORDS), "run the study `width`"
 
 
 def test_the_readme_says_what_the_records_say():

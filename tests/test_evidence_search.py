@@ -11,30 +11,14 @@ import torch
 from opembed_nb.data import ArchDataset, SearchSpace
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_flat
+from opembed_nb.hood.records import save_record
 from opembed_nb.lab import arms
 from opembed_nb.lab.arms import (
-    SEARCH,
-    SEARCHES,
-    Job,
-    arm_config,
-    plan,
-    record_path,
-    run_study,
-    search_arm,
-    study_records,
-    train_arm,
-    write_run,
-)
+    SEARCH, SEARCHES, arm_config, plan, run_study, search_arm, study_records, train_arm)
 from opembed_nb.lab.evidence import (
-    OUTCOMES,
-    SEARCH_QUESTIONS,
-    answer,
-    answer_table,
-    judge,
-    optimum_table,
-    plot_optimum,
-    to_optimum,
-)
+    OUTCOMES, SEARCH_QUESTIONS, answer, answer_table, judge, optimum_table, plot_optimum,
+    to_optimum)
+from opembed_nb.lab.runner import Job, main, record_path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "results" / "evidence"
@@ -44,6 +28,12 @@ SMALL = dict(hidden=12, latent=6)
 OPTIONS = dict(sizes=SMALL, epochs=1, trials=2, search=dict(start=10, budget=25, q=5))
 ARMS = SEARCHES[2]
 NAME = SEARCHES[0][0]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +92,7 @@ def test_searches_go_on_where_they_were(table, tmp_path, capsys):
     root = tmp_path / "records"
     assert run_study(jobs[:1], root, kind="search", **OPTIONS) == 0
     kept = {path: path.read_bytes() for path in root.rglob("*.json")}
-    assert [path.name for path in kept] == ["search-0.json"]
+    assert [path.name for path in kept] == ["arm-search.json"]
     capsys.readouterr()
     assert run_study(jobs, root, kind="search", **OPTIONS) == 0
     assert "2 runs, 1 of them missing" in capsys.readouterr().out
@@ -118,16 +108,16 @@ def test_searches_go_on_where_they_were(table, tmp_path, capsys):
 
 
 def test_the_command_names_the_searches_that_are_missing(tmp_path, capsys):
-    args = ["--folder", str(tmp_path), "--search", "--dry-run"]
-    assert arms.main(args) == 0
+    args = ["arms", "--folder", str(tmp_path), "--search", "--dry-run"]
+    assert main(args) == 0
     lines = capsys.readouterr().out.split("\n")
     assert sorted(lines[:4]) == sorted(f"{NAME} dvae {arm} 0" for arm in ARMS)
     assert len(lines) == len(set(lines)) == 21
     pretend(tmp_path, "one-hot", 0, [7, None])
     args += ["--arms", "one-hot", "learned-8", "--seeds", "0"]
-    assert arms.main(args) == 0
+    assert main(args) == 0
     assert capsys.readouterr().out.strip() == f"{NAME} dvae learned-8 0"
-    assert arms.main([*args, "--stack", "2"]) == 2
+    assert main([*args, "--stack", "2"]) == 2
     assert "--search takes no --stack" in capsys.readouterr().err
 
 
@@ -136,7 +126,7 @@ def test_the_command_names_the_searches_that_are_missing(tmp_path, capsys):
 
 def pretend(root, arm, seed, evaluations, budget=300):
     job, values = Job(NAME, "dvae", arm, seed), dict(budget=budget, evaluations=evaluations)
-    write_run(record_path(root, *job, "search"), job, values, 1.0)
+    save_record(record_path(root, job, "arm-search").parent, "arm-search", values, 1.0)
 
 
 def test_a_trial_that_found_nothing_counts_as_the_budget():
@@ -188,7 +178,7 @@ def test_answers_are_over_models(tmp_path):
 def test_every_committed_search_says_where_it_comes_from():
     for r in RECORDS:
         job, values = Job(*(r[name] for name in Job._fields)), r["values"]
-        path = record_path(FOLDER, *job, "search")
+        path = record_path(FOLDER, job, "arm-search")
         assert path.is_file() and path.stat().st_size < 12_000, path
         assert re.fullmatch(r"[0-9a-f]{7,10}\+?", r["provenance"]["commit"]), path
         assert r["provenance"]["processor"] and r["provenance"]["threads"] == 1, path
@@ -213,10 +203,11 @@ def test_committed_searches_are_paired():
 def by_hand(c):  # outcomes of both arms straight from the files, seed by seed
     means = {}
     for arm in (c.arm, c.against):
-        for path in record_path(FOLDER, c.data, c.model, arm, 0).parent.glob("search-*.json"):
+        first = record_path(FOLDER, Job(c.data, c.model, arm, 0), "arm-search")
+        for path in first.parents[1].glob("*/arm-search.json"):
             r = json.loads(path.read_text(encoding="utf-8"))
             made = [300 if n is None else n for n in r["values"]["evaluations"]]
-            means[arm, r["seed"]] = sum(made) / len(made)
+            means[arm, int(path.parent.name.removeprefix("seed-"))] = sum(made) / len(made)
     seeds = [s for s in range(100) if (c.arm, s) in means and (c.against, s) in means]
     return [means[c.arm, s] for s in seeds], [means[c.against, s] for s in seeds]
 

@@ -12,18 +12,11 @@ from opembed_nb.data import ENAS, DAGBatch, cat_batches, random_architectures
 from opembed_nb.hood.files import ASSETS, OpembedError
 from opembed_nb.hood.formats import from_flat
 from opembed_nb.hood.networks import (
-    NetSizes,
-    Schedule,
-    Supernet,
-    digit_images,
-    layers_of,
-    load_supernet,
-    save_supernet,
-    to_module,
-    train_supernet,
-)
+    NetSizes, Schedule, Supernet, digit_images, layers_of, load_supernet, save_supernet, to_module,
+    train_supernet)
 from opembed_nb.hood.records import read_records
 from opembed_nb.hood.sources import load_dataset
+from opembed_nb.lab.studies import dependence, file_itself, sample
 from opembed_nb.oracle import WeightSharingOracle
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,14 +126,7 @@ def test_a_module_of_a_faulty_supernet_does_what_the_supernet_does(faulty):
 
 
 def kept(dataset, model):
-    return read_records(ROOT / "results", "fault", "fault", dataset, model)
-
-
-@pytest.fixture
-def benchmark():
-    import fault
-
-    return fault
+    return read_records(ROOT / "results", "fault", "*", dataset, model, "fault")
 
 
 def test_with_the_fault_the_wiring_is_all_that_counts():
@@ -181,9 +167,8 @@ def test_records_say_where_they_come_from():
 
 
 @papers_file
-def test_the_record_of_the_file_is_what_the_file_gives(benchmark, tmp_path):
-    benchmark.file_itself(tmp_path)
-    again = json.loads((tmp_path / "fault.json").read_text(encoding="utf-8"))["values"]
+def test_the_record_of_the_file_is_what_the_file_gives():
+    again = json.loads(json.dumps(file_itself()))
     [record] = kept("enas-cifar10", "data")
     assert again.pop("correlations")["edges"]["r"] == pytest.approx(-0.442, abs=0.001)
     correlations = record["values"].pop("correlations")
@@ -198,9 +183,9 @@ def test_the_record_of_the_file_is_what_the_file_gives(benchmark, tmp_path):
 
 
 @papers_file
-def test_the_sample_has_the_files_wirings_and_each_with_other_operations(benchmark):
+def test_the_sample_has_the_files_wirings_and_each_with_other_operations():
     data = load_dataset("enas-cifar10")
-    batch, accuracy = benchmark.sample(data, rows=50, draws=3)
+    batch, accuracy = sample(data, rows=50, draws=3)
     own, *others = (batch[torch.arange(k, k + 50)] for k in (0, 50, 100))
     again = torch.randperm(len(data), generator=generator())[:50]
     assert torch.equal(own.ops, data.batch.ops[again])
@@ -210,16 +195,16 @@ def test_the_sample_has_the_files_wirings_and_each_with_other_operations(benchma
         assert (own.ops != other.ops).any(1).all()
 
 
-def test_dependence_on_a_case_to_count_by_hand(benchmark):
+def test_dependence_on_a_case_to_count_by_hand():
     batch = from_flat(
         ["0 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0", "5 1 1 1 0 0 0 0 0 1 0 0 0 0 0 4 0 0 0 0 0"]
         * 2
         + ["0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"]
     )
-    found = benchmark.dependence(batch, torch.tensor([0.5, 0.75, 0.5, 0.75, 0.25]))
+    found = dependence(batch, torch.tensor([0.5, 0.75, 0.5, 0.75, 0.25]))
     assert (found["wirings"], found["several"], found["depend"]) == (2, 1, 1)
     assert found["widest"] == 0.25
-    found = benchmark.dependence(batch, torch.tensor([0.5, 0.5, 0.5, 0.5, 0.25]))
+    found = dependence(batch, torch.tensor([0.5, 0.5, 0.5, 0.5, 0.25]))
     assert (found["several"], found["depend"], found["within"]) == (1, 0, 0)
 
 
@@ -232,7 +217,7 @@ def shown():
 
 
 def test_the_pages_table_is_that_of_the_records():
-    [table] = [text for text in shown() if text.startswith("| |")]
+    [table] = [text for text in shown() if text.startswith("|  |")]
     rows = {line.split(" | ")[0].strip("|* "): line for line in table.splitlines()[2:]}
     numbers = {
         name: [float(n.replace("−", "-")) for n in re.findall(r"(?<=\| )[+−]?[\d.]+", line)]

@@ -12,6 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from opembed_nb.lab.runner import COMMANDS as STUDIES
+from opembed_nb.lab.runner import main as run_study
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK_TOOLS = (
     "nbdev fastcore execnb IPython ipykernel papermill nbformat nbclient yaml sphinx jupyter_book "
@@ -145,20 +148,25 @@ def test_every_command_tells_its_usage_and_does_nothing_else(name, monkeypatch, 
     assert ended.value.code == 0 and capsys.readouterr().out.startswith("usage: ")
 
 
-@pytest.mark.parametrize("name, option", [("regret", "--trials"), ("tables", "--workers")])
-def test_a_count_of_nothing_is_refused(name, option, monkeypatch, capsys):
-    script = str(ROOT / "benchmarks" / f"{name}.py")
-    words = ["train"] if name == "tables" else []
-    monkeypatch.setattr(sys, "argv", [script, *words, option, "0"])
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_tells_its_usage_and_does_nothing_else(study, capsys):
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(script, run_name="__main__")
+        run_study([study, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m opembed_nb.lab.runner {study} ")
+
+
+@pytest.mark.parametrize("words", [["search", "--trials"], ["tables", "train", "--workers"]])
+def test_a_count_of_nothing_is_refused(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_study([*words, "0"])
     assert ended.value.code == 2
-    assert f"argument {option}: 0 is too small; 1 is the least" in capsys.readouterr().err
+    assert f"argument {words[-1]}: 0 is too small; 1 is the least" in capsys.readouterr().err
 
 
 def test_an_error_that_names_its_remedy_is_one_line():
-    command = [sys.executable, "benchmarks/tables.py", "train", "--rounds", "2", "--models", "gcn"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1 and done.stdout == ""
+    command = "-m opembed_nb.lab.runner tables train --rounds 2 --models gcn".split()
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("tables: --rounds: only models that learn their rows have any")
     assert done.stderr.count("\n") == 1

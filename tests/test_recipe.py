@@ -10,11 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from opembed_nb.bo import STRATEGIES, paired
+from opembed_nb.bo import STRATEGIES
 from opembed_nb.data import ENAS, SearchSpace, random_architectures
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.intervals import mean_std, paired
 from opembed_nb.hood.records import read_records
-from opembed_nb.sgp import PAPER_TABLE_2, mean_std
+from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
@@ -190,7 +191,7 @@ def test_the_loss_falls_twice_as_low_as_from_pytorch_weights(name):
 
 
 def test_the_trials_of_the_table_are_those_of_the_records():
-    kept = read_records(ROOT / "results/recipes", "trial", "finalist")
+    kept = read_records(ROOT / "results", "trial", "finalist", kind="recipes")
     table = (ROOT / "results/recipes/table.md").read_text(encoding="utf-8")
     assert {record["seed"] for record in kept} == {0, 1, 2}
     for dataset in ("enas-cifar10", "enas-digits"):
@@ -211,8 +212,8 @@ def of_the_record(profile, model):
 
 def test_what_chapter_4_says_of_more_passes_is_in_the_records():
     text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
-    passes, gcn = of_the_record("passes-30", "gcn")
-    _, gcn_emb = of_the_record("passes-30", "gcn-emb")
+    passes, gcn = of_the_record("signal@30", "gcn")
+    _, gcn_emb = of_the_record("signal@30", "gcn-emb")
     shares = f"GCN has {gcn['accuracy']:.2f} % and GCN-EMB {gcn_emb['accuracy']:.2f} %"
     assert f"with {passes}, {shares}" in text
 
@@ -220,7 +221,7 @@ def test_what_chapter_4_says_of_more_passes_is_in_the_records():
 def test_what_is_said_of_a_gin_at_half_the_step_is_in_the_records():
     shares = []
     for model in ("gin", "gin-emb"):
-        found = (ROOT / "results", "half-step-25-passes", "enas-cifar10", model)
+        found = (ROOT / "results", "signal@25,lr0.00134", "enas-cifar10", model)
         trained = read_records(found[0], "training", *found[1:])
         assert [r["seed"] for r in trained] == [0, 1, 2]
         for config in (r["values"]["config"] for r in trained):
@@ -236,7 +237,7 @@ def test_what_is_said_of_a_gin_at_half_the_step_is_in_the_records():
 
 def test_what_chapter_4_says_of_larger_minibatches_is_in_the_record():
     text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
-    passes, able = of_the_record("minibatch-64", "svae")
+    passes, able = of_the_record("signal@30", "svae")
     assert passes == 30 and f"brought it to {able['accuracy']:.2f} %" in text
 
 
@@ -321,9 +322,9 @@ def test_what_readme_says_of_svae_and_its_twin_is_in_their_records():
         numbers("abilities", model, lambda v: v["validity"], profile)[0]
         for model, profile in (
             ("dvae-emb", "laptop"),
-            ("dvae-emb", "laptop-rounds"),
+            ("dvae-emb", "signal,r4"),
             ("gcn-emb", "laptop"),
-            ("gcn-emb", "passes-30"),
+            ("gcn-emb", "signal@30"),
         )
     )
     more = f"DVAE-EMB has {one:.2f} % after one round and {four:.2f} % after four, GCN-EMB"
@@ -475,9 +476,10 @@ def test_what_chapter_5_says_of_our_data_is_in_their_records():
         for where in (("enas-digits", "svae-emb"), ("enas-digits", "svae"))
     ]
     assert len(smooth[0]) == 2 and max(smooth[0]) < min(smooth[1])
-    [able] = read_records(ROOT / "results", "abilities", "width-256", "enas-digits", "dvae-emb")
+    where = "paper,lr0.001,w256", "enas-digits", "dvae-emb"
+    [able] = read_records(ROOT / "results", "abilities", *where)
     assert f"brings back {able['values']['accuracy']:.1f} % of the test architectures" in text
-    [r] = seeds("dvae-emb", lambda v: v["pearson"], "width-256")
+    [r] = seeds("dvae-emb", lambda v: v["pearson"], "paper,lr0.001,w256")
     assert f"$r = {r:.2f}$" in text
     untrained = statistics.mean(raw["untrained"]["dvae-emb"]["pearson"])
     assert f"an untrained encoder ({untrained:.2f})" in text
@@ -616,9 +618,9 @@ def test_chapter_3_says_how_encoders_without_places_reconstruct():
     text = (ROOT / "nbs/03_decoder.ipynb").read_text(encoding="utf-8")
     back = {"gcn": [], "gin": []}
     for data in ("nas-bench-201-cifar10", "nas-bench-graph-arxiv"):
-        for path in (ROOT / "results/evidence" / data).glob("g[ci]n/*/seed-*.json"):
+        for path in (ROOT / "results/evidence" / data).glob("g[ci]n/*/seed-*/arm.json"):
             run = json.loads(path.read_text(encoding="utf-8"))
-            back[run["model"]].append(run["values"]["curve"][-1]["accuracy"])
+            back[path.parts[-4]].append(run["values"]["curve"][-1]["accuracy"])
     low, high = min(back["gcn"]), max(back["gcn"])
     said = f"a GCN brings back {low:.1f} to {high:.0f} %"
     assert f"{said}, a GIN {min(back['gin']):.0f} to {max(back['gin']):.0f} %" in text
@@ -673,9 +675,7 @@ def test_what_chapter_4_says_of_the_papers_protocol_is_in_the_records():
     text = (ROOT / "nbs/04_training.ipynb").read_text(encoding="utf-8")
     loss, kl = {}, {}
     for model in ("dvae", "dvae-emb"):
-        [run] = read_records(
-            ROOT / "results", "training", "paper-115-passes", "enas-cifar10", model
-        )
+        [run] = read_records(ROOT / "results", "training", "paper@115", "enas-cifar10", model)
         config, history = run["values"]["config"], run["values"]["history"]
         assert (config["minibatch"], config["lr"], config["weights"]) == (32, 1e-4, "pytorch")
         assert {row["lr"] for row in history} == {1e-4} and len(history) == 115
@@ -713,7 +713,7 @@ def test_readme_says_how_often_each_model_was_trained():
 def test_what_readme_says_of_the_papers_protocol_is_in_the_records():
     readme, back = (ROOT / "README.md").read_text(encoding="utf-8"), {}
     for model in ("dvae", "dvae-emb"):
-        passes, able = of_the_record("paper-115-passes", model)
+        passes, able = of_the_record("paper@115", model)
         back[model] = able["accuracy"]
         recipe = read_records(ROOT / "results", "abilities", "laptop", "enas-cifar10", model)
         least = min(record["values"]["accuracy"] for record in recipe)
@@ -730,13 +730,13 @@ def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_record
         return found[0]["values"]  # of seed 0
 
     said = []
-    for profile in ("laptop", "laptop-rounds"):
+    for profile in ("laptop", "signal,r4"):
         accuracy = values(profile, "abilities")["accuracy"]
         rmse = statistics.mean(values(profile, "prediction")["rmse"])
         said.append((f"{accuracy:.2f} %", f"{rmse:.3f}"))
     (one, one_rmse), (four, four_rmse) = said
     assert f"accuracy is {one} and RMSE {one_rmse} after one round, {four} and {four_rmse}" in text
-    paper = "paper-20-passes"
+    paper = "paper@20"
     for model in ("dvae", "dvae-emb"):
         history = values(paper, "training", model)["history"]
         assert len(history) == 20 and history[0]["kl"] < history[-1]["kl"]
@@ -759,7 +759,7 @@ def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_record
     none, some = (f"{100 * abs(share['operations']):.0f}" for share in shares)
     said = f"wiring explains {one_hot} (D-VAE) and {learned} of the latents' variance, operations"
     assert f"{said} {none} and {some} %" in text
-    later, shares = "paper-115-passes", []
+    later, shares = "paper@115", []
     for model in ("dvae", "dvae-emb"):
         smooth = values(later, "smoothness", model)
         shares.append(f"{100 * smooth['shares']['operations']:.0f}")
@@ -775,7 +775,7 @@ def test_what_chapter_9c_says_of_rounds_and_the_papers_protocol_is_in_the_record
 
 def test_what_readme_says_of_the_papers_passes_is_in_the_record():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = (ROOT / "results/benchmarks/protocol.json").read_text(encoding="utf-8")
+    text = (ROOT / "results/speed/protocol.json").read_text(encoding="utf-8")
     ratio = {row["model"]: f"{row['ratio']:.0f}" for row in json.loads(text)["rows"]}
     assert f"{ratio['dvae']} times as long as our training of D-VAE" in readme
     assert f"{ratio['dvae-emb']} times for one of DVAE-EMB's four rounds" in readme
@@ -794,7 +794,7 @@ def test_what_readme_says_of_the_papers_passes_is_in_the_record():
 
 def test_what_readme_says_of_speed_is_in_its_record():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = (ROOT / "results/benchmarks/speed.json").read_text(encoding="utf-8")
+    text = (ROOT / "results/speed/speed.json").read_text(encoding="utf-8")
     rows = [row for row in json.loads(text)["rows"] if row["model"] == "dvae-emb"]
     times = {row["work"]: f"{row['ratio']:.1f} times" for row in rows}
     small, large = times["training, batch 32"], times["training, batch 256"]
@@ -814,12 +814,12 @@ def test_free_spaces_come_back_from_the_recipe(dataset, model):
 
 def test_what_readme_says_of_the_papers_passes_on_a_gpu_is_in_the_record():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    record = json.loads((ROOT / "results/gpu/protocol.json").read_text(encoding="utf-8"))
+    record = json.loads((ROOT / "results/speed/gpu/protocol.json").read_text(encoding="utf-8"))
     rows = {row["model"]: row for row in record["rows"]}
     assert all((row["stack"], row["public_passes"]) == (1, 300) for row in rows.values())
     assert record["gpu"]["name"] == "NVIDIA H200"
     dvae, ratio = rows["dvae"], {name: f"{row['ratio']:,.0f}" for name, row in rows.items()}
-    parts = json.loads((ROOT / "results/gpu/gpu.json").read_text(encoding="utf-8"))["parts"]
+    parts = json.loads((ROOT / "results/speed/gpu/gpu.json").read_text(encoding="utf-8"))["parts"]
     [alone] = [row["seconds_a_pass"] for row in parts["models"] if row["model"] == "dvae"]
     said = f"takes {dvae['our_seconds_a_pass']:.1f} s as a stack of one, {alone:.1f} s by chapter 4"
     assert said in (ROOT / "nbs/lab/stacks.ipynb").read_text(encoding="utf-8")
@@ -833,7 +833,7 @@ def test_what_readme_says_of_the_papers_passes_on_a_gpu_is_in_the_record():
 
 def test_what_readme_says_of_a_gpu_is_in_its_record():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    record = json.loads((ROOT / "results/gpu/gpu.json").read_text(encoding="utf-8"))
+    record = json.loads((ROOT / "results/speed/gpu/gpu.json").read_text(encoding="utf-8"))
     parts = record["parts"]
     [batch_64] = [
         row for row in parts["passes"] if (row["protocol"], row["minibatch"]) == ("recipe", 64)

@@ -9,16 +9,22 @@ from pathlib import Path
 import pytest
 
 from opembed_nb.hood.files import OpembedError, write_whole
+from opembed_nb.hood.intervals import over_seeds
 from opembed_nb.hood.records import (
+    best_profile,
     by_model,
-    over_seeds,
+    read_record,
     read_records,
     record_files,
     run_folder,
+    run_name,
     runs_root,
     save_record,
     stream,
 )
+from opembed_nb.pipeline import how_named
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_records_are_whole_and_say_where_they_come_from(tmp_path):
@@ -79,6 +85,80 @@ def test_what_a_record_lacks_is_named(tmp_path, section, values, missing):
     save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", section, values, 0)
     with pytest.raises(OpembedError, match=rf"{section}.json: is no record \(no {missing}\)"):
         read_records(tmp_path, section)
+
+
+PAPERS = dict(hidden=501, latent=56)
+USUAL = {
+    "signal": dict(minibatch=64, lr=0.0027, training_rounds=1, **PAPERS),
+    "paper": dict(minibatch=32, lr=1e-4, training_rounds=1, **PAPERS),
+}
+
+
+@pytest.mark.parametrize(
+    "changes, name",
+    [
+        (dict(epochs=12), "signal@12"),
+        (dict(epochs=30, minibatch=32), "signal@30,b32"),
+        (dict(epochs=12, training_rounds=4, hidden=128), "signal@12,r4,w128"),
+        (dict(epochs=25, lr=0.00134), "signal@25,lr0.00134"),
+        (dict(epochs=115, minibatch=32, lr=1e-4, seed=3), "paper@115"),
+        (dict(epochs=1, latent=6), "signal@1,latent=6"),
+    ],
+)
+def test_a_configuration_is_named_by_the_recipe_from_which_it_differs_least(changes, name):
+    assert run_name(USUAL["signal"] | changes, USUAL) == name
+
+
+def committed_folder(root, names):  # name of a configuration → how many seeds
+    for name, seeds in names.items():
+        for seed in range(seeds):
+            folder = root / "models" / "enas-digits" / "dvae" / name / f"seed-{seed}"
+            save_record(folder, "ranking", dict(name=name), 0)
+
+
+@pytest.mark.parametrize(
+    "asked, shown",
+    [
+        ("signal", "signal@30,b32"),  # most seeds
+        ("signal@12", "signal@12"),
+        ("signal@30", "signal@30,b32"),
+        ("signal,r4", "signal@12,r4"),
+        ("signal,w128", "signal@10,w128"),
+        ("laptop", "signal@30,b32"),  # what profiles/laptop.yaml says
+        ("quick", "signal@10,w128"),
+        ("paper", None),  # the profile has four rounds
+        ("paper@20", "paper@20"),
+        ("signal,w64", None),
+        ("sign", None),
+    ],
+)
+def test_a_name_stands_for_the_configurations_that_fit_it(tmp_path, asked, shown):
+    names = {"signal@12": 2, "signal@30,b32": 3, "signal@12,r4": 5, "signal@10,w128": 1}
+    committed_folder(tmp_path, names | {"paper@20": 1})
+    found = {r["values"]["name"] for r in read_records(tmp_path, "ranking", asked)}
+    assert found == ({shown} if shown else set())
+    everything = read_records(tmp_path, "ranking")
+    assert len(everything) == 12 and {r["profile"] for r in everything} == {*names, "paper@20"}
+    assert {(r["dataset"], r["model"]) for r in everything} == {("enas-digits", "dvae")}
+
+
+def test_the_widest_configuration_is_shown_and_of_those_the_one_with_most_records(tmp_path):
+    assert best_profile("ranking", root=tmp_path) == "none"
+    committed_folder(tmp_path, {"signal@10,w128": 9})
+    assert best_profile("ranking", root=tmp_path) == "quick"
+    committed_folder(tmp_path, {"paper@60,lr0.001,w256": 1})
+    assert best_profile("ranking", root=tmp_path) == "paper,lr0.001,w256"
+    committed_folder(tmp_path, {"signal@12,r4": 1, "signal@12": 1, "signal@30,b32": 1})
+    assert best_profile("ranking", root=tmp_path) == "laptop"
+
+
+def test_every_committed_model_is_where_its_own_record_says():
+    files = record_files(ROOT / "results", "training")
+    assert len(files) > 80
+    for path in files:
+        values = read_record(path)["values"]
+        assert path.parts[-3] == how_named(values["config"], values["sizes"]), path
+        assert path.parts[-2] == f"seed-{values['config']['seed']}", path
 
 
 def test_seeds_are_averaged_and_counted(tmp_path):

@@ -1,6 +1,5 @@
 "Search on a table: nothing leaks, trials are repeatable, and regret is what its name says."
 
-import importlib
 import itertools
 import json
 import math
@@ -21,6 +20,7 @@ from opembed_nb.hood.intervals import resampled, share
 from opembed_nb.hood.kernels import normal_scores
 from opembed_nb.hood.records import read_records
 from opembed_nb.hood.sources import folder_dataset
+from opembed_nb.lab import studies
 from opembed_nb.lab.regret import (
     LatentMutation, make_arena, needed, regret_curves, regret_table, search_table, sooner, steps_of,
     study, table_strategies)
@@ -327,24 +327,24 @@ def test_intervals():
 
 @pytest.fixture
 def script(monkeypatch):
-    script = importlib.import_module("regret")
+    script = studies
     data = small_data()
 
     class Run:
         model = build_model("dvae-emb", SPACE, hidden=16, latent=4, seed=0).eval()
         history = [dict(seconds=1.0, reconstruction=0.1)]
 
-    monkeypatch.setattr(script, "trained", lambda name: Run)
+    monkeypatch.setattr(script, "trained_for", lambda name: Run)
     monkeypatch.setattr(script, "load_dataset", lambda name: data)
     monkeypatch.setattr(script, "table_strategies", lambda: QUICK)
     monkeypatch.setattr(script, "SETTINGS", dict(start=10, budget=20, q=5))
-    script.Run = Run
+    monkeypatch.setattr(script, "Run", Run, raising=False)
     return script
 
 
 def test_a_stopped_study_goes_on_where_it_was(script, tmp_path, monkeypatch):
     def kept(folder):
-        path = folder / "nas-bench-201-cifar10/dvae-emb/seed-0/regret.json"
+        path = folder / "nas-bench-201-cifar10/dvae-emb/signal@10,w128/seed-0/regret.json"
         return json.loads(path.read_text())["values"]
 
     def plain(values):  # without times and places
@@ -353,22 +353,22 @@ def test_a_stopped_study_goes_on_where_it_was(script, tmp_path, monkeypatch):
         return dict(values, strategies=ours)
 
     names, table = ["tuned", "evolution"], "nas-bench-201/cifar10"
-    script.run_table(table, names, 2, tmp_path / "whole")
-    script.run_table(table, names[:1], 2, tmp_path / "parts")
+    script.finish_table(table, names, 2, tmp_path / "whole")
+    script.finish_table(table, names[:1], 2, tmp_path / "parts")
     before = kept(tmp_path / "parts")["strategies"]["tuned"]
-    script.run_table(table, names, 2, tmp_path / "parts")
+    script.finish_table(table, names, 2, tmp_path / "parts")
     after = kept(tmp_path / "parts")
     assert after["strategies"]["tuned"] == before  # not even its times are new
     assert plain(after) == plain(kept(tmp_path / "whole"))
     other = build_model("dvae-emb", SPACE, hidden=16, latent=4, seed=1).eval()
     monkeypatch.setattr(script.Run, "model", other)
     with pytest.raises(OpembedError, match="made with another model"):
-        script.run_table(table, names, 2, tmp_path / "parts")
+        script.finish_table(table, names, 2, tmp_path / "parts")
 
 
 RECORDS = {
     folder_dataset(r["dataset"]): r["values"]
-    for r in read_records(ROOT / "results", "regret", "regret")
+    for r in read_records(ROOT / "results", "regret", kind="search")
 }
 TABLES = {
     "nas-bench-201/cifar10": 0.9437,

@@ -1,6 +1,5 @@
 """Many models trained as one are what they are alone, and what cannot be one is refused."""
 
-import json
 import math
 import subprocess
 import sys
@@ -17,16 +16,11 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, read_record
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.hood.sweeps import is_plain, plainly
-from opembed_nb.lab.arms import Job, arm_config, record_path, run_stacks, run_study, study_records
+from opembed_nb.lab.arms import arm_config, run_stacks, run_study, study_records
+from opembed_nb.lab.runner import Job, record_path
 from opembed_nb.lab.stacks import Stack, fit_stack
 from opembed_nb.sgp import YARDSTICKS
-from opembed_nb.training import (
-    INITIAL_WEIGHTS,
-    MODELS,
-    build_model,
-    fit_rounds,
-    train_config,
-)
+from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, fit_rounds, train_config
 
 FREE = SearchSpace("free", operations=("a", "b", "c"), n_layers=4, chain=False)
 SMALL = dict(hidden=12, latent=6)
@@ -35,6 +29,12 @@ ROOT = Path(__file__).parents[1]
 
 def graphs(n, space=ENAS, seed=0):
     return random_architectures(n, space, torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
     assert run_stacks(jobs, tmp_path, 2, minutes=0.0, sizes=SMALL) == 0
     assert "0 done, 0 failed, 2 left" in capsys.readouterr().out
-    assert not record_path(tmp_path, *jobs[0]).exists()
+    assert not record_path(tmp_path, jobs[0], "arm").exists()
 
 
 def look_is_right(folder, latents):
@@ -230,69 +230,74 @@ def look_is_right(folder, latents):
 
 
 def test_the_tables_are_made_end_to_end(tmp_path):
+    results, latents = tmp_path / "r", tmp_path / "l"
+
     def call(what, *more, status=0):
-        command = [sys.executable, str(ROOT / "benchmarks/tables.py"), what, "--tiny", "--data",
-                   "enas-digits", "--seeds", "0", "1", "--models", "gcn", "gcn-emb", "svae",
-                   "--results", str(tmp_path / "r"), "--latents", str(tmp_path / "l"),
+        command = [sys.executable, "-m", "opembed_nb.lab.runner", "tables", what, "--tiny",
+                   "--data", "enas-digits", "--seeds", "0", "1", "--models", "gcn", "gcn-emb",
+                   "svae", "--results", str(results), "--latents", str(latents),
                    *more]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == status, done.stderr
         return done.stderr if status else done.stdout
 
+    def run(model, seed=0, how="signal@1,n300,w16,latent=6", root=results):
+        return root / "enas-digits" / model / how / f"seed-{seed}"
+
+    def values(section, *where, **more):
+        return read_record(run(*where, **more) / f"{section}.json")["values"]
+
     said = call("train", "--device", "cpu", "--watch", "0", "1", "--weights", str(tmp_path / "w"))
     assert "4 trained" in said and "2 trained" in said  # the twins as one, the sequence model alone
-    assert "6 predictions are missing" in call("predict", "--splits", "own", "--workers", "2")
-    assert "0 predictions are missing" in call("predict", "--splits", "own")
+    assert "6 of them missing" in call("predict", "--splits", "own", "--workers", "2")
+    assert "0 of them missing" in call("predict", "--splits", "own")
     longer = "predict", "--thorough", "--models", "svae", "--seeds", "1"
-    assert "1 predictions are missing" in call(*longer)
-    assert "0 predictions are missing" in call(*longer)
-    found = tmp_path / "r" / "enas-digits" / "svae" / "seed-1" / "prediction-thorough.json"
-    assert read_record(found)["values"]["inducing"] == 40
-    assert call("raw", "--splits", "wiring").startswith("raw features, wiring: RMSE ")
-    assert call("raw", "--splits", "wiring") == ""
-    folder = tmp_path / "r" / "enas-digits" / "data" / "seed-0"
-    raw = read_record(folder / "raw_prediction-wiring.json")["values"]
+    assert "1 of them missing" in call(*longer)
+    assert "0 of them missing" in call(*longer)
+    assert values("prediction-thorough", "svae", 1)["inducing"] == 40
+    assert "1 of them missing" in call("raw", "--splits", "wiring")
+    assert "0 of them missing" in call("raw", "--splits", "wiring")
+    raw = values("raw_prediction-wiring", "data", how="raw,inducing=20,n_train=1000")
     assert raw["raw"]["rmse"][0] < 1.1 and list(raw["yardsticks"]) == list(YARDSTICKS)
-    kept = {p.stem for p in (tmp_path / "l").glob("*-after-*")}
+    kept = {p.stem for p in latents.glob("*-after-*")}
     assert kept == {
         f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
     }
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
-    more = ["--device", "cpu", "--rounds", "2", "--latents", str(tmp_path / "l2")]
-    before = (tmp_path / "r/enas-digits/gcn-emb/seed-0/training.json").read_bytes()
-    refusal = call("train", *more, status=1)
+    more = ["--device", "cpu", "--models", "gcn-emb", "--latents", str(tmp_path / "l2")]
+    before = (run("gcn-emb") / "training.json").read_bytes()
+    refusal = call("train", *more, status=2)
     assert "seed-0/training.json: is there, but its latents are not; --again" in refusal
-    assert (tmp_path / "r/enas-digits/gcn-emb/seed-0/training.json").read_bytes() == before
+    assert (run("gcn-emb") / "training.json").read_bytes() == before
     assert "2 trained" in call("train", *more, "--again")
-    said, shown = call("look"), tmp_path / "r" / "enas-digits"
-    assert said.count(": r ") == 6 and (shown / "latents.png").read_bytes()[1:4] == b"PNG"
-    assert call("look") == ""
-    look_is_right(
-        shown / "gcn-emb" / "seed-1", tmp_path / "l" / "enas-digits-gcn-emb-1.safetensors"
-    )
+    assert "2 trained" in call("train", *more, "--rounds", "2", "--latents", str(tmp_path / "l5"))
+    rounds = values("training", "gcn-emb", how="signal@1,r2,n300,w16,latent=6")
+    assert [row["round"] for row in rounds["history"]] == [1, 2]
+    assert "6 done" in call("look")
+    assert (results / "enas-digits" / "latents.png").read_bytes()[1:4] == b"PNG"
+    assert "0 of them missing" in call("look")
+    look_is_right(run("gcn-emb", 1), latents / "enas-digits-gcn-emb-1.safetensors")
     said = call("train", "--device", "cpu", "--alone", "--latents", str(tmp_path / "l4"),
                 "--results", str(tmp_path / "alone"), "--watch", "0", "1")  # fmt: skip
     assert said.count("1 trained") == 6
-    for path in (tmp_path / "l").glob("*-after-*"):
+    for path in latents.glob("*-after-*"):
         watched = load_tensors(tmp_path / "l4" / path.name)[0]["latents"]
         assert torch.allclose(watched, load_tensors(path)[0]["latents"], atol=0.01)
     assert len(list((tmp_path / "l4").glob("*-after-*"))) == 6
-    alone = json.loads((tmp_path / "alone/enas-digits/gcn-emb/seed-1/training.json").read_text())
-    stack = json.loads((tmp_path / "r/enas-digits/gcn-emb/seed-1/training.json").read_text())
-    assert "stack" not in alone["values"] and alone["values"]["config"]["seed"] == 1
-    assert [row["loss"] for row in alone["values"]["history"]] == pytest.approx(
-        [row["loss"] for row in stack["values"]["history"] if row["round"] == 1], rel=1e-3
+    alone = values("training", "gcn-emb", 1, root=tmp_path / "alone")
+    stack = values("training", "gcn-emb", 1)
+    assert "stack" not in alone and alone["config"]["seed"] == 1
+    assert [row["loss"] for row in alone["history"]] == pytest.approx(
+        [row["loss"] for row in stack["history"]], rel=1e-3
     )
     assert "4 trained" in call("train", "--device", "cpu", "--profile", "paper", "--passes", "2",
-                               "--again", "--latents", str(tmp_path / "l3"))  # fmt: skip
-    folder = tmp_path / "r" / "enas-digits"
-    rounds = json.loads((folder / "gcn-emb/seed-0/training.json").read_text())["values"]
-    assert rounds["config"]["schedule"] == "plateau"  # the last call
-    assert [row["epoch"] for row in rounds["history"]] == [1, 2] and rounds["stack"] == 4
-    names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json")}
+                               "--latents", str(tmp_path / "l3"))  # fmt: skip
+    papers = values("training", "gcn-emb", how="paper@2,n300,w16,latent=6")
+    assert papers["config"]["schedule"] == "plateau" and papers["stack"] == 4
+    assert [row["epoch"] for row in papers["history"]] == [1, 2]
+    made = {str(p.relative_to(results / "enas-digits")) for p in results.rglob("signal@1,n*/*/*")}
     sections = ("training", "abilities", "prediction", "smoothness")
-    names -= {"svae/seed-1/prediction-thorough", "data/seed-0/raw_prediction-wiring"}
-    assert names == {
-        f"{model}/seed-{k}/{s}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
-        for s in sections
-    }  # fmt: skip
+    assert made == {
+        str(run(model, k).relative_to(results / "enas-digits") / f"{s}.json")
+        for model in ("gcn", "gcn-emb", "svae") for k in (0, 1) for s in sections
+    } | {str((run("svae", 1) / "prediction-thorough.json").relative_to(results / "enas-digits"))}  # fmt: skip

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS', 'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'SHOWN', 'AFTERWARDS',
-           'DRAWN', 'SEARCH_QUESTIONS', 'GOALS', 'Outcome', 'passes_to', 'holm', 'Comparison', 'Finding', 'differences',
-           'student', 'verdict', 'judge', 'said', 'interval', 'seeds_needed', 'answer', 'answer_table', 'plot_findings',
+           'DRAWN', 'SEARCH_QUESTIONS', 'GOALS', 'Outcome', 'passes_to', 'Comparison', 'Finding', 'differences',
+           'verdict', 'judge', 'said', 'interval', 'seeds_needed', 'answer', 'answer_table', 'plot_findings',
            'over_arms', 'plot_curves', 'trial_records', 'size_of', 'width_of', 'plot_rmse', 'share_table',
            'plot_tables', 'spread_table', 'to_optimum', 'optimum_table', 'plot_optimum', 'arm_table', 'plot_arms',
            'as_good', 'common_arms', 'advice']
@@ -19,15 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import t as t_distribution
+from scipy import stats
 from torch import Tensor
 
 from .arms import DATA, SEARCHES, study_data
 from ..hood.files import project_folder, require
 from ..embeddings import EMBEDDINGS
 from ..latent import plot_operations
-from ..hood.records import over_seeds, read_records
-from .regret import share
+from ..hood.intervals import holm, over_seeds, share, student
+from ..hood.records import Table, read_records
 from ..sgp import PAPER_TABLE_2
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00051
@@ -84,14 +84,6 @@ OUTCOMES = {
     "evaluations": Outcome("evaluations", _evaluations, 10)}
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00056
-def holm(p: list[float]) -> list[float]: # adjusted, in the same order
-    "Holm's adjustment of p values for their number."
-    adjusted, largest = [0.0] * len(p), 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = largest
-    return adjusted
-
 class Comparison(NamedTuple):
     "An arm against another one: what is claimed of the difference in an outcome."
     claim: str
@@ -122,14 +114,6 @@ def differences(records: list[dict], c: Comparison) -> Tensor: # (seeds,) in the
         return {seed: value for seed, value in read.items() if value is not None}
     a, b = values(c.arm, c.outcome), values(c.against, c.before or c.outcome)
     return torch.tensor([a[s] - b[s] for s in sorted(a.keys() & b.keys())], dtype=torch.double)
-
-def student(d: Tensor, # (n,) differences
-            level: float = 0.95) -> tuple[float, float, float]: # low, high, p of "none"
-    "Student's interval of a mean, and the p value of the mean being zero."
-    n, mean, error = len(d), float(d.mean()), float(d.std()) / math.sqrt(len(d))
-    wide = float(t_distribution.ppf(0.5 + level / 2, n - 1)) * error
-    p = 2 * float(t_distribution.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
-    return mean - wide, mean + wide, p
 
 # %% ../../nbs/lab/evidence.ipynb #e9b0005c
 def verdict(predicted: str, low: float, high: float, margin: float) -> str:
@@ -224,7 +208,7 @@ def seeds_needed(d: Tensor,  # (n,) differences, two at least
     "Seeds at which the interval would exclude zero, if mean and spread stayed as they are."
     mean, spread = abs(float(d.mean())), float(d.std())
     for n in range(2, most + 1):
-        wide = float(t_distribution.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
+        wide = float(stats.t.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
         if wide < mean: return n
     return None
 
@@ -243,19 +227,18 @@ def answer(findings: list[Finding]) -> str: # yes, no, "it depends", …
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00064
 #| code-fold: true
-def answer_table(records: list[dict], comparisons: list[Comparison]) -> str: # Markdown
+def answer_table(records: list[dict], comparisons: list[Comparison]) -> Table:
     "Comparisons with effects, intervals and answers."
-    lines = ["| claim | data | answer | effect, interval | arm − against | seeds | p |",
-             "|---|---|---|---|---|---:|---:|"]
+    head = ["claim", "data", "answer", "effect, interval", "arm − against", "seeds", "p"]
+    rows = []
     for c, n, mean, low, high, p, says in judge(records, comparisons):
         effect, chance = "–", "–"
         if says != "not run": effect, chance = interval(mean, low, high), f"{p:.3f}"
         where = c.data if c.model == "dvae" else f"{c.data}, {c.model}"
         what = f"{OUTCOMES[c.outcome].title} {effect}"
         short = "one seed only" if n == 1 else "open" if says == "cannot be told" else says
-        cells = [c.claim, where, short, what, f"{c.arm} − {c.against}", n, chance]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+        rows.append([c.claim, where, short, what, f"{c.arm} − {c.against}", n, chance])
+    return Table.of(head, rows, "lllllr")
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00065
 #| code-fold: true
@@ -332,11 +315,11 @@ def _line(values, keys): # passes → number
 
 # %% ../../nbs/lab/evidence.ipynb #e9b0011c
 #| code-fold: true
-def trial_records(root: Path | None = None) -> list[dict]: # default: results/recipes
+def trial_records(root: Path | None = None) -> list[dict]: # default: results/
     "The recipe's trials of both twins, in the form of `study_records`."
-    root, arms = root or project_folder() / "results" / "recipes", ("one-hot", "learned-3")
+    root, arms = root or project_folder() / "results", ("one-hot", "learned-3")
     found = []
-    for r in read_records(root, "trial", "finalist"):
+    for r in read_records(root, "trial", "finalist", kind="recipes"):
         if r["model"] not in ("dvae", "dvae-emb"): continue
         own = r["values"]
         row = dict(passes=len(own["curve"]), accuracy=own["accuracy"],
@@ -392,17 +375,18 @@ SHOWN = ["one-hot", "one-hot-x3", "frozen-3", "described", "learned-3", "learned
          "no-operations"] # arms of the next table
 
 def share_table(records: list[dict], data: str, model: str = "dvae",
-                arms: list[str] = ()) -> str: # Markdown; empty: all arms
+                arms: list[str] = ()) -> Table: # empty: all arms
     "Shares of the latents' variance at the start and at the end, and how far the table has moved."
-    lines = ["| arm | seeds | operations, untrained | operations | wiring | both | operations add "
-             "(decoder) | table moved |", "|---|---:|" + "---:|" * 6]
+    head = ["arm", "seeds", "operations, untrained", "operations", "wiring", "both",
+            "operations add (decoder)", "table moved"]
+    rows = []
     columns = [_after(0, "shares", "operations")] + [_after(-1, "shares", key) for key in (
         "operations", "wiring", "both")] + [_after(-1, "sizes", "decoder"), OUTCOMES["moved"].read]
     for arm, runs in over_arms(records, data, model).items():
         if arms and arm not in arms: continue
         cells = [_mean([read(values) for values in runs], 2) for read in columns]
-        lines.append(f"| {' | '.join([arm, str(len(runs)), *cells])} |")
-    return "\n".join(lines)
+        rows.append([arm, len(runs), *cells])
+    return Table.of(head, rows)
 
 def _mean(values, digits): # as text, of those that are numbers
     numbers = [v for v in values if v is not None]
@@ -439,9 +423,9 @@ AFTERWARDS = [
 DRAWN = ["one-hot", "described", "frozen-3", "learned-3"] # arms of the next table
 
 def spread_table(records: list[dict], data: list[str], arms: list[str],
-                 outcome: str = "rmse", model: str = "dvae") -> str: # Markdown
+                 outcome: str = "rmse", model: str = "dvae") -> Table:
     "Standard deviation of an outcome over seeds: what luck does."
-    lines = [f"| arm | {' | '.join(data)} |", "|---|" + "---:|" * len(data)]
+    rows = []
     for arm in arms:
         cells = [arm]
         for name in data:
@@ -449,8 +433,8 @@ def spread_table(records: list[dict], data: list[str], arms: list[str],
             values = [v for v in map(OUTCOMES[outcome].read, runs) if v is not None]
             spread = torch.tensor(values, dtype=torch.double).std() if len(values) > 1 else None
             cells.append("–" if spread is None else f"{spread:.3f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return Table.of(["arm", *data], rows)
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00195
 SEARCH_QUESTIONS = [c for claim, arm, against in (
@@ -467,18 +451,18 @@ def to_optimum(runs: list[dict]) -> np.ndarray: # values of searches → (trials
     return np.array([values["budget"] + 1 if n is None else n
                      for values in runs for n in values["evaluations"]])
 
-def optimum_table(records: list[dict], data: str, model: str = "dvae") -> str: # Markdown
+def optimum_table(records: list[dict], data: str, model: str = "dvae") -> Table:
     "How often and how soon searches have found the optimum."
-    lines = ["| arm | models | trials | optimum found (%) [95 %] | evaluations, median of trials | "
-             "mean over models |", "|---|" + "---:|" * 5]
+    head = ["arm", "models", "trials", "optimum found (%) [95 %]",
+            "evaluations, median of trials", "mean over models"]
+    rows = []
     for arm, runs in over_arms(records, data, model).items():
         made, budget = to_optimum(runs), runs[0]["budget"]
         found = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * s for s in share(made <= budget)))
         middle = f"> {budget}" if np.median(made) > budget else f"{np.median(made):.0f}"
         mean = _mean([OUTCOMES["evaluations"].read(values) for values in runs], 0)
-        cells = [arm, str(len(runs)), str(len(made)), found, middle, mean]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([arm, len(runs), len(made), found, middle, mean])
+    return Table.of(head, rows)
 
 def plot_optimum(records: list[dict], data: str, model: str = "dvae"):
     "The share of trials that have found the optimum after each evaluation, a line for each arm."
@@ -496,15 +480,15 @@ def plot_optimum(records: list[dict], data: str, model: str = "dvae"):
 #| code-fold: true
 def arm_table(records: list[dict], data: str, model: str = "dvae",
               outcomes: tuple = ("accuracy", "speed", "passes", "rmse", "pearson", "kendall",
-                                 "recall", "ridge")) -> str: # Markdown
+                                 "recall", "ridge")) -> Table:
     "All arms of a data set."
     heads = ["arm", "seeds", *(OUTCOMES[name].title for name in outcomes)]
-    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
+    rows = []
     for arm, runs in over_arms(records, data, model).items():
         cells = [_mean([OUTCOMES[name].read(values) for values in runs],
                        1 if name in ("accuracy", "speed", "passes") else 3) for name in outcomes]
-        lines.append(f"| {' | '.join([arm, str(len(runs)), *cells])} |")
-    return "\n".join(lines)
+        rows.append([arm, len(runs), *cells])
+    return Table.of(heads, rows)
 
 def plot_arms(records: list[dict], data: list[str], outcome: str = "rmse", model: str = "dvae"):
     "Every arm's runs as points and their mean as a bar; one panel for each data set."
@@ -561,14 +545,14 @@ def common_arms(records: list[dict], model: str = "dvae") -> list[str]:
     found = [set(over_arms(records, data, model)) for data in DATA]
     return sorted(set.intersection(*filter(None, found))) if any(found) else []
 
-def advice(records: list[dict], model: str = "dvae") -> str: # Markdown
+def advice(records: list[dict], model: str = "dvae") -> Table:
     "For every data set and goal the best of the common arms, and those that are as good."
     arms = common_arms(records, model)
-    lines = ["| operations matter | like | to … | best | as good, as far as these seeds tell |",
-             "|---|---|---|---|---|"]
+    head = ["operations matter", "like", "to …", "best", "as good, as far as these seeds tell"]
+    rows = []
     for data, matters in DATA.items():
         for goal, (outcome, sign) in GOALS.items():
             best, others = as_good(records, data, outcome, sign, model, arms=arms)
-            if best: lines.append(f"| {'yes' if matters else 'no'} | {data} | {goal} | {best} | "
-                                  f"{', '.join(others) or 'none'} |")
-    return "\n".join(lines)
+            if best: rows.append(["yes" if matters else "no", data, goal, best,
+                                  ", ".join(others) or "none"])
+    return Table.of(head, rows, "l")
