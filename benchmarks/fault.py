@@ -42,11 +42,15 @@ from opembed_nb.graph_properties import (
 )
 from opembed_nb.hood.networks import NETWORKS, digit_images, train_supernet
 from opembed_nb.hood.records import run_folder, save_record
+from opembed_nb.lab.operations_ignored import LastBranch, train_last_branch
 from opembed_nb.oracle import WeightSharingOracle
 
 RESULTS = Path(__file__).parents[1] / "results"
 PAPER, OURS = "enas-cifar10", "enas-digits"
-MODELS = {"supernet": None, "supernet-last-branch": "last branch"}  # name → its fault
+MODELS = {  # name → its fault, and who trains it
+    "supernet": (None, train_supernet),
+    "supernet-last-branch": (LastBranch.fault, train_last_branch),
+}
 
 
 def correlations(batch, accuracy):
@@ -143,13 +147,13 @@ def sample(data, rows, draws):
     return cat_batches([own, *drawn]), data.accuracy[picked]
 
 
-def supernet(folder, fault, seed, args):
+def supernet(folder, fault, train, seed, args):
     "Train one supernet and ask it for all architectures of the sample."
     images = digit_images()
     sizes, schedule = NETWORKS["digits"]["supernet"]
     schedule = replace(schedule, epochs=args.epochs, cycle=args.epochs, seed=seed)
     work = run_folder(OURS, folder.parent.name, seed, f"fault-{args.epochs}")
-    net, history = train_supernet(images, ENAS, sizes, schedule, work, fault=fault)
+    net, history = train(images, ENAS, sizes, schedule, work)
     start, trained = time.perf_counter(), sum(row["seconds"] for row in history)
     oracle = WeightSharingOracle(net, images)
     batch, papers = sample(load_dataset(PAPER), args.rows, args.draws)
@@ -197,7 +201,7 @@ def main():
         for model in args.models:
             folder = run_folder(OURS, model, seed, "fault", args.results)
             if not (folder / "fault.json").exists():
-                supernet(folder, MODELS[model], seed, args)
+                supernet(folder, *MODELS[model], seed, args)
                 print(folder, flush=True)
 
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['NEEDED', 'PROFILES', 'runs_root', 'run_folder', 'save_tensors', 'load_tensors', 'digest', 'load_checkpoint',
-           'optimizer_tensors', 'restore_optimizer', 'processor', 'provenance', 'save_record', 'record_files',
-           'read_record', 'read_records', 'best_profile', 'committed', 'by_model', 'over_seeds', 'stream']
+           'optimizer_tensors', 'restore_optimizer', 'copy_into', 'Training', 'keep', 'resume', 'go_on', 'read_history',
+           'watched', 'processor', 'provenance', 'save_record', 'record_files', 'read_record', 'read_records',
+           'best_profile', 'committed', 'by_model', 'over_seeds', 'stream']
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d2
 import glob
@@ -15,15 +16,19 @@ import os
 import platform
 import re
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from tqdm import tqdm
 
 from ..data import dataset_folder, folder_dataset
 from .files import OpembedError, chosen_folder, project_folder, require, write_whole
@@ -112,6 +117,132 @@ def restore_optimizer(optimizer: torch.optim.Optimizer,
         _, i, quantity = key.split(".")
         state["state"].setdefault(int(i), {})[quantity] = value
     optimizer.load_state_dict(state)
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0e8
+@torch.no_grad()
+def copy_into(own: dict[str, Tensor],   # by name; are changed
+              state: dict[str, Tensor], # their new values
+              source: str,              # what messages call these
+             ) -> None:
+    "Copy tensors by name; `OpembedError` names the first that does not fit or is not finite."
+    for name in sorted(own.keys() | state.keys()):
+        given, wanted = (str(tuple(of[name].shape)) if name in of else "nothing"
+                         for of in (state, own))
+        require(given == wanted, f"{source}: tensor {name!r} does not fit ({given} in place of "
+                                 f"{wanted}); is it of another model, or of other sizes?")
+        require(state[name].isfinite().all(), f"{source}: tensor {name!r} holds a number that is "
+                                              "not finite; train again")
+        own[name].copy_(state[name])
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0e9
+class Training(Protocol):
+    "What `go_on` knows of a training."
+    history: list[dict] # a row per epoch; `round` is 1 where a row names none
+    epochs: int         # after which it is done; known once it has begun
+    def begin(self, round: int) -> None: ... # it is where the first epoch of this round starts
+    def epoch(self) -> dict: ...             # one pass over the data, and its row of the history
+    def parts(self) -> dict: ... # what an epoch changes, by name: tensors by name, an optimizer,
+                                 # its schedule, a generator
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0ea
+def keep(path: Path, identity: dict, # see `load_checkpoint`
+         run: Training) -> None:
+    "Keep a training as it is between two epochs."
+    tensors, states = {}, {}
+    for name, part in run.parts().items():
+        if isinstance(part, dict): tensors |= {f"{name}.{key}": t for key, t in part.items()}
+        elif isinstance(part, torch.optim.Optimizer): tensors |= optimizer_tensors(part, name)
+        elif isinstance(part, torch.Generator): tensors[name] = part.get_state()
+        else: states[name] = part.state_dict()
+    save_tensors(path, tensors, identity=identity, history=run.history, **states)
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0eb
+def resume(path: Path, identity: dict, # see `load_checkpoint`
+           run: Training) -> None:
+    "Bring a training to where `keep` left it."
+    tensors, meta = load_checkpoint(path, identity)
+    run.history = meta.get("history", [])
+    run.begin(run.history[-1].get("round", 1) if run.history else 1)
+    parts, found = run.parts(), tensors | meta
+    states = [k for k, part in parts.items() if not isinstance(part, dict | torch.optim.Optimizer)]
+    missing = [name for name in ("history", *states) if found.get(name) is None]
+    require(not missing, f"{path}: is no whole checkpoint ({', '.join(missing)} missing); "
+                         "delete it and run the same command again")
+    for name, part in parts.items():
+        if isinstance(part, dict):
+            head = f"{name}."
+            own = {k.removeprefix(head): t for k, t in tensors.items() if k.startswith(head)}
+            copy_into(part, own, str(path))
+        elif isinstance(part, torch.optim.Optimizer): restore_optimizer(part, name, tensors)
+        elif isinstance(part, torch.Generator): _restore_generator(path, part, found[name], run)
+        else:
+            part.load_state_dict(found[name])
+            [part.optimizer.param_groups[0]["lr"]] = part.get_last_lr()
+
+def _restore_generator(path, generator, state, run): # its state on a GPU is of another size
+    same = len(state) == len(generator.get_state())
+    require(same or len(run.history) == run.epochs,
+            f"{path}: an unfinished training goes on only where it was begun, on a GPU or on a "
+            "processor")
+    if same: generator.set_state(state)
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0ec
+def go_on(run: Training, identity: dict,   # see `load_checkpoint`
+          folder: Path | None = None,      # keeps the checkpoint; None: nothing is kept
+          name: str = "",                  # stands beside the bar
+          progress: bool | None = None,    # a bar; default: on a terminal
+          stop_after: int | None = None,   # leave after so many epochs, as if interrupted
+          every: int = 1,                  # epochs between two checkpoints
+          after: Callable[[dict], None] = lambda row: None, # is called after each epoch
+         ) -> None:
+    "Train to the end, from the checkpoint if there is one."
+    path = Path(folder, "checkpoint.safetensors") if folder else None
+    if path and path.exists(): resume(path, identity, run)
+    else: run.begin(1)
+    todo = range(len(run.history), run.epochs)[:stop_after]
+    bar = tqdm(todo, initial=len(run.history), total=run.epochs, desc=name, unit="epoch",
+               disable=None if progress is None else not progress)
+    for epoch in bar:
+        start, row = time.perf_counter(), run.epoch()
+        run.history.append(row | dict(seconds=round(time.perf_counter() - start, 3)))
+        if not bar.disable: bar.set_postfix(_shown(row))
+        after(row)
+        if path and (epoch == todo[-1] or (epoch + 1) % every == 0): keep(path, identity, run)
+
+def _shown(row): return {key: f"{row[key]:.3f}" for key in ("loss", "accuracy") if key in row}
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0ed
+def read_history(folder: Path) -> list[dict]: # empty where there is no checkpoint
+    "How far the training in a folder is, without reading its tensors."
+    try:
+        with safe_open(Path(folder, "checkpoint.safetensors"), "pt") as file:
+            return json.loads(file.metadata()["history"])
+    except (OSError, SafetensorError): return []
+
+@contextmanager
+def watched(folders: dict[str, Path], # name of a training → where its checkpoint is
+            epochs: list[int],        # of each, in the end
+            progress: bool | None = None): # bars; default: on a terminal
+    "Draw a bar for each training while other processes work on them."
+    hidden, over = None if progress is None else not progress, threading.Event()
+    bars = [tqdm(total=total, initial=len(read_history(folder)), desc=name, unit="epoch",
+                 disable=hidden) for (name, folder), total in zip(folders.items(), epochs)]
+    def draw():
+        for bar, folder in zip(bars, folders.values()):
+            history = [] if bar.disable else read_history(folder)
+            if len(history) > bar.n:
+                bar.set_postfix(_shown(history[-1]), refresh=False)
+                bar.update(len(history) - bar.n)
+    def watch():
+        while not over.wait(0.5): draw()
+    watcher = threading.Thread(target=watch, daemon=True)
+    if not all(bar.disable for bar in bars): watcher.start()
+    try: yield
+    finally:
+        over.set()
+        if watcher.is_alive(): watcher.join()
+        draw()
+        for bar in bars: bar.close()
 
 # %% ../../nbs/hood/records.ipynb #45d367fa
 def processor() -> str:
