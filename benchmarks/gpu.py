@@ -44,6 +44,7 @@ from opembed_nb.decoder import plan_batch
 from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.ledger import Ledger
 from opembed_nb.hood.records import provenance
+from opembed_nb.lab.public import from_public, to_public
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.oracle import load_oracle
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics
@@ -54,9 +55,7 @@ from opembed_nb.training import (
     build_model,
     fit,
     fit_rounds,
-    from_public,
     load_pretrained,
-    to_public,
     train_config,
 )
 

@@ -32,7 +32,6 @@ import torch
 from clearly import at_least, clearly
 
 from opembed_nb.data import SPLITS, dataset_folder, load_dataset, raw_features
-from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import SequenceEncoder
 from opembed_nb.graph_properties import score_label
 from opembed_nb.hood.engines import local_engine
@@ -82,7 +81,7 @@ def train(args):
     values = load_profile(args.profile) | args.changes
     config, sizes = how_to_train(values)
     if args.rounds > 1:
-        learned = [m for m in args.models if MODELS[m].embedding is OperationEmbedding]
+        learned = [m for m in args.models if MODELS[m].learned]
         require(learned, "--rounds: only models that learn their rows have any, such as dvae-emb")
         args.models = learned
     data = load_dataset(args.data)
@@ -109,7 +108,7 @@ def train_group(args, data, todo, config, sizes, values):
     if args.alone:
         runs = [train_alone(args, data, *todo[0], *configs, sizes)]
     else:
-        learned = (MODELS[model].embedding is OperationEmbedding for model, _ in todo)
+        learned = (MODELS[model].learned for model, _ in todo)
         members = list(zip((EMBEDDINGS[each] for each in learned), configs, strict=True))
         shape = {k: sizes[k] for k in ("hidden", "latent")}
         runs = fit_stack(name, batch, members, data.space, args.device, watch, **shape)

@@ -20,7 +20,8 @@ from opembed_nb.decoder import DAGDecoder, SequenceDecoder
 from opembed_nb.encoders import DVAEEncoder, GCNEncoder, GINEncoder
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.sweeps import product
-from opembed_nb.training import MODELS, PUBLIC, build_model, from_public, to_public
+from opembed_nb.lab.public import PUBLIC, from_public, to_public
+from opembed_nb.training import MODELS, build_model
 
 each_model = pytest.mark.parametrize("name", MODELS)
 quick = settings(deadline=None, max_examples=12)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from opembed_nb.data import DAGBatch, cat_batches
-from opembed_nb.training import from_public, to_public
+from opembed_nb.lab.public import from_public, to_public
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.npz"))
 GOLDEN = {path.stem.replace("_", "-"): path for path in FILES}

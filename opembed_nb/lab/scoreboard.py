@@ -24,7 +24,7 @@ from ..hood.files import require
 from .evidence import student
 from ..hood.records import by_model, over_seeds, read_records
 from ..sgp import PAPER_TABLE_2, mean_std
-from ..training import MODELS, PAPER_TABLE_1
+from ..training import MODELS, PAPER_TABLE_1, twin_pairs
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000005
 class Table(str):
@@ -290,9 +290,9 @@ def _finds(seeds, kind, by=None): # accuracies in percent, of every seed's
 def found_by_twins(root: Path, profile: str, dataset: str = "enas-digits") -> Table:
     "Trained to the end: what the learned twin found, minus what the one-hot one did."
     found, rows = _trained_alike(root, profile, dataset), []
-    for name in MODELS:
-        pair = [found[m] for m in (name, f"{name}-emb") if m in found]
-        if len(pair) < 2: continue
+    for name, learned in twin_pairs():
+        if not {name, learned} <= found.keys(): continue
+        pair = found[name], found[learned]
         for by in _strategies(pair[0]):
             both = [_finds(seeds, "found", by) for seeds in pair]
             if not all(both): continue
@@ -435,8 +435,8 @@ def _twin_rows(root, profile, dataset): # those of `twins`
     for quantity in (*QUANTITIES, APART, NEIGHBOURS):
         if not quantity.better: continue
         found = _by_seed(root, quantity, profile, dataset)
-        for name in MODELS:
-            fixed, learned = (found.get(m, {}) for m in (name, f"{name}-emb"))
+        for name, twin in twin_pairs():
+            fixed, learned = found.get(name, {}), found.get(twin, {})
             both = sorted(fixed.keys() & learned.keys())
             pairs = [(fixed[seed], learned[seed]) for seed in both]
             if pairs: yield _twin_row(quantity, name, pairs)
