@@ -28,7 +28,6 @@ from opembed_nb.decoder import plan_batch
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, save_record, save_tensors
-from opembed_nb.lab.public import from_public, to_public
 from opembed_nb.training import (
     MODELS,
     TrainConfig,
@@ -254,39 +253,36 @@ def test_snapshots_are_kept(graphs, tmp_path):
     assert torch.equal(last.embedding.table(), run.model.embedding.table())
 
 
-@pytest.mark.parametrize("change, names", [(dict(lr=5.0), "lr"), (dict(seed=3), "seed")])
-def test_a_folder_of_another_run_is_refused(change, names, graphs, tmp_path):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(OpembedError, match=f"run with {names} = ") as error:
-        fit("dvae", graphs, replace(CONFIG, **change), folder=tmp_path, **SMALL)
-    assert "\n" not in str(error.value)
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
-
-
-def test_a_truncated_checkpoint_is_named(graphs, tmp_path):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    refusal = r"checkpoint\.safetensors: is no whole safetensors file"
-    with pytest.raises(OpembedError, match=refusal):
-        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
-
-
-@pytest.mark.parametrize("lost", ["history", "schedule", "order", "noise"])
-def test_a_checkpoint_without_a_part_is_named(graphs, tmp_path, lost):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    path = tmp_path / "checkpoint.safetensors"
+def spoil(path, lost):
     tensors, meta = load_tensors(path)
     kept = [{k: v for k, v in part.items() if k != lost} for part in (tensors, meta)]
     save_tensors(path, kept[0], **kept[1])
-    refusal = rf"checkpoint\.safetensors: is no whole checkpoint \({lost} missing\); delete it"
-    with pytest.raises(OpembedError, match=refusal):
-        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
-    del tensors["model.encoder.mu.bias"]
-    save_tensors(path, tensors, **meta)
-    with pytest.raises(OpembedError, match=r"checkpoint\.safetensors: tensor 'encoder.mu.bias'"):
-        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+OTHERS = random_architectures(64, generator=torch.Generator().manual_seed(9))
+SPOILED = [  # what happens to a checkpoint, what the next training asks for, what it says
+    (None, dict(config=replace(CONFIG, lr=5.0)), "belongs to a run with lr = 0.001, not 5.0"),
+    (None, dict(config=replace(CONFIG, seed=3)), "belongs to a run with seed = 0, not 3"),
+    (None, dict(batch=OTHERS), "belongs to a run with data = "),
+    (lambda path: path.write_bytes(path.read_bytes()[:-100]), {}, "is no whole safetensors file"),
+    *((lambda path, lost=lost: spoil(path, lost), {},
+       rf"is no whole checkpoint \({lost} missing\); delete it")
+      for lost in ("history", "schedule", "order", "noise")),
+    (lambda path: spoil(path, "model.encoder.mu.bias"), {}, "tensor 'encoder.mu.bias' does"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change, asked, says", SPOILED, ids=[says[:40] for *_, says in SPOILED])
+def test_a_checkpoint_that_is_not_this_runs_or_not_whole(change, asked, says, graphs, tmp_path):
+    asked = dict(batch=graphs, config=CONFIG) | asked
+    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    path = tmp_path / "checkpoint.safetensors"
+    if change:
+        change(path)
+    before = path.read_bytes()
+    with pytest.raises(OpembedError, match=rf"checkpoint\.safetensors: {says}") as error:
+        fit("dvae", **asked, folder=tmp_path, **SMALL)
+    assert "\n" not in str(error.value) and path.read_bytes() == before
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -377,32 +373,6 @@ def test_no_graphs_and_no_repeats(graphs):
         model.sample(torch.zeros(1, 6), repeats=0)
 
 
-def test_a_public_checkpoint_in_another_wrapping_is_refused():
-    state = to_public(build_model("dvae-emb", hidden=12, latent=6))
-    for wrong in ({"state_dict": state}, {**state, "fc1.weight": state["fc1.weight"].long()}):
-        with pytest.raises(OpembedError, match="holds no weights; give the model's state_dict"):
-            from_public("dvae-emb", wrong)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (dict(name="gnn"), "model 'gnn' is unknown"),
-        (dict(drop="fc1.weight"), "'fc1.weight' is missing"),
-        (dict(drop="fc2.weight"), "'encoder.logvar.weight' does not fit"),
-        (dict(add="nonsense.weight"), "'nonsense.weight' belongs to no model"),
-        (dict(name="dvae"), "does not fit"),
-    ],
-)
-def test_a_public_checkpoint_that_does_not_fit(change, message):
-    state = to_public(build_model("dvae-emb", hidden=12, latent=6))
-    state.pop(change.get("drop"), None)
-    if "add" in change:
-        state[change["add"]] = torch.zeros(2)
-    with pytest.raises(OpembedError, match=message):
-        from_public(change.get("name", "dvae-emb"), state)
-
-
 def test_other_depths_and_operations():
     space = SearchSpace("deep", ("a", "b", "c"), 12)
     model = build_model("dvae-emb", space, hidden=12, latent=6, seed=0)
@@ -410,13 +380,6 @@ def test_other_depths_and_operations():
     model.loss(batch).loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert model.sample(torch.randn(5, 6)).ops.shape[0] == 5
-
-
-def test_a_folder_of_a_run_on_other_data_is_refused(graphs, tmp_path):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    other = random_architectures(len(graphs), generator=torch.Generator().manual_seed(9))
-    with pytest.raises(OpembedError, match="belongs to a run with data = "):
-        fit("dvae", other, CONFIG, folder=tmp_path, **SMALL)
 
 
 # A tensor that is made without a device cannot meet the model's where torch's default is `meta`.
