@@ -225,9 +225,12 @@ def same_weights(theirs, model):
 
 def public(name, path, data, weights=None, device="cpu"):
     "The same work with the public code's classes, or nothing if it has no such model."
-    if name.removesuffix("-emb") not in PUBLIC:
-        return {}
     from opembed_nb.hood.formats import to_igraph
+    from opembed_nb.training import MODELS
+
+    base = MODELS[name].twin_of or name
+    if base not in PUBLIC:
+        return {}
 
     # It is imported there for drawing only.
     sys.modules.setdefault("pygraphviz", types.ModuleType("pygraphviz"))
@@ -235,12 +238,12 @@ def public(name, path, data, weights=None, device="cpu"):
     spec = importlib.util.spec_from_file_location("public_models", Path(path, "models.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    kwargs = dict(bidirectional=True) if name.startswith("dvae") else {}
-    model_class = getattr(module, PUBLIC[name.removesuffix("-emb")])
+    kwargs = dict(bidirectional=True) if base == "dvae" else {}
+    model_class = getattr(module, PUBLIC[base])
     model = model_class(8, 8, 0, 1, hs=HIDDEN, nz=LATENT, **kwargs).to(device)
     adam = torch.optim.Adam(model.parameters(), 1e-4)
     batch = data.train.batch[slice(0, 256)]
-    if name.startswith(("svae", "graphrnn")):
+    if base in ("svae", "graphrnn"):
         kinds = torch.nn.functional.one_hot(batch.ops[:, 1:], 8).float()
         edges = batch.adj[:, :-1, 1:].transpose(1, 2).float()
         rows = torch.cat([kinds, edges], 2)

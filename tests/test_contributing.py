@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_the_benchmark_counts_an_encoder_that_it_does_not_know(monkeypatch):
             return self.mu(mean), self.logvar(mean)
 
     run = importlib.import_module("run")
-    monkeypatch.setitem(MODELS, "mean", MODELS["dvae"]._replace(encoder=Mean))
+    monkeypatch.setitem(MODELS, "mean", replace(MODELS["dvae"], encoder=Mean))
     batch = random_architectures(4, generator=torch.Generator().manual_seed(0))
     counted = run.multiply_adds("mean", batch)
     assert counted["encoder"] == 2 * ENAS.n_types * run.LATENT

@@ -17,10 +17,11 @@ from opembed_nb.data import (
     random_architectures,
 )
 from opembed_nb.decoder import DAGDecoder, SequenceDecoder
+from opembed_nb.embeddings import OperationEmbedding
 from opembed_nb.encoders import DVAEEncoder, GCNEncoder, GINEncoder
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.sweeps import product
-from opembed_nb.training import MODELS, PUBLIC, build_model, from_public, to_public
+from opembed_nb.training import MODELS, PAPER_TABLE_1, Parts, build_model, twin_pairs
 
 each_model = pytest.mark.parametrize("name", MODELS)
 quick = settings(deadline=None, max_examples=12)
@@ -312,14 +313,25 @@ def test_names_of_operations_do_not_matter_to_one_hot_models_with_permuted_weigh
     assert model.loss(batch).loss.item() == expected
 
 
-@each_model
-def test_the_twins_differ_in_the_embedding_alone(name):
-    base = name.removesuffix("-emb")
-    one_hot, twin = MODELS[base], MODELS[base + "-emb"]
+def test_a_row_of_three_parts_is_a_model_of_ones_own(monkeypatch):
+    class Own(DVAEEncoder):
+        pass
+
+    row = Parts(OperationEmbedding, Own, DAGDecoder)
+    assert (row.title, row.learned, row.twin_of, row.rounds) == ("Own, learned", True, "", 1)
+    monkeypatch.setitem(MODELS, "mine", row)
+    model = build_model("mine", hidden=7, latent=4, dim=2)
+    assert model.embedding.table().shape == (8, 2) and isinstance(model.encoder, Own)
+    assert {name for name, row in MODELS.items() if row.paper} == PAPER_TABLE_1.keys()
+
+
+@pytest.mark.parametrize("base, name", twin_pairs())
+def test_the_twins_differ_in_the_embedding_alone(base, name):
+    one_hot, twin = MODELS[base], MODELS[name]
     assert (one_hot.encoder, one_hot.decoder) == (twin.encoder, twin.decoder)
-    assert one_hot.embedding != twin.embedding
+    assert (one_hot.learned, twin.learned) == (False, True)
     # a table of width 8 can be the one-hot one
-    identity = build_model(base + "-emb", hidden=7, latent=4, dim=8, seed=0).eval()
+    identity = build_model(name, hidden=7, latent=4, dim=8, seed=0).eval()
     with torch.no_grad():
         identity.embedding.weight.copy_(torch.eye(8))
     fixed = build_model(base, hidden=7, latent=4).eval()
@@ -337,32 +349,6 @@ def test_every_weight_learns(name):
     model.loss(batch, generator=generator()).loss.backward()
     for weight, p in model.named_parameters():
         assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, weight
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].encoder in PUBLIC])
-@pytest.mark.parametrize(
-    "space", [ENAS, DEEP, SearchSpace("pairs", ("a", "b"), 4)], ids=lambda space: space.name
-)
-def test_public_checkpoints_of_any_width(name, space):
-    model = build_model(name, space, 11, 5, dim=4, seed=0).eval()
-    again = from_public(name, to_public(model))
-    assert (again.space.n_layers, again.space.n_types) == (space.n_layers, space.n_types)
-    for a, b in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_a_public_checkpoint_of_another_kind_is_named():
-    state = to_public(build_model("gcn", hidden=7, latent=4))
-    with pytest.raises(OpembedError, match="'grue.weight_ih_l0' is missing"):
-        from_public("svae", state)
-    # a GCN without directions, which is another model
-    both_ways = state | {"hg_unify.0.weight": torch.zeros(7, 14)}
-    with pytest.raises(OpembedError, match="'hg_unify.0.weight' belongs to no model"):
-        from_public("gcn", both_ways)
-    with pytest.raises(OpembedError, match="does not fit"):
-        from_public("dvae", state)
-    with pytest.raises(OpembedError, match="model 'vae' is unknown"):
-        from_public("vae", state)
 
 
 @each_model
@@ -482,12 +468,3 @@ def test_results_that_are_too_large_are_told_apart_from_weights_that_are_no_numb
 def test_no_graphs_at_all(name):
     model, none = build_model(name, hidden=7, latent=4, seed=0).eval(), random_architectures(1)[[]]
     assert model.encode(none)[0].shape == (0, 4) and model.loss(none).loss == 0
-
-
-def test_a_model_without_a_public_counterpart_says_so():
-    assert [name for name in MODELS if MODELS[name].encoder not in PUBLIC] == ["gin", "gin-emb"]
-    model = build_model("gin-emb", hidden=7, latent=4)
-    for refuse in (lambda: to_public(model), lambda: from_public("gin-emb", {})):
-        with pytest.raises(OpembedError, match="model 'gin-emb' is not in the public code") as e:
-            refuse()
-        assert "\n" not in str(e.value)

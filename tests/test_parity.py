@@ -1,4 +1,5 @@
-"Parity with the paper's public code: its outputs on random weights and 24 random architectures."
+"""Parity with the paper's public code: its outputs on random weights and 24 random architectures;
+its checkpoints, and what is none."""
 
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from opembed_nb.data import DAGBatch, cat_batches
-from opembed_nb.training import from_public, to_public
+from opembed_nb.data import ENAS, DAGBatch, SearchSpace, cat_batches
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.lab.public import PUBLIC, from_public, to_public
+from opembed_nb.training import MODELS, build_model
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.npz"))
 GOLDEN = {path.stem.replace("_", "-"): path for path in FILES}
@@ -63,3 +66,54 @@ def test_a_batch_is_the_sum_of_its_graphs(name):
     assert whole == pytest.approx(parts, rel=1e-5)
     doubled = cat_batches([batch, batch])
     assert model.loss(doubled).reconstruction.item() == pytest.approx(2 * whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].encoder in PUBLIC])
+@pytest.mark.parametrize(
+    "space",
+    [ENAS, SearchSpace("deep", ("a", "b", "c"), 12), SearchSpace("pairs", ("a", "b"), 4)],
+    ids=lambda space: space.name,
+)
+def test_checkpoints_of_any_width_come_back(name, space):
+    model = build_model(name, space, 11, 5, dim=4, seed=0).eval()
+    again = from_public(name, to_public(model))
+    assert (again.space.n_layers, again.space.n_types) == (space.n_layers, space.n_types)
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def without(state, lost):
+    return {k: v for k, v in state.items() if k != lost}
+
+
+REFUSALS = [  # a model's checkpoint, changed, read as another's, and what is said
+    ("dvae-emb", lambda s: dict(state_dict=s), "dvae-emb", "no weights; give the model"),
+    ("dvae-emb", lambda s: s | {"fc1.weight": s["fc1.weight"].long()}, "dvae-emb", "no weights"),
+    ("dvae-emb", lambda s: s, "gnn", "model 'gnn' is unknown"),
+    ("dvae-emb", lambda s: without(s, "fc1.weight"), "dvae-emb", "'fc1.weight' is missing"),
+    ("dvae-emb", lambda s: without(s, "fc2.weight"), "dvae-emb",
+     "public checkpoint of 'dvae-emb': tensor 'encoder.logvar.weight' does not fit"),
+    ("dvae-emb", lambda s: s | {"nonsense.weight": torch.zeros(2)}, "dvae-emb",
+     "'nonsense.weight' belongs to no model"),
+    ("dvae-emb", lambda s: s, "dvae", "does not fit"),
+    ("gcn", lambda s: s, "dvae", "does not fit"),
+    ("gcn", lambda s: s, "svae", "'grue.weight_ih_l0' is missing"),
+    # a GCN without directions, which is another model
+    ("gcn", lambda s: s | {"hg_unify.0.weight": torch.zeros(12, 24)}, "gcn",
+     "'hg_unify.0.weight' belongs to no model"),
+    ("gcn", lambda s: s, "gin-emb", "model 'gin-emb' is not in the public code"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, change, read_as, says", REFUSALS)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(name, change, read_as, says):
+    state = change(to_public(build_model(name, hidden=12, latent=6)))
+    with pytest.raises(OpembedError, match=says) as e:
+        from_public(read_as, state)
+    assert "\n" not in str(e.value)
+
+
+def test_a_model_without_a_public_counterpart_says_so():
+    assert [name for name in MODELS if MODELS[name].encoder not in PUBLIC] == ["gin", "gin-emb"]
+    with pytest.raises(OpembedError, match="model 'gin-emb' is not in the public code"):
+        to_public(build_model("gin-emb", hidden=7, latent=4))

@@ -17,20 +17,8 @@ from opembed_nb.hood.intervals import mean_std, paired
 from opembed_nb.hood.records import read_records
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import (
-    INITIAL_WEIGHTS,
-    MODELS,
-    PAPER_TABLE_1,
-    TrainConfig,
-    build_model,
-    fit,
-    fit_rounds,
-    reach,
-    scale_layers,
-    scale_operations,
-    signal_weights,
-    train_config,
-    whiten_latents,
-)
+    INITIAL_WEIGHTS, MODELS, PAPER_TABLE_1, TrainConfig, build_model, fit, fit_rounds, reach,
+    scale_layers, scale_operations, signal_weights, train_config, whiten_latents)
 
 ROOT = Path(__file__).parents[1]
 SMALL = dict(device="cpu", progress=False)
@@ -146,13 +134,13 @@ def test_a_schedule_goes_on_where_it_was(schedule, tmp_path):
 
 
 def test_gradients_are_cut_to_the_limit():
-    from opembed_nb.training import _Trainer
+    from opembed_nb.training import _Training
 
     batch = graphs(32)
-    model = build_model("dvae", hidden=12, latent=6, seed=0)
-    trainer = _Trainer(model, train_config("signal", 12, clip=1e-3), 1, batch)
-    trainer.step(batch)
-    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    run = _Training("dvae", batch, train_config("signal", 12, clip=1e-3), hidden=12, latent=6)
+    run.begin(1)
+    run.step(batch)
+    norm = torch.stack([p.grad.norm() for p in run.model.parameters()]).norm()
     assert norm.item() == pytest.approx(1e-3 * len(batch), rel=1e-3)
 
 

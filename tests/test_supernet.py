@@ -23,35 +23,13 @@ import opembed_nb.oracle as oracle_module
 from opembed_nb.data import ENAS, SearchSpace, random_architectures
 from opembed_nb.hood.files import ASSETS, OpembedError
 from opembed_nb.hood.networks import (
-    CIFAR10,
-    NETWORKS,
-    NetSizes,
-    Network,
-    Schedule,
-    Supernet,
-    cifar10_images,
-    crop_and_flip,
-    digit_images,
-    disturb,
-    layers_of,
-    load_supernet,
-    read_cifar10,
-    save_supernet,
-    to_module,
-    to_source,
-    train_fully,
-    train_supernet,
-)
+    CIFAR10, NETWORKS, NetSizes, Network, Schedule, Supernet, cifar10_images, crop_and_flip,
+    digit_images, disturb, layers_of, load_supernet, read_cifar10, save_supernet, to_module,
+    to_source, train_fully, train_supernet)
 from opembed_nb.hood.records import load_tensors, save_tensors
 from opembed_nb.hood.sources import load_dataset, read_structures
 from opembed_nb.oracle import (
-    Oracle,
-    WeightSharingOracle,
-    load_oracle,
-    make_digits,
-    ranking_study,
-    reliability,
-)
+    Oracle, WeightSharingOracle, load_oracle, make_digits, ranking_study, reliability)
 
 BRIEF = Schedule(3, cycle=3)
 QUICK = Schedule(60, lr=0.2, cycle=60)  # enough to see that something was learned
@@ -175,64 +153,81 @@ def test_reliability_sees_noise_and_signal():
     assert abs(reliability(copies, 3)["error"] - (0.24 / 600) ** 0.5) < 0.002
 
 
-def test_untrained_or_mismatched_supernets_are_refused(images, tmp_path):
-    with pytest.raises(OpembedError, match="guessing 0.100; its weights are untrained") as e:
-        WeightSharingOracle(Supernet(ENAS, TINY), images)
+@pytest.mark.parametrize(
+    "name, change, says",
+    [
+        ("stem.0.weight", lambda t: t[:2], r"does not fit \(\(2, 1, 3, 3\) in place of \(4,"),
+        ("stem.0.weight", lambda t: None, r"does not fit \(nothing in place of \(4,"),
+        ("extra", lambda t: torch.ones(2), r"does not fit \(\(2,\) in place of nothing\)"),
+        ("head.4.bias", lambda t: t * float("nan"), "holds a number that is not finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(name, change, says, tmp_path):
+    net, file = Supernet(ENAS, TINY), tmp_path / "net.safetensors"
+    save_supernet(file, net)
+    tensors, meta = load_tensors(file)
+    tensors |= {name: change(tensors.get(name))}
+    save_tensors(file, {k: t for k, t in tensors.items() if t is not None}, **meta)
+    with pytest.raises(OpembedError, match=f"net.safetensors: tensor '{name}' {says}") as e:
+        load_supernet(file)
     assert one_line(e)
-    says = "have 1 channels and 10 classes, the network was made for 3 and 10"
-    with pytest.raises(OpembedError, match=says):
-        WeightSharingOracle(Supernet(ENAS, replace(TINY, channels=3)), images)
-    save_supernet(tmp_path / "net.safetensors", Supernet(ENAS, TINY))
-    with pytest.raises(OpembedError, match="holds a supernet of .*width=4.* not of .*width=8"):
-        load_supernet(tmp_path / "net.safetensors", NetSizes(8))
-    state = Supernet(ENAS, TINY).state_dict()
-    for name, change, says in (
-        ("stem.0.weight", lambda t: t[:2], "another width"),
-        ("head.4.bias", lambda t: t * float("nan"), "not finite"),
-    ):
-        changed = {**state, name: change(state[name])}
-        with pytest.raises(OpembedError, match=f"'{name}' .*{says}"):
-            networks.load_state(Supernet(ENAS, TINY), changed, "weights")
-    more = {**state, "extra": state["head.4.bias"]}
-    with pytest.raises(OpembedError, match="'extra' belongs to no part"):
-        networks.load_state(Supernet(ENAS, TINY), more, "w")
-    state.pop("stem.0.weight")
-    with pytest.raises(OpembedError, match="'stem.0.weight' is missing"):
-        networks.load_state(Supernet(ENAS, TINY), state, "w")
 
 
-def test_architectures_of_another_space_are_refused(oracle):
-    deep = random_architectures(2, SearchSpace("deep", ENAS.operations, 7), generator())
-    with pytest.raises(OpembedError, match="9 nodes"):
-        oracle(deep)
-    with pytest.raises(OpembedError, match="no module; known are conv 3×3"):
-        Supernet(SearchSpace("odd", ("fft",), 6))
-    with pytest.raises(OpembedError, match="no chain"):
-        Supernet(SearchSpace("free", ENAS.operations, 6, chain=False))
-    with pytest.raises(OpembedError, match="halved after layers 1 … 2 only"):
-        Supernet(SearchSpace("short", ENAS.operations, 3))
+def score(net=TINY, **parts):
+    return lambda images: WeightSharingOracle(Supernet(ENAS, net), images._replace(
+        **{name: change(*getattr(images, name)) for name, change in parts.items()}))  # fmt: skip
 
 
-def test_images_of_another_shape_are_refused(images):
-    bad = images._replace(valid=(images.valid[0].repeat(1, 3, 1, 1), images.valid[1]))
-    with pytest.raises(OpembedError, match="3 channels"):
-        WeightSharingOracle(Supernet(ENAS, TINY), bad)
+def learn(**parts):
+    return lambda images: train_supernet(images._replace(
+        **{name: change(*getattr(images, name)) for name, change in parts.items()}), ENAS, TINY,
+        BRIEF)  # fmt: skip
+
+
+def of_space(*space, **more):
+    return lambda images: Supernet(SearchSpace(*space, **more))
+
+
+def of_two(call):
+    return lambda images: call(random_architectures(2, ENAS, generator()), images)
+
+
+def source_with_two_heads(images):
+    sizes = NetSizes(4, auxiliary=True)
+    return to_source(to_module(random_architectures(1, ENAS, generator()), sizes=sizes))
+
+
+def deeper(images):
+    deep = SearchSpace("deep", ENAS.operations, 7)
+    return load_oracle(load_dataset("enas-digits"))(random_architectures(2, deep, generator()))
+
+
+REFUSALS = [
+    (score(), "guessing 0.100; its weights are untrained"),
+    (score(replace(TINY, channels=3)), "have 1 channels and 10 classes, the network was made for "
+                                       "3 and 10"),
+    (score(valid=lambda x, y: (x.repeat(1, 3, 1, 1), y)), "3 channels"),
+    (score(valid=lambda x, y: (x[:, 0], y)), r"valid has shape .3000, 8, 8. and 3000 labels"),
+    (score(valid=lambda x, y: (x, y[:7])), r"3000, 1, 8, 8. and 7 labels"),
+    (score(valid=lambda x, y: (x[..., :3], y)), "8 × 3 pixels are too small to be halved 2 times"),
+    (learn(train=lambda x, y: (x[:50], y[:50])), "50 train images are fewer than a minibatch"),
+    (learn(train=lambda x, y: (x.repeat(1, 3, 1, 1), y)), "'digits' have 3 channels .* made for 1"),
+    (deeper, "9 nodes"),
+    (of_space("odd", ("fft",), 6), "no module; known are conv 3×3"),
+    (of_space("free", ENAS.operations, 6, chain=False), "no chain"),
+    (of_space("short", ENAS.operations, 3), "halved after layers 1 … 2 only"),
+    (of_two(lambda two, images: to_module(two)), "2 architectures, a module is made of one"),
+    (of_two(train_fully), "2 architectures, one can be trained"),
+    (source_with_two_heads, "to_source: the network has an auxiliary head"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, says", REFUSALS, ids=[says[:30] for _, says in REFUSALS])
+def test_what_cannot_be_made_or_trained_is_refused_in_one_line(images, call, says):
     networks.check_images(images, TINY)
-    x, y = images.valid
-    for bad, says in (
-        ((x[:, 0], y), "valid has shape .3000, 8, 8. and 3000 labels"),
-        ((x, y[:7]), "3000, 1, 8, 8. and 7 labels"),
-        ((x[..., :3], y), "8 × 3 pixels are too small to be halved 2 times"),
-    ):
-        with pytest.raises(OpembedError, match=says) as e:
-            WeightSharingOracle(Supernet(ENAS, TINY), images._replace(valid=bad))
-        assert one_line(e)
-    few = images._replace(train=(images.train[0][:50], images.train[1][:50]))
-    with pytest.raises(OpembedError, match="50 train images are fewer than a minibatch of 100"):
-        train_supernet(few, ENAS, TINY, BRIEF)
-    color = images._replace(train=(images.train[0].repeat(1, 3, 1, 1), images.train[1]))
-    with pytest.raises(OpembedError, match="images 'digits' have 3 channels .* made for 1"):
-        train_supernet(color, ENAS, TINY, BRIEF)
+    with pytest.raises(OpembedError, match=says) as e:
+        call(images)
+    assert one_line(e)
 
 
 @pytest.mark.parametrize(
@@ -362,9 +357,11 @@ def test_a_truncated_supernet_is_named(tmp_path, cut):
 def test_a_supernet_that_says_another_width_or_nothing(tmp_path):
     file = tmp_path / "net.safetensors"
     save_supernet(file, Supernet(ENAS, TINY))
+    with pytest.raises(OpembedError, match="holds a supernet of .*width=4.* not of .*width=8"):
+        load_supernet(file, NetSizes(8))
     tensors, meta = load_tensors(file)
     save_tensors(file, tensors, **{**meta, "sizes": {**meta["sizes"], "width": 8}})
-    with pytest.raises(OpembedError, match="is it of another width"):
+    with pytest.raises(OpembedError, match="is it of another model, or of other sizes"):
         load_supernet(file)
     for lost in ("space", "sizes"):
         save_tensors(file, tensors, **{k: v for k, v in meta.items() if k != lost})
@@ -431,12 +428,6 @@ def test_source_stands_alone(tmp_path, sizes):
     assert done.returncode == 0, done.stderr[-800:]
 
 
-def test_source_of_a_network_with_an_auxiliary_head_is_refused():
-    net = to_module(random_architectures(1, ENAS, generator()), sizes=NetSizes(4, auxiliary=True))
-    with pytest.raises(OpembedError, match="to_source: the network has an auxiliary head"):
-        to_source(net)
-
-
 def test_a_module_can_be_exported(oracle):
     for net in (
         to_module(random_architectures(1, ENAS, generator()), oracle.net),
@@ -451,14 +442,6 @@ def test_a_module_is_made_on_the_device_of_its_supernet():
     architecture = random_architectures(1, ENAS, generator())
     module = to_module(architecture, Supernet(ENAS, TINY).to("meta"))
     assert next(module.parameters()).device.type == "meta"
-
-
-def test_one_architecture_is_one(images):
-    two = random_architectures(2, ENAS, generator())
-    with pytest.raises(OpembedError, match="2 architectures, a module is made of one"):
-        to_module(two)
-    with pytest.raises(OpembedError, match="2 architectures, one can be trained"):
-        train_fully(two, images)
 
 
 # full training
@@ -522,6 +505,17 @@ def test_ranking_in_processes_is_ranking_in_one(oracle, tmp_path):
     two = ranking_study(oracle, batch, BRIEF, seeds=1, folder=tmp_path, workers=2)
     assert [a for (a,) in one["alone"]] == pytest.approx([a for (a,) in two["alone"]], abs=0.01)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_trainings_alone_take_a_device(images, tmp_path, monkeypatch):
+    moved = []
+    monkeypatch.setattr(networks.Images, "to", lambda self, device: moved.append(device) or self)
+    batch = random_architectures(2, ENAS, generator())
+    asked = batch, images, ENAS, TINY, Schedule(1, cycle=1)
+    there, here = networks.train_each(*asked, device="cpu"), networks.train_each(*asked)
+    assert torch.equal(there, here) and [str(device) for device in moved] == ["cpu"] * 2
+    with pytest.raises(OpembedError, match="alone failed"):
+        networks.train_each(*asked, device="abacus")
 
 
 # CIFAR-10

@@ -34,6 +34,7 @@ from opembed_nb.training import (
     build_model,
     fit,
     fit_rounds,
+    new_weights,
     train_config,
     train_models,
 )
@@ -218,10 +219,10 @@ def test_rounds_keep_the_table_and_nothing_else(graphs):
     rounds = replace(CONFIG, training_rounds=2)
     second = fit_rounds("dvae-emb", graphs, rounds, stop_after=3, **SMALL)
     assert torch.equal(weights(first), weights(second))
-    other = build_model("dvae-emb", hidden=12, latent=6, seed=1000)
-    trainer = training._Trainer(other, CONFIG, 2, graphs, first.model.embedding.table())
-    assert torch.equal(trainer.model.embedding.table(), first.model.embedding.table())
-    assert not torch.equal(trainer.model.encoder.mu.weight, first.model.encoder.mu.weight)
+    table = first.model.embedding.table()
+    again = new_weights("dvae-emb", graphs, CONFIG, 2, table, device="cpu", hidden=12, latent=6)
+    assert torch.equal(again.embedding.table(), table)
+    assert not torch.equal(again.encoder.mu.weight, first.model.encoder.mu.weight)
 
 
 def test_one_hot_models_have_one_round(graphs):
@@ -232,8 +233,8 @@ def test_one_hot_models_have_one_round(graphs):
 def test_the_step_size_falls_when_the_loss_does_not(graphs):
     run = fit("dvae", graphs, replace(CONFIG, epochs=4, lr=1e-12), **SMALL)
     assert [h["lr"] for h in run.history][0] == 1e-12 and run.history[-1]["lr"] <= 1e-12
-    model = build_model("dvae", hidden=12, latent=6, seed=0)
-    still = training._Trainer(model, replace(CONFIG, lr=1.0), 1, graphs)
+    still = training._Training("dvae", graphs, replace(CONFIG, lr=1.0), hidden=12, latent=6)
+    still.begin(1)
     for _ in range(3):
         still.schedule.step(1.0)
     # The first call sets the mark, two more are no better.
@@ -252,39 +253,36 @@ def test_snapshots_are_kept(graphs, tmp_path):
     assert torch.equal(last.embedding.table(), run.model.embedding.table())
 
 
-@pytest.mark.parametrize("change, names", [(dict(lr=5.0), "lr"), (dict(seed=3), "seed")])
-def test_a_folder_of_another_run_is_refused(change, names, graphs, tmp_path):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(OpembedError, match=f"run with {names} = ") as error:
-        fit("dvae", graphs, replace(CONFIG, **change), folder=tmp_path, **SMALL)
-    assert "\n" not in str(error.value)
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
-
-
-def test_a_truncated_checkpoint_is_named(graphs, tmp_path):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    refusal = r"checkpoint\.safetensors: is no whole safetensors file"
-    with pytest.raises(OpembedError, match=refusal):
-        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
-
-
-@pytest.mark.parametrize("lost", ["round", "history", "schedule", "lr", "order", "noise"])
-def test_a_checkpoint_without_a_part_is_named(graphs, tmp_path, lost):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    path = tmp_path / "checkpoint.safetensors"
+def spoil(path, lost):
     tensors, meta = load_tensors(path)
     kept = [{k: v for k, v in part.items() if k != lost} for part in (tensors, meta)]
     save_tensors(path, kept[0], **kept[1])
-    refusal = rf"checkpoint\.safetensors: is no whole checkpoint \({lost} missing\); delete it"
-    with pytest.raises(OpembedError, match=refusal):
-        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
-    del tensors["model.encoder.mu.bias"]
-    save_tensors(path, tensors, **meta)
-    with pytest.raises(OpembedError, match=r"checkpoint\.safetensors: tensor 'encoder.mu.bias'"):
-        fit("dvae", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+OTHERS = random_architectures(64, generator=torch.Generator().manual_seed(9))
+SPOILED = [  # what happens to a checkpoint, what the next training asks for, what it says
+    (None, dict(config=replace(CONFIG, lr=5.0)), "belongs to a run with lr = 0.001, not 5.0"),
+    (None, dict(config=replace(CONFIG, seed=3)), "belongs to a run with seed = 0, not 3"),
+    (None, dict(batch=OTHERS), "belongs to a run with data = "),
+    (lambda path: path.write_bytes(path.read_bytes()[:-100]), {}, "is no whole safetensors file"),
+    *((lambda path, lost=lost: spoil(path, lost), {},
+       rf"is no whole checkpoint \({lost} missing\); delete it")
+      for lost in ("history", "schedule", "order", "noise")),
+    (lambda path: spoil(path, "model.encoder.mu.bias"), {}, "tensor 'encoder.mu.bias' does"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change, asked, says", SPOILED, ids=[says[:40] for *_, says in SPOILED])
+def test_a_checkpoint_that_is_not_this_runs_or_not_whole(change, asked, says, graphs, tmp_path):
+    asked = dict(batch=graphs, config=CONFIG) | asked
+    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    path = tmp_path / "checkpoint.safetensors"
+    if change:
+        change(path)
+    before = path.read_bytes()
+    with pytest.raises(OpembedError, match=rf"checkpoint\.safetensors: {says}") as error:
+        fit("dvae", **asked, folder=tmp_path, **SMALL)
+    assert "\n" not in str(error.value) and path.read_bytes() == before
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -339,14 +337,14 @@ def test_a_loss_that_is_no_number_is_named(graphs):
 
 
 def test_weights_that_are_no_numbers_are_no_trained_model(graphs, monkeypatch):
-    step = training._Trainer.step
+    step = training._Training.step
 
     def diverging(self, batch):
         loss = step(self, batch)
         self.model.encoder.mu.weight.data[0, 0] = float("inf")
         return loss
 
-    monkeypatch.setattr(training._Trainer, "step", diverging)
+    monkeypatch.setattr(training._Training, "step", diverging)
     with pytest.raises(OpembedError, match="a weight is not finite in epoch 1; a smaller lr"):
         fit("dvae", graphs[:16], replace(CONFIG, epochs=1), **SMALL)
 
@@ -375,32 +373,6 @@ def test_no_graphs_and_no_repeats(graphs):
         model.sample(torch.zeros(1, 6), repeats=0)
 
 
-def test_a_public_checkpoint_in_another_wrapping_is_refused():
-    state = training.to_public(build_model("dvae-emb", hidden=12, latent=6))
-    for wrong in ({"state_dict": state}, {**state, "fc1.weight": state["fc1.weight"].long()}):
-        with pytest.raises(OpembedError, match="holds no weights; give the model's state_dict"):
-            training.from_public("dvae-emb", wrong)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (dict(name="gnn"), "model 'gnn' is unknown"),
-        (dict(drop="fc1.weight"), "'fc1.weight' is missing"),
-        (dict(drop="fc2.weight"), "'encoder.logvar.weight' does not fit"),
-        (dict(add="nonsense.weight"), "'nonsense.weight' belongs to no model"),
-        (dict(name="dvae"), "does not fit"),
-    ],
-)
-def test_a_public_checkpoint_that_does_not_fit(change, message):
-    state = training.to_public(build_model("dvae-emb", hidden=12, latent=6))
-    state.pop(change.get("drop"), None)
-    if "add" in change:
-        state[change["add"]] = torch.zeros(2)
-    with pytest.raises(OpembedError, match=message):
-        training.from_public(change.get("name", "dvae-emb"), state)
-
-
 def test_other_depths_and_operations():
     space = SearchSpace("deep", ("a", "b", "c"), 12)
     model = build_model("dvae-emb", space, hidden=12, latent=6, seed=0)
@@ -408,13 +380,6 @@ def test_other_depths_and_operations():
     model.loss(batch).loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert model.sample(torch.randn(5, 6)).ops.shape[0] == 5
-
-
-def test_a_folder_of_a_run_on_other_data_is_refused(graphs, tmp_path):
-    fit("dvae", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
-    other = random_architectures(len(graphs), generator=torch.Generator().manual_seed(9))
-    with pytest.raises(OpembedError, match="belongs to a run with data = "):
-        fit("dvae", other, CONFIG, folder=tmp_path, **SMALL)
 
 
 # A tensor that is made without a device cannot meet the model's where torch's default is `meta`.
@@ -501,8 +466,8 @@ def test_no_step_waits_for_the_device(name, recipe, space, monkeypatch):
     # On a CPU this function looks at the largest type, on a GPU it does not.
     monkeypatch.setattr(encoders, "one_hot", lambda x, n: (x[..., None] == torch.arange(n)).long())
     graphs = random_architectures(64, space, torch.Generator().manual_seed(0))
-    model = build_model(name, space, hidden=12, latent=6, seed=0)
-    trainer = training._Trainer(model, train_config(recipe, 12), 1, graphs)
+    trainer = training._Training(name, graphs, train_config(recipe, 12), space, hidden=12, latent=6)
+    trainer.begin(1)
     for rows in torch.arange(64).split(32):
         part = trainer.graphs.part(rows, rows)
         with Waits():
@@ -518,6 +483,7 @@ def test_a_planned_batch_is_a_batch_that_is_checked_once(graphs, monkeypatch):
     assert len(checked) == 1
     model.loss(plan_batch(graphs, replace(ENAS, name="other")))  # of another space: checked again
     assert len(checked) == 2
+    monkeypatch.undo()
     wrong = replace(graphs, ops=graphs.ops + 1)
     with pytest.raises(OpembedError, match="ops holds type 8"):
         plan_batch(wrong, ENAS)

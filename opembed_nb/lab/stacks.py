@@ -8,7 +8,6 @@ __all__ = ['Stack', 'stack_losses', 'fit_stack']
 # %% ../../nbs/lab/stacks.ipynb #4b000003
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,12 +17,13 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import pad
 
 from ..data import ENAS, DAGBatch, SearchSpace
-from ..hood.files import chosen_device, require
 from ..decoder import plan_batch
-from ..embeddings import OperationEmbedding, warm_start
+from ..embeddings import OperationEmbedding
+from ..hood.files import chosen_device, require
+from ..hood.records import go_on
 from ..hood.sweeps import plainly
 from ..training import (
-    INITIAL_WEIGHTS, GraphVAE, TrainConfig, Trained, build_model, step_schedule)
+    GraphVAE, TrainConfig, Trained, elbo_terms, history_row, new_weights, round_seed, step_schedule)
 
 # %% ../../nbs/lab/stacks.ipynb #4b000007
 class _Terms(nn.Module): # encoder and decoder, without weights of their own that count
@@ -32,12 +32,11 @@ class _Terms(nn.Module): # encoder and decoder, without weights of their own tha
         self.encoder, self.decoder = model.encoder, model.decoder
 
     def forward(self, table, batch, noise, counts, beta): # → (3,) loss, reconstruction, kl, summed
-        mu, logvar = self.encoder(batch, table)
-        z = mu + noise * (0.5 * logvar).exp()
-        reconstruction = -self.decoder.log_prob(z, batch, table)
-        kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1)
-        terms = torch.stack([reconstruction + beta * kl, reconstruction, kl])
-        return (terms * counts).sum(1)
+        def log_prob(z): return self.decoder.log_prob(z, batch, table)
+        reconstruction, kl = elbo_terms(*self.encoder(batch, table), log_prob,
+                                        lambda sigma: noise * sigma)
+        kl = kl.sum(1)
+        return (torch.stack([reconstruction + beta * kl, reconstruction, kl]) * counts).sum(1)
 
 # %% ../../nbs/lab/stacks.ipynb #4b000009
 def _tensors(model): # by name; the table of operations last, trained or not
@@ -157,23 +156,6 @@ def _captured(steps): # the step as a CUDA graph; leaves everything as it was
     for tensor, old in zip(changed, before): tensor.copy_(old)
     return graph.replay
 
-# %% ../../nbs/lab/stacks.ipynb #4b000012
-def _begun(name, batch, members, space, round, before, sizes): # models at the start of a round
-    models = []
-    for number, (embedding, config) in enumerate(members):
-        seed = config.seed + 1000 * round
-        model = build_model(name, space, seed=seed, embedding=embedding, **sizes).eval()
-        learned = isinstance(model.embedding, OperationEmbedding)
-        require(learned or config.training_rounds == 1,
-                f"stack: the rows of {embedding} are fixed; only learned ones have several rounds")
-        if before: warm_start(model.embedding, before[number].embedding.table())
-        INITIAL_WEIGHTS[config.weights](model, batch, seed)
-        models.append(model)
-    return models
-
-def _draws(members, round): # generators of order or noise, as every model alone has them
-    return [torch.Generator().manual_seed(c.seed + 1000 * round) for _, c in members]
-
 # %% ../../nbs/lab/stacks.ipynb #4b000013
 class _Sizes: # of the members' steps
     def __init__(self, config, members, steps):
@@ -194,41 +176,58 @@ class _Sizes: # of the members' steps
         if self.plateau:
             for schedule, loss in zip(self.schedules, losses): schedule.step(loss)
 
-# %% ../../nbs/lab/stacks.ipynb #4b0000b0
-def _fill(steps, rows, noises, sizes): # the next minibatch of every model, (K, B) on the processor
-    n, latent = rows.shape[1], steps.noise.shape[2]
-    noise = torch.stack([torch.randn(n, latent, generator=each) for each in noises])
-    for tensor, new in ((steps.rows, rows), (steps.noise, steps.config.noise * noise),
-                        (steps.counts, torch.ones_like(rows))):
-        tensor[:, :n].copy_(new)
-        tensor[:, n:] = 0
-    steps.lr.copy_(torch.tensor(sizes)[:, None])
+# %% ../../nbs/lab/stacks.ipynb #4b000012
+class _Together: # a stack on its way over the rounds, as `go_on` wants it
+    def __init__(self, members, graphs, new, device, after):
+        self.members, self.graphs, self.new = members, graphs, new
+        self.device, self.after, self.history = device, after, []
+        self.config = config = members[0][1]
+        self.epochs = config.training_rounds * config.epochs
 
-def _pass(steps, orders, noises, sizes): # → (K, 3) sums over architectures
-    order = torch.stack([torch.randperm(len(steps.graphs), generator=each) for each in orders])
-    steps.total.zero_()
-    for rows in order.split(steps.config.minibatch, 1):
-        _fill(steps, rows, noises, sizes.now())
-        steps.run()
-        sizes.step()
-    return steps.total.cpu()
+    def begin(self, round): # as every member alone would
+        tables = [None] * len(self.members)
+        if round > 1: tables = [model.embedding.table() for model in self.stack.write()]
+        models = [self.new(*member, round, table).eval()
+                  for member, table in zip(self.members, tables)]
+        self.round, self.stack = round, Stack(models, self.device)
+        self.steps = _Steps(self.stack, self.graphs.to(self.stack.device), self.config)
+        n = math.ceil(len(self.graphs) / self.config.minibatch)
+        self.sizes = _Sizes(self.config, self.members, self.config.epochs * n)
+        seeds = [round_seed(config, round) for _, config in self.members]
+        self.orders, self.noises = ([torch.Generator().manual_seed(seed) for seed in seeds]
+                                    for _ in range(2))
+        if self.after: self.after(round, 0, models)
 
-# %% ../../nbs/lab/stacks.ipynb #4b000014
-def _round(steps, members, round, after): # → of each model its rows of the history
-    config, rows, n = steps.config, [[] for _ in members], len(steps.graphs)
-    orders, noises = _draws(members, round), _draws(members, round)
-    sizes = _Sizes(config, members, config.epochs * math.ceil(n / config.minibatch))
-    if after: after(round, 0, steps.stack.models)
-    for epoch in range(1, config.epochs + 1):
-        start, lr = time.perf_counter(), sizes.now()
-        total = _pass(steps, orders, noises, sizes)
-        sizes.end(total[:, 0].tolist())
-        seconds = (time.perf_counter() - start) / len(members)  # its share
-        for k, (loss, reconstruction, kl) in enumerate((total / n).tolist()):
-            rows[k].append(dict(round=round, epoch=epoch, loss=loss, lr=lr[k % len(lr)], kl=kl,
-                                reconstruction=reconstruction, seconds=seconds))
-        if after: after(round, epoch, steps.stack.write())
-    return rows
+    def fill(self, rows): # the next minibatch of every model, (K, B) on the processor
+        steps, n = self.steps, rows.shape[1]
+        noise = torch.stack([torch.randn(n, steps.noise.shape[2], generator=each)
+                             for each in self.noises])
+        for tensor, new in ((steps.rows, rows), (steps.noise, self.config.noise * noise),
+                            (steps.counts, torch.ones_like(rows))):
+            tensor[:, :n].copy_(new)
+            tensor[:, n:] = 0
+        steps.lr.copy_(torch.tensor(self.sizes.now())[:, None])
+
+    def epoch(self):
+        if len(self.history) == self.round * self.config.epochs: self.begin(self.round + 1)
+        lr, n, steps = self.sizes.now(), len(self.graphs), self.steps
+        order = torch.stack([torch.randperm(n, generator=each) for each in self.orders])
+        steps.total.zero_()
+        for rows in order.split(self.config.minibatch, 1):
+            self.fill(rows)
+            steps.run()
+            self.sizes.step()
+        total = steps.total.cpu()
+        self.sizes.end(total[:, 0].tolist())
+        epoch = len(self.history) + 1 - (self.round - 1) * self.config.epochs
+        if self.after: self.after(self.round, epoch, self.stack.write())
+        lr = lr * (len(self.members) // len(lr))  # one for all, or one of each
+        return history_row(self.round, epoch, lr, *(total / n).T.tolist())
+
+    def of(self, k): # the history of a member, with its share of the time
+        share = 1 / len(self.members)
+        return [{key: value[k] if isinstance(value, list) else value for key, value in row.items()}
+                | dict(seconds=share * row["seconds"]) for row in self.history]
 
 # %% ../../nbs/lab/stacks.ipynb #4b000015
 def fit_stack(name: str,       # one of `MODELS`
@@ -244,13 +243,14 @@ def fit_stack(name: str,       # one of `MODELS`
     config = members[0][1]
     like = {replace(c, seed=0, weights="signal") for _, c in members}
     require(len(like) == 1, "stack: the configurations differ in more than seed and weights")
-    models, histories = [], [[] for _ in members]
     batch = batch[:config.max_graphs or len(batch)]
-    graphs = plan_batch(batch, space)
-    for turn in range(1, config.training_rounds + 1):
-        models = _begun(name, batch, members, space, turn, models, sizes)
-        stack = Stack(models, device)
-        steps = _Steps(stack, graphs.to(stack.device), config)
-        for own, rows in zip(histories, _round(steps, members, turn, after)): own.extend(rows)
-        models = stack.write()
-    return [Trained(model.eval(), rows, None) for model, rows in zip(models, histories)]
+    def new(embedding, config, round, table):
+        model = new_weights(name, batch, config, round, table, space, "cpu", embedding=embedding,
+                            **sizes)
+        learned = isinstance(model.embedding, OperationEmbedding)
+        require(learned or config.training_rounds == 1,
+                f"stack: the rows of {embedding} are fixed; only learned ones have several rounds")
+        return model
+    run = _Together(members, plan_batch(batch, space), new, device, after)
+    go_on(run, {}, progress=False)
+    return [Trained(model.eval(), run.of(k), None) for k, model in enumerate(run.stack.write())]
