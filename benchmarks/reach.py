@@ -17,7 +17,7 @@ from clearly import clearly
 
 from opembed_nb.data import load_dataset
 from opembed_nb.hood.records import provenance
-from opembed_nb.pipeline import PACKAGED_DATA
+from opembed_nb.lab.commands import PACKAGED_DATA
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, reach, read_card
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -23,16 +23,9 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab.scoreboard import found_by_twins, short_scoreboard, short_twins
 from opembed_nb.oracle import WeightSharingOracle
-from opembed_nb.pipeline import (
-    check_parameters,
-    finalists,
-    load_profile,
-    main,
-    run_stage,
-    scoreboard,
-    stages,
-    with_changes,
-)
+from opembed_nb.lab.commands import main
+from opembed_nb.lab.scoreboard import finalists, scoreboard
+from opembed_nb.pipeline import check_parameters, load_profile, run_stage, stages, with_changes
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ import torch
 from opembed_nb import pipeline
 from opembed_nb.data import load_dataset
 from opembed_nb.hood.records import provenance, save_record
-from opembed_nb.pipeline import beside, made_otherwise, main, tolerance
+from opembed_nb.lab.commands import beside, made_otherwise, main, tolerance
 from opembed_nb.training import abilities, fit, train_config
 
 ROOT = Path(__file__).parents[1]

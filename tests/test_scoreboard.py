@@ -27,7 +27,7 @@ from opembed_nb.lab.scoreboard import (
     twins,
     wiring_and_rmse,
 )
-from opembed_nb.pipeline import main
+from opembed_nb.lab.commands import main
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import MODELS, PAPER_TABLE_1
 
