@@ -14,6 +14,7 @@ from scipy import stats
 from opembed_nb.bo import PAPER_TOP_5
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import save_record
+from opembed_nb.lab.commands import main
 from opembed_nb.lab.scoreboard import (
     QUANTITIES,
     Cell,
@@ -27,7 +28,6 @@ from opembed_nb.lab.scoreboard import (
     twins,
     wiring_and_rmse,
 )
-from opembed_nb.lab.commands import main
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import MODELS, PAPER_TABLE_1
 

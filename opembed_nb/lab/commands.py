@@ -323,19 +323,20 @@ def _digest(args):
 
 # %% ../../nbs/lab/commands.ipynb #d83863f5
 def _demo(args):
-    stages(load_profile("quick"))  # or refused before anything is measured
+    stages(load_profile("demo"))  # or refused before anything is measured
     start, engine = time.perf_counter(), local_engine(min(2, os.cpu_count() or 1))
     print("Two models that come with the package, on 2,000 test architectures of enas-digits:\n")
     print(f"{packaged_table('enas-digits', engine)}\n\n"
-          "accuracy: the share of architectures that come back whole, node by node and edge by\n"
-          "edge, after they were encoded into 56 numbers and decoded from them.\n\n"
-          "Now the same two are trained from new weights, and every chapter runs with them:\n")
-    folder = run_profile("quick", engine)
+          "accuracy: the share of architectures that are reconstructed exactly, every node and\n"
+          "edge, from the 56 numbers that they were encoded into.\n\n"
+          "Now the same two models are trained from new weights, half as long, and every chapter\n"
+          "runs with them:\n")
+    folder = run_profile("demo", engine)
     page = build_book(folder)
-    print(f"\nThe models of this run:\n\n{scoreboard(folder.parent, 'quick')}\n\n"
+    print(f"\nThe models of this run:\n\n{scoreboard(folder.parent, 'demo')}\n\n"
           "The best architectures that `tuned` found, each trained alone, with five random ones\n"
-          f"and the best of the data:\n\n{finalists(folder.parent, 'quick')}\n")
-    for record in record_files(folder.parent, "finalists", "quick"):
+          f"and the best of the data:\n\n{finalists(folder.parent, 'demo')}\n")
+    for record in record_files(folder.parent, "finalists", "demo"):
         drawing = record.with_suffix(".svg")
         if drawing.exists(): print(f"The five best of {record.parts[-3]}, drawn: {drawing}")
     print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes. The book of this run: {page}\n\n"
@@ -462,7 +463,7 @@ def _parser():
         if name in ("train", "search"): _add_engine(command)
         if name == "train": _add_train(command)
         if name == "search": _add_search(command)
-    demo = "run the quick profile, build its book, print the headline tables"
+    demo = "run the demo profile, build its book, print the headline tables"
     commands.add_parser("demo", help=demo).set_defaults(act=_demo)
     _add_makers(commands)
     _add_reproduce(commands)
