@@ -429,11 +429,13 @@ def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
 TINY = dict(models="[dvae, dvae-emb]", hidden="8", latent="6", max_graphs="200", minibatch="20")
 
 
+def words(command, *more, **changes):
+    "A command of the profile quick, some of whose parameters are changed."
+    return [command, "quick", *more, *(w for pair in changes.items() for w in ("-p", *pair))]
+
+
 def train_arguments(*more, **changes):
-    arguments = ["train", "quick", *more]
-    for name, value in {**TINY, **changes}.items():
-        arguments += ["-p", name, value]
-    return arguments
+    return words("train", *more, **TINY | changes)
 
 
 @pytest.mark.slow
@@ -454,10 +456,8 @@ def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, mon
 
 def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    arguments = train_arguments(
-        "--workers", "1", "--seeds", "0", "2", models="[dvae-emb]", epochs="2"
-    )
-    arguments += ["-p", "profile", "mine"]
+    changes = dict(models="[dvae-emb]", epochs="2", profile="mine")
+    arguments = train_arguments("--workers", "1", "--seeds", "0", "2", **changes)
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.count("trained in") == 2 and "2 epochs, loss " in out and "seed-2" in out
@@ -661,10 +661,10 @@ COMMAND_LINES = [  # the words after opembed, and what is said
 ]
 
 
-@pytest.mark.parametrize("words, says", COMMAND_LINES)
-def test_a_mistake_on_the_command_line_is_one_line(capsys, tmp_path, monkeypatch, words, says):
+@pytest.mark.parametrize("command, says", COMMAND_LINES)
+def test_a_mistake_on_the_command_line_is_one_line(capsys, tmp_path, monkeypatch, command, says):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    assert says in one_line(capsys, words.split()) and list(tmp_path.iterdir()) == []
+    assert says in one_line(capsys, command.split()) and list(tmp_path.iterdir()) == []
 
 
 def test_what_nobody_thought_of_is_one_line_too(capsys, monkeypatch):
@@ -706,20 +706,10 @@ def test_a_broken_note_of_what_is_done_counts_as_none(tmp_path, mark):
 
 def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    small = dict(
-        models="[dvae]",
-        hidden="8",
-        latent="6",
-        epochs="1",
-        max_graphs="200",
-        n_train="200",
-        inducing="20",
-    )
-    small |= dict(strategies="[tuned, evolution]", rounds="2", batch_size="3")
-    small |= dict(full_epochs="1", workers="1", profile="mine")
-    arguments = ["search", "quick", "--csv", str(tmp_path / "l.csv")]
-    for name, value in small.items():
-        arguments += ["-p", name, value]
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200")
+    small |= dict(n_train="200", inducing="20", strategies="[tuned, evolution]")
+    small |= dict(rounds="2", batch_size="3", full_epochs="1", workers="1", profile="mine")
+    arguments = words("search", "--csv", str(tmp_path / "l.csv"), **small)
     export = ["--optuna", f"sqlite:///{tmp_path / 'o.db'}"]
     assert main(arguments + export) == 0
     out = capsys.readouterr().out
@@ -803,10 +793,7 @@ def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypat
     values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
 
     def arguments(command, **changes):
-        words = [command, "quick"]
-        for name, value in dict(dataset=os.path.relpath(own_data), **changes).items():
-            words += ["-p", name, value]
-        return words
+        return words(command, dataset=os.path.relpath(own_data), **changes)
 
     assert main(arguments("train", **small)) == 0
     folder = tmp_path / "runs" / "mine" / "my-cells" / "dvae" / "seed-0"
@@ -830,10 +817,7 @@ def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
     ArchDataset.from_scores("my-blocks", space, batch, batch.adj.sum((1, 2))).save(path)
     values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", minibatch="16")
     values |= dict(strategies="[evolution]", rounds="1", batch_size="3", inducing="20", n_train="0")
-    arguments = ["search", "quick", "-p", "dataset", os.path.relpath(path)]
-    for name, value in values.items():
-        arguments += ["-p", name, value]
-    assert main(arguments) == 0
+    assert main(words("search", dataset=os.path.relpath(path), **values)) == 0
     assert "| evolution |" in capsys.readouterr().out
     found = {p.name for p in (tmp_path / "runs/quick/my-blocks/dvae/seed-0").glob("*.json")}
     assert found == {"search.json"}  # these architectures describe no networks to train
@@ -854,10 +838,7 @@ def test_a_search_says_how_many_evaluations_gave_no_value(tmp_path, monkeypatch,
     values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="100")
     values |= dict(strategies="[random architectures]", rounds="1", batch_size="2", trials="1")
     values |= dict(inducing="20", n_train="100", full_epochs="0")
-    arguments = ["search", "quick"]
-    for name, value in values.items():
-        arguments += ["-p", name, value]
-    assert main(arguments) == 0
+    assert main(words("search", **values)) == 0
     assert "1 of them gave no value; the first: ValueError: no luck" in capsys.readouterr().out
 
 

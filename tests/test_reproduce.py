@@ -97,7 +97,7 @@ REFUSED = [  # what becomes of the records of gcn, the words, what is said
     ({}, "gcn --profile paper", "in results/paper; there are none"),
     ({}, "gcn --data imagenet", "dataset 'imagenet' is unknown"),
     ({"abilities": None}, "gcn", "gcn with seed 0 has no records"),
-    ({"training": "history"}, "gcn", "the record of training in results/laptop has no history"),
+    ({"training": "history"}, "gcn", "training.json: is no record (no history)"),
     ({"training": "config"}, "gcn", "the record of training in results/laptop has no config"),
     ({"training": "sizes"}, "gcn", "the record of training in results/laptop has no sizes"),
     ({"abilities": "points"}, "gcn", "the record of abilities in results/laptop has no points"),
