@@ -207,13 +207,17 @@ def running(pid):
         return False
 
 
+def heed_interrupts():
+    "What a shell starts in the background ignores Ctrl-C, and so would all that a test starts."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(arguments, folder, **more):
     "A command that leads a process group, as one in a terminal does."
     env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(
-        [sys.executable, *arguments], cwd=folder, env=env, start_new_session=True, **pipes
-    )
+    how = dict(cwd=folder, env=env, start_new_session=True, preexec_fn=heed_interrupts, **pipes)
+    return subprocess.Popen([sys.executable, *arguments], **how)
 
 
 @pytest.fixture

@@ -153,6 +153,26 @@ def cards_table(folder: Path = PACKAGED) -> Table: # Markdown: a row per model
                          *[mean_std(predicted[key]) for key in ("rmse", "pearson", "kendall")]))
     return Table.of(head, rows)
 
+# %% ../../nbs/lab/commands.ipynb #2d1c93e9
+def _weights(args):
+    folder = make_folder(args.folder)
+    for card in make_weights(folder, local_engine(args.workers)): print(card)
+
+def _digits(args):
+    folder = make_folder(args.folder)
+    work = run_folder("enas-digits", "supernet", profile="laptop")
+    facts = make_digits(folder, work=work)
+    print(f"{facts['architectures']:,} architectures, split-half r {facts['half_r']:.3f}; "
+          f"sha256 {facts['sha256']} (goes into SOURCES of chapter 0)")
+    supernet = load_supernet(folder / "enas-digits-supernet.safetensors")
+    oracle, generator = WeightSharingOracle(supernet, digit_images()), torch.Generator("cpu")
+    sample = random_architectures(60, oracle.space, generator.manual_seed(1))
+    start = time.perf_counter()
+    study = ranking_study(oracle, sample, Schedule(100, cycle=100, lr_min=0.001),
+                          folder=work / "alone", workers=os.cpu_count() or 1)
+    kept = save_record(work, "ranking", study, time.perf_counter() - start)
+    print(f"Spearman's ρ with training alone {study['spearman']:.3f}: {kept}")
+
 # %% ../../nbs/lab/commands.ipynb #10c0de20
 def committed_run(name: str, seed: int, dataset: str, profile: str = "laptop",
                  ) -> tuple[dict, dict]: # see `read_record`
@@ -417,26 +437,6 @@ def _train_best(p, run, problem, record, engine):
                   rows=rows)
     save_record(run.folder, "finalists", values, time.perf_counter() - start)
     print(f"\n{finalists(run.folder.parents[3], p.profile, problem.data.name)}")
-
-def _weights(args):
-    folder = make_folder(args.folder)
-    for card in make_weights(folder, local_engine(args.workers)): print(card)
-
-# %% ../../nbs/lab/commands.ipynb #2d1c93e9
-def _digits(args):
-    folder = make_folder(args.folder)
-    work = run_folder("enas-digits", "supernet", profile="laptop")
-    facts = make_digits(folder, work=work)
-    print(f"{facts['architectures']:,} architectures, split-half r {facts['half_r']:.3f}; "
-          f"sha256 {facts['sha256']} (goes into SOURCES of chapter 0)")
-    supernet = load_supernet(folder / "enas-digits-supernet.safetensors")
-    oracle, generator = WeightSharingOracle(supernet, digit_images()), torch.Generator("cpu")
-    sample = random_architectures(60, oracle.space, generator.manual_seed(1))
-    start = time.perf_counter()
-    study = ranking_study(oracle, sample, Schedule(100, cycle=100, lr_min=0.001),
-                          folder=work / "alone", workers=os.cpu_count() or 1)
-    kept = save_record(work, "ranking", study, time.perf_counter() - start)
-    print(f"Spearman's ρ with training alone {study['spearman']:.3f}: {kept}")
 
 # %% ../../nbs/lab/commands.ipynb #d83863f9
 COMMANDS = {  # of one profile: what it does, and what help says
