@@ -85,6 +85,13 @@ def test_profiles_fit_the_chapters(name):
     )
 
 
+def test_a_demo_is_a_quick_run_with_less_of_three_things():
+    demo, quick = load_profile("demo"), load_profile("quick")
+    less = {name for name in quick if demo[name] != quick[name]} - {"profile"}
+    assert less == {"epochs", "n_train", "full_epochs"} and demo.keys() == quick.keys()
+    assert all(0 < demo[name] < quick[name] for name in less)
+
+
 PARAMETERS = [  # values, and what is said of them before anything runs
     ({"epoch": 3}, "'epoch' is unknown; perhaps 'epochs' is meant; chapters know .*epochs"),
     ({"epochs": "3"}, r"'epochs' is '3', but 0\d_\w+ needs a value of type int"),
