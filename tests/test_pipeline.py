@@ -21,18 +21,17 @@ from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_archit
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import save_record
-from opembed_nb.lab.scoreboard import found_by_twins, short_scoreboard, short_twins
-from opembed_nb.oracle import WeightSharingOracle
-from opembed_nb.pipeline import (
-    check_parameters,
+from opembed_nb.lab import commands
+from opembed_nb.lab.commands import main
+from opembed_nb.lab.scoreboard import (
     finalists,
-    load_profile,
-    main,
-    run_stage,
+    found_by_twins,
     scoreboard,
-    stages,
-    with_changes,
+    short_scoreboard,
+    short_twins,
 )
+from opembed_nb.oracle import WeightSharingOracle
+from opembed_nb.pipeline import load_profile, run_stage, stages, with_changes
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,7 +74,7 @@ def toy(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("name", ["quick", "laptop", "paper"])
+@pytest.mark.parametrize("name", ["demo", "quick", "laptop", "paper"])
 def test_profiles_fit_the_chapters(name):
     plan = stages(load_profile(name))
     assert [chapter for _, chapter, _ in plan] == sorted(chapter for _, chapter, _ in plan)
@@ -86,40 +85,48 @@ def test_profiles_fit_the_chapters(name):
     )
 
 
-@pytest.mark.parametrize(
-    "values, message",
-    [
-        (
-            {"epoch": 3},
-            "parameter 'epoch' is unknown; perhaps 'epochs' is meant; chapters know .*epochs",
-        ),
-        ({"epochs": "3"}, r"parameter 'epochs' is '3', but 0\d_\w+ needs a value of type int"),
-        ({"epochs": True}, "parameter 'epochs' is True"),
-        ({"epochs": 2.5}, "parameter 'epochs' is 2.5"),
-        ({"models": "dvae"}, "parameter 'models' is 'dvae', .* of type list"),
-        ({"trials": 0}, "parameter 'trials' is 0; 1 is the least that 07_bo can work with"),
-        ({"seed": -1}, "parameter 'seed' is -1; 0 is the least"),
-        ({"lr": float("nan")}, "parameter 'lr' is nan; 0 is the least"),
-        ({"lr": float("inf")}, "parameter 'lr' is inf; 2147483647 is the most"),
-        ({"seed": 10**23}, "parameter 'seed' is 10*; 2147483647 is the most"),
-        ({"models": []}, "parameter 'models' names no model; known are dvae, "),
-        ({"models": [[1]]}, r"model \[1\] is unknown; known are dvae, "),
-        ({"strategies": ["luck"]}, "strategy 'luck' is unknown; known are paper, "),
-        ({"winners_of": [{}]}, "strategy {} is unknown; known are paper, "),
-        ({"fits": ["foo"]}, "setting 'foo' is unknown; known are tuned, paper, thorough"),
-        ({"snapshots": [1, -4]}, "snapshot -4 is no number of a pass"),
-        ({"snapshots": ["a"]}, "snapshot 'a' is no number of a pass"),
-        ({"snapshots": [0]}, "snapshot 0 is no number of a pass"),
-    ],
-)
-def test_a_wrong_parameter_is_refused_before_anything_runs(values, message):
-    with pytest.raises(OpembedError, match=message):
-        check_parameters(values)
+def test_a_demo_is_a_quick_run_with_less_of_three_things():
+    demo, quick = load_profile("demo"), load_profile("quick")
+    less = {name for name in quick if demo[name] != quick[name]} - {"profile"}
+    assert less == {"epochs", "n_train", "full_epochs"} and demo.keys() == quick.keys()
+    assert all(0 < demo[name] < quick[name] for name in less)
 
 
-def test_one_model_is_not_asked_for_by_the_parameter_of_chapter_7():
-    with pytest.raises(OpembedError, match="parameter 'model': a run has several; say -p models"):
-        stages(load_profile("quick") | {"model": "svae"})
+PARAMETERS = [  # values, and what is said of them before anything runs
+    ({"epoch": 3}, "'epoch' is unknown; perhaps 'epochs' is meant; chapters know .*epochs"),
+    ({"epochs": "3"}, r"'epochs' is '3', but 0\d_\w+ needs a value of type int"),
+    ({"epochs": True}, "'epochs' is True"),
+    ({"epochs": 2.5}, "'epochs' is 2.5"),
+    ({"models": "dvae"}, "'models' is 'dvae', .* of type list"),
+    ({"trials": 0}, "'trials' is 0; 1 is the least that 07_bo can work with"),
+    ({"seed": -1}, "'seed' is -1; 0 is the least"),
+    ({"lr": "fast"}, "'lr' is 'fast', but .* of type float"),
+    ({"lr": float("nan")}, "'lr' is nan; 0 is the least"),
+    ({"lr": float("inf")}, "'lr' is inf; 2147483647 is the most"),
+    ({"seed": 10**23}, "'seed' is 10*; 2147483647 is the most"),
+    ({"models": []}, "'models' names no model; known are dvae, "),
+    ({"models": [[1]]}, r"model \[1\] is unknown; known are dvae, "),
+    ({"models": ["dvae", "gnn"]}, "model 'gnn' is unknown"),
+    ({"model": "svae"}, "'model': a run has several; say -p models"),
+    ({"strategies": ["luck"]}, "strategy 'luck' is unknown; known are paper, "),
+    ({"winners_of": [{}]}, "strategy {} is unknown; known are paper, "),
+    ({"fits": ["foo"]}, "setting 'foo' is unknown; known are tuned, paper, thorough"),
+    ({"snapshots": [1, -4]}, "snapshot -4 is no number of a pass"),
+    ({"snapshots": ["a"]}, "snapshot 'a' is no number of a pass"),
+    ({"snapshots": [0]}, "snapshot 0 is no number of a pass"),
+    ({"dataset": "imagenet"}, "dataset 'imagenet' is unknown"),
+    ({"profile": "a/b"}, "profile 'a/b' is not a plain name; it names a folder in runs/"),
+    ({"profile": ".."}, "profile '..' is not a plain name"),
+    ({"profile": ""}, "profile '' is not a plain name"),
+    ({"profile": "lap*"}, r"profile 'lap\*' is not a plain name"),
+    ({"profile": "x" * 300}, "is not a plain name"),
+]
+
+
+@pytest.mark.parametrize("values, says", PARAMETERS, ids=str)
+def test_a_wrong_parameter_is_refused_before_anything_runs(values, says):
+    with pytest.raises(OpembedError, match=says):
+        stages(values)
 
 
 def test_the_parameters_that_may_be_0_are_those_whose_chapter_says_what_it_means():
@@ -133,18 +140,6 @@ def test_the_parameters_that_may_be_0_are_those_whose_chapter_says_what_it_means
     assert said == set(pipeline.MAY_BE_0)
 
 
-@pytest.mark.parametrize(
-    "values, message",
-    [
-        ({"models": ["dvae", "gnn"]}, "model 'gnn' is unknown"),
-        ({"dataset": "imagenet"}, "dataset 'imagenet' is unknown"),
-    ],
-)
-def test_an_unknown_model_or_dataset(values, message):
-    with pytest.raises(OpembedError, match=message):
-        stages(values)
-
-
 def test_the_full_search_is_one_command_of_readme_and_of_the_chapter():
     paper, alone = load_profile("paper"), pipeline.defaults("07_bo")
     command = "-p trials 10 -p rounds 10 -p batch_size 50 -p inducing 500 -p n_train 0"
@@ -154,15 +149,6 @@ def test_the_full_search_is_one_command_of_readme_and_of_the_chapter():
     named = {name: int(value) for name, value in zip(words[1::3], words[2::3], strict=True)}
     search = ("strategies", "decodings", "candidates", *named)
     assert {name: {**alone, **named}[name] for name in search} == {n: paper[n] for n in search}
-
-
-def test_an_unknown_profile_is_one_line_and_status_2(capsys):
-    assert main(["run", "slow"]) == 2
-    err = capsys.readouterr().err
-    assert (
-        err.startswith("opembed: profile 'slow' is unknown; known are laptop, paper, quick")
-        and err.count("\n") == 1
-    )
 
 
 def test_a_stage_is_done_once(toy, tmp_path):
@@ -207,8 +193,9 @@ def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path
 RUN_TOY = """
 import sys
 from opembed_nb import pipeline
+from opembed_nb.lab.commands import main
 pipeline.train_profile = lambda *_: {}
-sys.exit(pipeline.main(["run", "toy"]))
+sys.exit(main(["run", "toy"]))
 """
 INTERRUPTED = "opembed: interrupted; the same command goes on from here\n"
 
@@ -227,13 +214,17 @@ def running(pid):
         return False
 
 
+def heed_interrupts():
+    "What a shell starts in the background ignores Ctrl-C, and so would all that a test starts."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(arguments, folder, **more):
     "A command that leads a process group, as one in a terminal does."
     env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(
-        [sys.executable, *arguments], cwd=folder, env=env, start_new_session=True, **pipes
-    )
+    how = dict(cwd=folder, env=env, start_new_session=True, preexec_fn=heed_interrupts, **pipes)
+    return subprocess.Popen([sys.executable, *arguments], **how)
 
 
 @pytest.fixture
@@ -321,30 +312,45 @@ def test_a_folder_of_nobodys_home_is_refused(toy, monkeypatch, capsys):
     assert "OPEMBED_RUNS=~nobody-of-this-name/runs" in one_line(capsys, ["run", "toy"])
 
 
-def test_a_profile_of_another_name_is_kept_under_that_name(toy, tmp_path, monkeypatch, capsys):
+def test_a_profile_of_another_name_is_kept_under_that_name(toy, tmp_path, monkeypatch):
     toy("print(profile)")
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
     assert main(["run", "toy", "-p", "profile", "mine"]) == 0
     log = tmp_path / "out" / "mine" / "logs" / "00_toy.log"
     assert "mine" in log.read_text() and not (tmp_path / "out" / "toy").exists()
-    capsys.readouterr()
-    for name in ("../mine", "a/b", "..", "''"):
-        err = one_line(capsys, ["run", "toy", "-p", "profile", name])
-        assert "is not a plain name; it names a folder in runs/" in err
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", ".1e-3", "10e-5", "0.0001", "1.e-4"])
-def test_a_number_is_written_as_in_python(toy, tmp_path, text):
-    assert with_changes({}, [["lr", text], ["a", f"[{text}]"]]) == dict(lr=0.0001, a=[0.0001])
+def test_a_float_is_written_as_in_python(toy, tmp_path, text):
     toy("1")
+    found = with_changes({"n": 3}, [["lr", text], ["profile", "1e5"]])
+    assert found == {"n": 3, "lr": 0.0001, "profile": "1e5"}  # text where text is declared
     (tmp_path / "profiles" / "toy.yaml").write_text(f"lr: {text}\n")
     [(_, _, parameters)] = stages(load_profile("toy"))
     assert parameters["lr"] == 0.0001
 
 
-def test_words_that_look_like_numbers_stay_words():
-    for text in ("1e-4x", "e4", "1e", ".", "1-4", "v1e5"):
-        assert with_changes({}, [["a", text]]) == {"a": text}
+PROFILES = [  # what stands in a profile's file
+    ("", "toy.yaml: holds no parameters; write one `name: value` a line"),
+    ("[1, 2]", "toy.yaml: holds no parameters"),
+    ("n: 1\nlr: 2\nn: 3\n", "toy.yaml: parameter 'n' is given twice"),
+    ("{n: 1, n: 2}", "toy.yaml: parameter 'n' is given twice"),
+    (b"\xff\xfe\xff", "toy.yaml: cannot be read"),
+    ("n: !!int x", "toy.yaml: cannot be read"),
+    ("n: [1", "toy.yaml: cannot be read"),
+    ("n: " + "[" * 3000, "toy.yaml: cannot be read"),
+    ("n: !!python/name:os", "toy.yaml: cannot be read"),
+    ("m: 1", "parameter 'm' is unknown"),
+    ("n: x", "parameter 'n' is 'x', but 00_toy needs a value of type int"),
+]
+
+
+@pytest.mark.parametrize("text, says", PROFILES)
+def test_a_profile_that_cannot_serve_is_one_line(toy, tmp_path, capsys, text, says):
+    toy("1")
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "profiles" / "toy.yaml").write_bytes(content)
+    assert says in one_line(capsys, ["run", "toy"])
 
 
 CONFLICT = '{\n<<<<<<< HEAD\n "cells": [],\n=======\n "cells": [1],\n>>>>>>> other\n'
@@ -434,17 +440,19 @@ def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
 TINY = dict(models="[dvae, dvae-emb]", hidden="8", latent="6", max_graphs="200", minibatch="20")
 
 
+def words(command, *more, **changes):
+    "A command of the profile quick, some of whose parameters are changed."
+    return [command, "quick", *more, *(w for pair in changes.items() for w in ("-p", *pair))]
+
+
 def train_arguments(*more, **changes):
-    arguments = ["train", "quick", *more]
-    for name, value in {**TINY, **changes}.items():
-        arguments += ["-p", name, value]
-    return arguments
+    return words("train", *more, **TINY | changes)
 
 
 @pytest.mark.slow
 def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    code = "import sys; from opembed_nb.pipeline import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.argv[1:]))"
     process = started(["-c", code, *train_arguments("--workers", "2", epochs="100000")], ROOT)
     paths = [
         tmp_path / f"quick/enas-digits/{m}/seed-0/checkpoint.safetensors"
@@ -459,10 +467,8 @@ def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, mon
 
 def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    arguments = train_arguments(
-        "--workers", "1", "--seeds", "0", "2", models="[dvae-emb]", epochs="2"
-    )
-    arguments += ["-p", "profile", "mine"]
+    changes = dict(models="[dvae-emb]", epochs="2", profile="mine")
+    arguments = train_arguments("--workers", "1", "--seeds", "0", "2", **changes)
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.count("trained in") == 2 and "2 epochs, loss " in out and "seed-2" in out
@@ -471,8 +477,6 @@ def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, ca
         "epoch-1.safetensors",  # chapter 9 looks at it
     }
     assert main(arguments) == 0 and capsys.readouterr().out.count("found") == 2
-    assert main(train_arguments("--workers", "0")) == 2
-    assert "opembed: engine: 0 workers; at least 1 is needed" in capsys.readouterr().err
 
 
 def test_a_run_folder_that_cannot_be_written(toy, tmp_path):
@@ -496,16 +500,6 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
         and "| accuracy (%) | DVAE-EMB | 99.99 | – | 0 | – | not run |" in table
         and "| Kendall τ | 0.600 ± 0.000 |" in table
     )
-
-
-def test_a_scoreboard_of_nothing_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    says = "profile 'no-such-profile' has no records in runs/ or results/; those that have some: "
-    assert says in one_line(capsys, ["scoreboard", "no-such-profile"])
-    chosen = ["scoreboard", "quick", "-p", "dataset"]
-    assert "dataset 'imagenet' is unknown" in one_line(capsys, [*chosen, "imagenet"])
-    assert "'epochs'" in one_line(capsys, ["scoreboard", "quick", "-p", "epochs", "3"])
-    assert "not a plain name" in one_line(capsys, ["digest", "../quick"])
 
 
 def test_the_scoreboard_shows_the_data_sets_that_have_records(tmp_path, monkeypatch, capsys):
@@ -644,72 +638,51 @@ def test_what_the_twins_found_is_compared_strategy_by_strategy(tmp_path):
     assert "| 94.70 ± 0.07 | 95.21 ± 0.12 | +0.51 [+0.36, +0.66] | – |" in table
 
 
-def test_a_profile_can_be_changed_on_the_command_line(capsys):
-    assert with_changes(dict(lr=1.0, trials=1), [["lr", "0.001"], ["models", "[dvae]"]]) == dict(
-        lr=0.001, trials=1, models=["dvae"]
-    )
-    for arguments, says in (
-        (["run", "quick", "-p", "epoch", "3"], "parameter 'epoch' is unknown"),
-        (["search", "quick", "-p", "epochs", "many"], "parameter 'epochs' is 'many'"),
-        (["search", "quick", "-p", "strategies", "[luck]"], "strategy 'luck' is unknown"),
-    ):
-        assert main(arguments) == 2
-        err = capsys.readouterr().err
-        assert says in err and err.count("\n") == 1
+COMMAND_LINES = [  # the words after opembed, and what is said
+    ("run slow", "profile 'slow' is unknown; known are demo, laptop, paper, quick"),
+    ("run quick -p epoch 3", "parameter 'epoch' is unknown"),
+    ("run quick -p epochs [1", "parameter 'epochs': cannot be read: "),
+    ("search quick -p epochs many", "parameter 'epochs' is 'many'"),
+    ("search quick -p strategies [luck]", "strategy 'luck' is unknown"),
+    ("search quick --timeout nan", "--timeout nan: give seconds, more than 0"),
+    ("search quick --address a:1", "--address a:1: only --engine ray works on a"),
+    ("search quick --csv .", "--csv .: is a folder; name a file in it"),
+    ("search quick --csv nowhere/l.csv", "--csv nowhere/l.csv: there is no folder "),
+    ("search quick --optuna search.db", "is no address; write it as sqlite:///"),
+    ("search quick --optuna sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
+    ("search quick --optuna sqlite:///~/s.db", "sqlite:///~/s.db: ~ is not read there"),
+    ("train quick --address a:1", "--address a:1: only --engine ray works on a"),
+    ("train quick --workers 0", "engine: 0 workers; at least 1 is needed"),
+    ("train quick -p epochs 1 -p epochs 2", "'epochs' is given twice"),
+    ("train quick -p profile ../mine", "is not a plain name"),
+    (f"train quick -p dataset {'x' * 300}.jsonl", "File name too long"),
+    ("train quick -p dataset ~nobody-of-that-name/x.jsonl", "home directory"),
+    ("train quick -p max_graphs 64 --seeds -1", "seed is -1; it is at least 0"),
+    ("scoreboard none", "'none' has no records in runs/ or results/; those that have some: "),
+    ("scoreboard quick -p dataset imagenet", "dataset 'imagenet' is unknown"),
+    ("scoreboard quick -p dataset 3", "'dataset' is 3, but scoreboard needs a value of type str"),
+    ("scoreboard quick -p epochs 3", "parameter 'epochs' does not choose records"),
+    ("scoreboard *", "profile '*' is not a plain name"),
+    ("digest lap*", "profile 'lap*' is not a plain name"),
+    ("digest ../quick", "not a plain name"),
+    ("reproduce dvae --profile *", "profile '*' is not a plain name"),
+    ("reproduce dvae --profile ../results/laptop", "is not a plain name"),
+    ("weights /proc/none", "/proc/none: cannot be made"),
+    ("digits /proc/none", "/proc/none: cannot be made"),
+]
 
 
-@pytest.mark.parametrize("text", ["010", "1:30", "0x1f", "2024-99-99", "2026-01-01", ".inf", "x"])
-def test_a_number_is_what_python_calls_one(text):
-    assert pipeline.parse_yaml(text, "here") == text
-    assert pipeline.parse_yaml("[1e-4, -0.5, +7, 1_000, 1.5e3]", "here") == [
-        1e-4,
-        -0.5,
-        7,
-        1000,
-        1500,
-    ]
-
-
-@pytest.mark.parametrize("text", ["!!int x", "[" * 3000, "{a: 1, a: 2}", "[1", "!!python/name:os"])
-def test_what_yaml_cannot_read_is_one_line(text):
-    with pytest.raises(OpembedError, match="^here: cannot be read: ") as e:
-        pipeline.parse_yaml(text, "here")
-    assert "\n" not in str(e.value)
-
-
-@pytest.mark.parametrize(
-    "arguments, says",
-    [
-        (["train", "quick", "-p", "epochs", "1", "-p", "epochs", "2"], "'epochs' is given twice"),
-        (["train", "quick", "-p", "profile", "x" * 300], "is not a plain name"),
-        (["train", "quick", "-p", "dataset", "x" * 300 + ".jsonl"], "File name too long"),
-        (["train", "quick", "-p", "dataset", "~nobody-of-that-name/x.jsonl"], "home directory"),
-        (
-            ["train", "quick", "-p", "max_graphs", "64", "--seeds", "-1"],
-            "seed is -1; it is at least 0",
-        ),
-        (["scoreboard", "*"], "profile '*' is not a plain name"),
-        (["digest", "lap*"], "profile 'lap*' is not a plain name"),
-        (["reproduce", "dvae", "--profile", "*"], "profile '*' is not a plain name"),
-        (["reproduce", "dvae", "--profile", "../results/laptop"], "is not a plain name"),
-        (["search", "quick", "--timeout", "nan"], "--timeout nan: give seconds, more than 0"),
-        (["search", "quick", "--address", "a:1"], "--address a:1: only --engine ray works on a"),
-        (["train", "quick", "--address", "a:1"], "--address a:1: only --engine ray works on a"),
-        (["search", "quick", "--csv", "."], "--csv .: is a folder; name a file in it"),
-        (["weights", "/proc/none"], "/proc/none: cannot be made"),
-        (["digits", "/proc/none"], "/proc/none: cannot be made"),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_line(capsys, tmp_path, monkeypatch, arguments, says):
+@pytest.mark.parametrize("command, says", COMMAND_LINES)
+def test_a_mistake_on_the_command_line_is_one_line(capsys, tmp_path, monkeypatch, command, says):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    assert says in one_line(capsys, arguments) and list(tmp_path.iterdir()) == []
+    assert says in one_line(capsys, command.split()) and list(tmp_path.iterdir()) == []
 
 
 def test_what_nobody_thought_of_is_one_line_too(capsys, monkeypatch):
     def fails(args):
         raise LookupError("a fault\nof ours")
 
-    monkeypatch.setitem(pipeline.COMMANDS, "scoreboard", (fails, ""))
+    monkeypatch.setitem(commands.COMMANDS, "scoreboard", (fails, ""))
     assert main(["scoreboard", "laptop"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("opembed: LookupError: a fault of ours (test_pipeline.py, line ")
@@ -720,8 +693,8 @@ def test_what_nobody_thought_of_is_one_line_too(capsys, monkeypatch):
 
 
 def test_a_closed_or_full_output_is_no_traceback():
-    command = f"{sys.executable} -c 'from opembed_nb.pipeline import main; exit(main())' chapters"
-    command = command.replace(" chapters", " scoreboard laptop")
+    code = "from opembed_nb.lab.commands import main; exit(main())"
+    command = f"{sys.executable} -c '{code}' scoreboard laptop"
     for to, status in ((">/dev/full", 1), (">&-", 0)):
         done = subprocess.run(
             f"{command} {to}", shell=True, capture_output=True, text=True, cwd=ROOT
@@ -742,47 +715,12 @@ def test_a_broken_note_of_what_is_done_counts_as_none(tmp_path, mark):
     assert pipeline._key_of(tmp_path / "b.json") is None
 
 
-@pytest.mark.parametrize("lost", ["history", "config", "sizes"])
-def test_nothing_is_trained_again_of_a_record_that_lacks_a_part(tmp_path, monkeypatch, lost):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "results" / "laptop" / "enas-cifar10" / "dvae" / "seed-0"
-    values = {key: 1 for key in ("history", "config", "sizes") if key != lost}
-    save_record(folder, "training", values, 1)
-    able = ("accuracy", "validity", "uniqueness", "novelty", "decodings", "points")
-    save_record(folder, "abilities", dict.fromkeys(able, 1), 1)
-    with pytest.raises(OpembedError, match=f"no {lost}"):
-        pipeline.committed_run("dvae", 0, "enas-cifar10")
-
-
-@pytest.mark.parametrize(
-    "option, value, says",
-    [
-        ("--csv", "nowhere/l.csv", "--csv nowhere/l.csv: there is no folder "),
-        ("--optuna", "search.db", "--optuna search.db: is no address; write it as sqlite:///"),
-        ("--optuna", "sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
-        ("--optuna", "sqlite:///~/s.db", "--optuna sqlite:///~/s.db: ~ is not read there"),
-    ],
-)
-def test_where_a_search_cannot_be_written_is_found_out_before_it(capsys, option, value, says):
-    assert says in one_line(capsys, ["search", "quick", option, value])
-
-
 def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    small = dict(
-        models="[dvae]",
-        hidden="8",
-        latent="6",
-        epochs="1",
-        max_graphs="200",
-        n_train="200",
-        inducing="20",
-    )
-    small |= dict(strategies="[tuned, evolution]", rounds="2", batch_size="3")
-    small |= dict(full_epochs="1", workers="1", profile="mine")
-    arguments = ["search", "quick", "--csv", str(tmp_path / "l.csv")]
-    for name, value in small.items():
-        arguments += ["-p", name, value]
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200")
+    small |= dict(n_train="200", inducing="20", strategies="[tuned, evolution]")
+    small |= dict(rounds="2", batch_size="3", full_epochs="1", workers="1", profile="mine")
+    arguments = words("search", "--csv", str(tmp_path / "l.csv"), **small)
     export = ["--optuna", f"sqlite:///{tmp_path / 'o.db'}"]
     assert main(arguments + export) == 0
     out = capsys.readouterr().out
@@ -799,7 +737,7 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OpembedError, match="holds no records"):
-        pipeline.digest("quick")
+        commands.digest("quick")
     folder = tmp_path / "runs" / "quick" / "d" / "m" / "seed-0"
     save_record(folder, "training", dict(history=[1]), 1)
     (folder / "checkpoint.safetensors").write_bytes(b"heavy")
@@ -807,7 +745,7 @@ def test_digest_copies_records_alone(tmp_path, monkeypatch):
     (folder / "._training.json").write_bytes(b"\x00\xff")
     shutil.copytree(folder, folder.with_name("seed-0 (1)"))
     (folder.parent / "training.json").write_text("{}")
-    assert pipeline.digest("quick") == 1
+    assert commands.digest("quick") == 1
     copied = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
     assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())[
         "values"
@@ -866,10 +804,7 @@ def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypat
     values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
 
     def arguments(command, **changes):
-        words = [command, "quick"]
-        for name, value in dict(dataset=os.path.relpath(own_data), **changes).items():
-            words += ["-p", name, value]
-        return words
+        return words(command, dataset=os.path.relpath(own_data), **changes)
 
     assert main(arguments("train", **small)) == 0
     folder = tmp_path / "runs" / "mine" / "my-cells" / "dvae" / "seed-0"
@@ -880,7 +815,7 @@ def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypat
     assert main(arguments("scoreboard", profile="mine")) == 0
     out = capsys.readouterr().out
     assert "\nmy-cells\n" in out and "| validity (%) | 2.00 |" in out and "paper" not in out
-    monkeypatch.setattr(pipeline, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(commands, "project_folder", lambda: tmp_path)
     assert main(arguments("digest", profile="mine")) == 0
     assert (tmp_path / "results/mine/my-cells/dvae/seed-0/abilities.json").exists()
 
@@ -893,10 +828,7 @@ def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
     ArchDataset.from_scores("my-blocks", space, batch, batch.adj.sum((1, 2))).save(path)
     values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", minibatch="16")
     values |= dict(strategies="[evolution]", rounds="1", batch_size="3", inducing="20", n_train="0")
-    arguments = ["search", "quick", "-p", "dataset", os.path.relpath(path)]
-    for name, value in values.items():
-        arguments += ["-p", name, value]
-    assert main(arguments) == 0
+    assert main(words("search", dataset=os.path.relpath(path), **values)) == 0
     assert "| evolution |" in capsys.readouterr().out
     found = {p.name for p in (tmp_path / "runs/quick/my-blocks/dvae/seed-0").glob("*.json")}
     assert found == {"search.json"}  # these architectures describe no networks to train
@@ -917,15 +849,12 @@ def test_a_search_says_how_many_evaluations_gave_no_value(tmp_path, monkeypatch,
     values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="100")
     values |= dict(strategies="[random architectures]", rounds="1", batch_size="2", trials="1")
     values |= dict(inducing="20", n_train="100", full_epochs="0")
-    arguments = ["search", "quick"]
-    for name, value in values.items():
-        arguments += ["-p", name, value]
-    assert main(arguments) == 0
+    assert main(words("search", **values)) == 0
     assert "1 of them gave no value; the first: ValueError: no luck" in capsys.readouterr().out
 
 
 README_TABLES = {
-    "cards": lambda root: pipeline.cards_table(),
+    "cards": lambda root: commands.cards_table(),
     "scoreboard": lambda root: short_scoreboard(root, "laptop"),
     "twins": lambda root: short_twins(root, "laptop"),
 }
@@ -966,7 +895,7 @@ def test_searches_that_run_together_share_the_processes(models, workers, share):
 
 
 def test_a_reader_that_leaves_early_is_no_fault():
-    code = "import sys; from opembed_nb.pipeline import main; sys.exit(main())"
+    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main())"
     command = f'set -o pipefail; {sys.executable} -c "{code}" scoreboard quick | head -c 1'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode in (0, 141) and done.stderr == ""

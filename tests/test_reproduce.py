@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from opembed_nb import pipeline
 from opembed_nb.hood.records import provenance, save_record
 from opembed_nb.hood.sources import load_dataset
-from opembed_nb.pipeline import beside, made_otherwise, main, tolerance
+from opembed_nb.lab import commands
+from opembed_nb.lab.commands import beside, made_otherwise, main, tolerance
 from opembed_nb.training import abilities, fit, train_config
 
 ROOT = Path(__file__).parents[1]
@@ -89,24 +89,34 @@ def test_records_of_a_study_that_has_no_profile(folder, capsys):
     assert out.startswith("dvae-emb, seed 1, enas-digits, profile study\n") and "same bits" in out
 
 
-def test_a_run_without_records_is_one_line_that_names_those_there_are(folder, capsys):
-    whole = shutil.copytree(folder, folder.parents[1] / "gcn" / "seed-0")
+REFUSED = [  # what becomes of the records of gcn, the words, what is said
+    ({}, "dvae", "dvae with seed 0 has no records of enas-digits in results/laptop; "
+                 "there are dvae-emb with 1, 3; gcn with 0"),
+    ({}, "gcn --seed 2", "gcn with seed 2 has no records"),
+    ({}, "gnn", "gnn with seed 0 has no records"),
+    ({}, "gcn --profile paper", "in results/paper; there are none"),
+    ({}, "gcn --data imagenet", "dataset 'imagenet' is unknown"),
+    ({"abilities": None}, "gcn", "gcn with seed 0 has no records"),
+    ({"training": "history"}, "gcn", "training.json: is no record (no history)"),
+    ({"training": "config"}, "gcn", "the record of training in results/laptop has no config"),
+    ({"training": "sizes"}, "gcn", "the record of training in results/laptop has no sizes"),
+    ({"abilities": "points"}, "gcn", "the record of abilities in results/laptop has no points"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lost, words, says", REFUSED)
+def test_what_cannot_be_repeated_is_one_line(folder, capsys, lost, words, says):
+    gcn = shutil.copytree(folder, folder.parents[1] / "gcn" / "seed-0")
     shutil.copytree(folder, folder.with_name("seed-3"))
-    for arguments, says in (
-        (["dvae"], "dvae with seed 0 has no records of enas-digits in results/laptop; "
-         "there are dvae-emb with 1, 3; gcn with 0"),
-        (["gcn", "--seed", "2"], "gcn with seed 2 has no records"),
-        (["gnn"], "gnn with seed 0 has no records"),
-        (["gcn", "--profile", "paper"], "in results/paper; there are none"),
-    ):  # fmt: skip
-        assert main(["reproduce", "--data", "enas-digits", *arguments]) == 2
-        err = capsys.readouterr().err
-        assert err.count("\n") == 1 and says in err
-    (whole / "abilities.json").unlink()
-    assert main(["reproduce", "--data", "enas-digits", "gcn"]) == 2
-    assert "gcn with seed 0 has no records" in capsys.readouterr().err
-    assert main(["reproduce", "--data", "imagenet", "gcn"]) == 2
-    assert "dataset 'imagenet' is unknown" in capsys.readouterr().err
+    for section, key in lost.items():
+        path = gcn / f"{section}.json"
+        if key is None:
+            path.unlink()
+        else:
+            change(path, lambda record, key=key: record["values"].pop(key))
+    assert main(["reproduce", "--data", "enas-digits", *words.split()]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and says in err
 
 
 def test_the_tolerance_is_three_errors_of_a_difference_of_two_shares():
@@ -142,7 +152,7 @@ def test_what_is_inside_the_tolerance(changes, good):
 
 def test_nothing_differs_where_a_record_is_made(monkeypatch):
     here = provenance()
-    monkeypatch.setattr(pipeline, "provenance", lambda: here)
+    monkeypatch.setattr(commands, "provenance", lambda: here)
     training = dict(values={}, provenance={**here, "utc": "then"})
     assert made_otherwise(training) == []
     training["provenance"] = {k: v for k, v in here.items() if k != "processor"}
