@@ -236,7 +236,11 @@ class RandomLatent:
 # %% ../nbs/07_bo.ipynb #813fcfec
 @dataclass(frozen=True)
 class Tuned:
-    "The acquisition on a pool of decoded, new architectures around the best, in a trust region."
+    """The acquisition on a pool of decoded, new architectures around the best, in a trust region.
+
+    >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
+    >>> found = oe.search(model, data, oe.oracle(data), oe.Tuned(), rounds=1, q=5, n_train=500)
+    """
     pool: int = 6000         # points that are decoded once each
     centres: int = 20        # best architectures that the pool surrounds
     radius: float = 0.6      # of the first steps, in standard deviations of the train latents

@@ -35,7 +35,11 @@ from .hood.files import (
 # %% ../nbs/00_data.ipynb #c0ae77bf
 @dataclass(frozen=True)
 class SearchSpace:
-    "Typed DAGs: node 0 is the input, the last the output, each between applies an operation."
+    """Typed DAGs: node 0 is the input, the last the output, each between applies an operation.
+
+    >>> space = oe.Space("cells", ("conv", "pool"), n_layers=4, chain=False)
+    >>> assert space.types == ("input", "output", "conv", "pool")
+    """
     name: str                     # how the space is called in messages and files
     operations: tuple[str, ...]   # what a layer can do; operation k is node type k + 2
     n_layers: int                 # the most layers an architecture has
@@ -452,7 +456,11 @@ def draw(batch: DAGBatch,              # the architectures, drawn side by side
          space: SearchSpace = ENAS,    # gives the operations their names
          titles: list[str] | None = None, # a line above each
         ) -> SVG:
-    "Nodes from top to bottom, coloured by operation; skip connections at the sides."
+    """Nodes from top to bottom, coloured by operation; skip connections at the sides.
+
+    >>> data = oe.load("enas-digits")
+    >>> picture = oe.draw(data.test.batch[:3], data.space)
+    """
     width, step, parts = 190, 44, []
     titles = titles or [""] * len(batch)
     graphs = zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist())
@@ -668,7 +676,11 @@ def split_rows(n: int,                     # how many rows
 # %% ../nbs/00_data.ipynb #77b029b4
 @dataclass(frozen=True, eq=False)
 class ArchDataset:
-    "Architectures with their accuracies, and the split into a train and a test part."
+    """Architectures with their accuracies, and the split into a train and a test part.
+
+    >>> data = oe.load("enas-digits")
+    >>> mine = oe.Dataset.from_scores("mine", data.space, data.batch, data.accuracy)
+    """
     name: str              # of its folder in runs/, too
     space: SearchSpace
     batch: DAGBatch        # all architectures
@@ -959,7 +971,11 @@ def _read_graph(row, numbers, space, where): # types and edges
 def load_dataset(name: str = "enas-digits", # one of `SOURCES`, or a .jsonl file of your own
                  cache: Path | None = None, # folder of downloads (default: the user's cache)
                 ) -> ArchDataset:
-    "Load a data set by name or path; `OpembedError` on an unknown name or a bad file."
+    """Load a data set by name or path; `OpembedError` on an unknown name or a bad file.
+
+    >>> data = oe.load("enas-digits")
+    >>> train, test = data.train.batch, data.test.batch
+    """
     if is_file_name(name): return _read_dataset(Path(absolute_dataset(name)))
     return pkgutil.resolve_name(SOURCES[name].reader)(name, cache)
 

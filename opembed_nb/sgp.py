@@ -368,7 +368,11 @@ def _standardised(gp, x, units): # in units of a start, or in its own
 
 # %% ../nbs/05_sgp.ipynb #79a18622
 class SparseGP(SparsePosterior):
-    "A sparse Gaussian process, predicting in double precision on the device of its data."
+    """A sparse Gaussian process, predicting in double precision on the device of its data.
+
+    >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
+    >>> gp = oe.SparseGP(20).fit(model.latents(data.test.batch), data.test.target)
+    """
     # tuned: rows, inducing points at most, L-BFGS steps: first coarse, then fine
     schedule = ((2000, 300, 25), (4000, 500, 12))
     longer = ((2000, 300, 25), (4000, 500, 60), (8000, 1000, 50)) # thorough: the same

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'PUBLIC', 'UNUSED', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE',
-           'negative_elbo', 'Parts', 'parts_of', 'build_model', 'from_public', 'to_public', 'load_weights',
+           'negative_elbo', 'Parts', 'Models', 'parts_of', 'build_model', 'from_public', 'to_public', 'load_weights',
            'open_gates', 'scale_operations', 'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig',
            'train_config', 'step_schedule', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained',
            'save_pretrained', 'add_to_card', 'train_or_load', 'train_models', 'abilities']
@@ -141,7 +141,11 @@ def _refuse_nan(model, *results): # an error that names the first weight that is
 
 # %% ../nbs/04_training.ipynb #7648fcf1
 class Parts(NamedTuple):
-    "What a model is made of."
+    """What a model is made of.
+
+    >>> encoder = oe.MODELS["gin-emb"].encoder
+    >>> mine = oe.Parts(oe.OperationEmbedding, encoder, oe.DAGDecoder, "GIN again")
+    """
     embedding: type   # OneHot or OperationEmbedding
     encoder: type
     decoder: type
@@ -149,7 +153,14 @@ class Parts(NamedTuple):
     rounds: int = 1   # T, rounds in the paper
 
 # %% ../nbs/04_training.ipynb #1e1ba7a9
-MODELS = {
+class Models(dict):
+    """The models by name, each a row of `Parts`; a row of your own is one more.
+
+    >>> oe.MODELS["mine"] = oe.MODELS["gin-emb"]._replace(title="GIN again")
+    >>> model = oe.fit("mine", oe.load("enas-digits"), hidden=16, epochs=1, max_graphs=128)
+    """
+
+MODELS = Models({
     "dvae":         Parts(OneHot, DVAEEncoder, DAGDecoder, "D-VAE"),
     "dvae-emb":     Parts(OperationEmbedding, DVAEEncoder, DAGDecoder, "DVAE-EMB", rounds=4),
     "gcn":          Parts(OneHot, GCNEncoder, DAGDecoder, "GCN"),
@@ -161,7 +172,7 @@ MODELS = {
     "graphrnn":     Parts(OneHot, SequenceEncoder, GraphRNNDecoder, "GraphRNN"),
     "graphrnn-emb": Parts(OperationEmbedding, SequenceEncoder, GraphRNNDecoder,
                           "GraphRNN-EMB (ours)"),
-}
+})
 
 def parts_of(name: str) -> Parts:
     "The row of a model; `OpembedError` if the name is unknown."
@@ -823,7 +834,11 @@ def abilities(model: GraphVAE,         # in evaluation mode
               point_decodings: int = 10, # decodings of each point
               seed: int = 0,           # of points and decisions
              ) -> dict[str, float]:    # accuracy, validity, uniqueness, novelty in percent
-    "Table 1 of the paper: what the autoencoder can do, with D-VAE's novelty."
+    """Table 1 of the paper: what the autoencoder can do, with D-VAE's novelty.
+
+    >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
+    >>> assert oe.abilities(model, data, decodings=1, points=100)["accuracy"] > 99
+    """
     require(min(decodings, points, point_decodings) >= 1, "abilities: each count is 1 at least")
     generator = torch.Generator(model.device).manual_seed(seed)
     test, train, hits = data.test.batch, data.train.batch, 0
