@@ -144,12 +144,12 @@ class Parts(NamedTuple):
     """What a model is made of.
 
     >>> encoder = oe.MODELS["gin-emb"].encoder
-    >>> mine = oe.Parts(oe.OperationEmbedding, encoder, oe.DAGDecoder, "GIN again")
+    >>> mine = oe.Parts(oe.OperationEmbedding, encoder, oe.DAGDecoder)
     """
     embedding: type   # OneHot or OperationEmbedding
     encoder: type
     decoder: type
-    title: str        # its name in the paper, or ours
+    title: str = "" # its name in the paper, or ours
     rounds: int = 1   # T, rounds in the paper
 
 # %% ../nbs/04_training.ipynb #1e1ba7a9
