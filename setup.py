@@ -24,7 +24,7 @@ setup(
     keywords=settings["keywords"].split(),
     python_requires=f">={settings['min_python']}",
     packages=[settings["lib_path"] + part for part in ("", ".hood", ".lab")],
-    package_data={settings["lib_path"]: ["assets/*"]},
+    package_data={settings["lib_path"]: ["assets/*", "*.pyi", "py.typed"]},
     install_requires=settings["requirements"].split(),
     extras_require=extras,
     entry_points={"console_scripts": settings["console_scripts"].splitlines()},

@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIXES = {".md", ".bib", ".ipynb", ".png", ".svg"}  # of the pages and what they show
+LEAST = 100  # characters of a page's text; one with fewer is empty
 
 
 class BookError(RuntimeError):
@@ -30,6 +31,35 @@ def pages(source):
     return [toc["root"], *(chapter["file"] for chapters in parts for chapter in chapters)]
 
 
+def written(source):
+    "The pages that lie in nbs/, as paths without a suffix; what begins with _ or . is none."
+    files = [*(source / "nbs").rglob("*.ipynb"), *(source / "nbs").rglob("*.md")]
+    paths = [file.relative_to(source).with_suffix("") for file in files]
+    return {str(path) for path in paths if not any(part[0] in "_." for part in path.parts)}
+
+
+def missing(source, html):
+    "A line for each page of _toc.yml that is not in the built book, or is empty there."
+    toc, built = pages(source), {}
+    for file in html.glob("nbs/**/*.html"):
+        article = re.search(r"<article.*</article>", file.read_text(encoding="utf-8"), re.S)
+        text = re.sub(r"<[^>]*>|\s+", " ", article[0] if article else "")
+        built[str(file.relative_to(html).with_suffix(""))] = len(" ".join(text.split()))
+    lines = [
+        f"_toc.yml: {page} is listed, but the build left no page of it"
+        for page in toc
+        if page not in built
+    ]
+    lines += [
+        f"{page}: the page is empty ({built[page]} characters of text)"
+        for page in toc
+        if built.get(page, LEAST) < LEAST
+    ]
+    if len(built) != len(toc):
+        lines.append(f"{len(toc)} pages were to be built, {len(built)} were")
+    return lines
+
+
 def stage(source, notebooks, folder):
     """Gather what the book is made of in `folder`.
 
@@ -38,9 +68,9 @@ def stage(source, notebooks, folder):
     for path in ("_config.yml", "_toc.yml", "book", "nbs"):
         if not (source / path).exists():
             raise BookError(f"{source / path}: not found, and the book is built from it")
-    (folder / "nbs").mkdir(parents=True)
-    for file in ("_config.yml", "_toc.yml"):
-        shutil.copy(source / file, folder)
+    folder.mkdir(parents=True)
+    for file in (*source.glob("*.md"), source / "_config.yml", source / "_toc.yml"):
+        shutil.copy(file, folder)
     shutil.copytree(source / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for file in (source / "nbs").rglob("*.*"):
         page = file.relative_to(source / "nbs")
@@ -54,6 +84,8 @@ def stage(source, notebooks, folder):
                 f"_toc.yml: {page} is listed, but there is no {page}.ipynb; "
                 "write it or take the line out"
             )
+    if unlisted := sorted(written(source) - set(pages(source))):
+        raise BookError(f"_toc.yml: {', '.join(unlisted)} not listed")
 
 
 def warnings(log, folder):
@@ -91,12 +123,7 @@ def build(source=ROOT, notebooks=None, out=None):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     log = out / "_build" / "build.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    problems = warnings(done.stdout + done.stderr, folder)
-    problems += [
-        f"_toc.yml: {page} is listed, but the build left no page of it"
-        for page in pages(source)
-        if not (html / f"{page}.html").exists()
-    ]
+    problems = warnings(done.stdout + done.stderr, folder) + missing(source, html)
     if problems or done.returncode:
         # No page is left that could be taken for a good book.
         shutil.rmtree(html, ignore_errors=True)

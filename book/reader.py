@@ -4,6 +4,7 @@ A chapter says `#| hide` once, for nbdev; neither a second tag nor a processed c
 is needed.
 """
 
+import json
 import re
 
 import nbformat
@@ -74,6 +75,19 @@ def read(text):
     return notebook
 
 
+def number(app, docname, source):
+    """Write a chapter's number, which its file's name has, before its title.
+
+    Sphinx calls this with the text of every page; pages in nbs/hood and nbs/lab have no number.
+    """
+    if match := re.fullmatch(r"nbs/(\d+)_[^/]*", docname):
+        notebook = json.loads(source[0])
+        first = notebook["cells"][0]
+        first["source"] = re.sub(r"\A# ", f"# {int(match[1])} ", "".join(first["source"]))
+        source[0] = json.dumps(notebook)
+
+
 def setup(app):
     "Lets Sphinx import this module as an extension; the reader itself is named in _config.yml."
+    app.connect("source-read", number)
     return {"parallel_read_safe": True}

@@ -216,7 +216,11 @@ def _mlp(inputs, hidden, outputs):
 
 # %% ../nbs/03_decoder.ipynb #c24787af
 class DAGDecoder(Decoder):
-    "The autoregressive decoder of D-VAE (paper, section 3.2.2)."
+    """The autoregressive decoder of D-VAE (paper, section 3.2.2).
+
+    >>> decoder = oe.pretrained("dvae-emb", "enas-digits").decoder
+    >>> assert isinstance(decoder, oe.DAGDecoder)
+    """
     def __init__(self,
                  dim: int,              # d_op, width of an operation vector
                  space: SearchSpace,    # gives the types and the most nodes

@@ -40,7 +40,11 @@ class OneHot(Embedding):
 
 # %% ../nbs/01_embeddings.ipynb #d0d1c34a
 class OperationEmbedding(Embedding):
-    "A learnable row per node type (paper, section 3.3)."
+    """A learnable row per node type (paper, section 3.3).
+
+    >>> embedding = oe.OperationEmbedding(n_types=8, dim=3)
+    >>> assert embedding.table().shape == (8, 3)
+    """
     def __init__(self,
                  n_types: int,   # node types of the space, input and output included
                  dim: int = 3,   # d_op, the paper's value

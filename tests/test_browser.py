@@ -17,7 +17,7 @@ from book.build import ROOT, BookError, build, pages
 
 pytestmark = pytest.mark.browser
 WIDTHS = {"wide": 1280, "narrow": 400}
-# The chapters whose number has no letter: the preface leaves out what is under the hood.
+# The numbered chapters: the preface leaves out the lab and what is under the hood.
 FIRST_READING = [page for page in pages(ROOT) if re.match(r"nbs/\d\d_", page)]
 FLAGS = [
     "headless",

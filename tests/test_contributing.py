@@ -24,7 +24,7 @@ RECIPES = {
 SAYS = {
     "An encoder": "'validity': ",
     "A data set of your own": "ArchDataset(my-blocks: 16 architectures, 8 train, 8 test)",
-    "A strategy": "'best': ",
+    "A strategy": " architectures scored by weight sharing on ",
 }
 
 

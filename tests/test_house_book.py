@@ -5,9 +5,11 @@ import io
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
@@ -18,7 +20,8 @@ from book.reader import read
 CHAPTER = [
     (
         "markdown",
-        "# A toy\n\n> One page.\n\nSee {cite:p}`pham2018enas` and [the first page](index.md).",
+        "# A toy\n\n> One page.\n\nSee {cite:p}`pham2018enas` and [the first page](index.md), "
+        "and read this sentence to its end.",
     ),
     ("code", "#| default_exp toy"),
     ("code", "#| export\nshown = 1"),
@@ -35,7 +38,7 @@ def toy_book(folder, chapter=CHAPTER):
         "format: jb-book\nroot: nbs/index\nparts:\n  - caption: One\n    chapters:\n"
         "      - file: nbs/00_toy\n      - file: nbs/references\n"
     )
-    (folder / "nbs" / "index.md").write_text("# The first page\n")
+    (folder / "nbs" / "index.md").write_text(f"# The first page\n\n{'It has a few words. ' * 9}\n")
     for name in ("references.md", "references.bib"):
         shutil.copy(ROOT / "nbs" / name, folder / "nbs")
     write_chapter(folder / "nbs" / "00_toy.ipynb", chapter)
@@ -56,20 +59,53 @@ def notebook(cells, **metadata):
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def test_every_chapter_has_a_page():
-    notebooks = (ROOT / "nbs").rglob("*.ipynb")
-    chapters = {str(path.relative_to(ROOT).with_suffix("")) for path in notebooks}
-    missing = chapters - set(pages(ROOT))
-    assert not missing, f"_toc.yml: {sorted(missing)} not listed"
+INDEX = (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
+
+
+def test_the_preface_lists_the_pages_as_the_sidebar_does():
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    for part in parts:
+        listed = INDEX.split(f"**{part['caption']}**")[1].split("\n\n")[1]
+        chapters = [chapter["file"][4:] for chapter in part["chapters"]]
+        promised = [page for page in chapters if page not in ("contributing", "references")]
+        assert re.findall(r"\]\((.*?)\.ipynb\)", listed) == promised
+        numbers = re.findall(r"^\| (\d+) \|", listed, re.M)
+        assert numbers == [str(int(page[:2])) for page in promised if page[:2].isdigit()]
 
 
 def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():
-    text = (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
-    path = text.split("## A first reading")[1].split("\n## ")[0]
+    path = INDEX.split("## A first reading")[1].split("\n## ")[0]
     read = re.findall(r"^\| \d+ \| \[\d+ .*?\]\((.*?)\.ipynb\)", path, re.M)
     assert read == [page[4:] for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
     minutes = sum(map(int, re.findall(r"^\| (\d+) \|", path, re.M)))
     assert 100 <= minutes <= 130, f"{minutes} minutes are not about two hours"
+
+
+# What a newcomer looks for: the section that the preface links to, and what is written there.
+WAYS = {
+    "reconstruction accuracy": ("04_training.ipynb#basic-abilities", "def abilities("),
+    "an encoder": ("contributing.md#an-encoder", "oe.MODELS["),
+    "a data set": ("contributing.md#a-data-set-of-your-own", "oe.Dataset.from_scores("),
+    "a strategy": ("contributing.md#a-strategy", "oe.search("),
+    "a number of the study": ("lab/arms.ipynb#all-runs", "make evidence"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_newcomer_finds_it_one_click_from_the_preface(way):
+    link, text = WAYS[way]
+    page, section = link.split("#")
+    assert f"]({link})" in INDEX
+    path = ROOT / ("CONTRIBUTING.md" if page == "contributing.md" else f"nbs/{page}")
+    found = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        found = "\n\n".join("".join(cell["source"]) for cell in json.loads(found)["cells"])
+    title = next(
+        line
+        for line in found.splitlines()
+        if line.startswith("## ") and line[3:].lower().replace(" ", "-") == section
+    )
+    assert text in found.split(f"{title}\n")[1].split("\n## ")[0]
 
 
 def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
@@ -81,6 +117,10 @@ def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
     page = (first.parent / "nbs" / "00_toy.html").read_text(encoding="utf-8")
     assert "shown" in page and "executed" in page and "tag_export" in page
     assert "hidden" not in page and "#| " not in page and "default_exp" not in page
+    assert "<title>0 A toy" in page and re.search(r"<h1>0 A toy<", page)
+    assert '<a class="reference internal" href="nbs/00_toy.html">0 A toy' in " ".join(
+        (first.parent / "nbs" / "index.html").read_text(encoding="utf-8").split()
+    ).replace('href="00_toy.html"', 'href="nbs/00_toy.html"')
 
 
 def test_a_captioned_cell_shows_its_picture_once():
@@ -108,6 +148,33 @@ def test_a_page_without_a_file_stops_the_build_and_is_named(tmp_path):
     Path(project / "nbs" / "00_toy.ipynb").unlink()
     with pytest.raises(BookError, match="nbs/00_toy is listed"):
         build(project)
+
+
+def test_a_page_that_no_part_lists_stops_the_build_and_is_named(tmp_path):
+    project = toy_book(tmp_path / "project")
+    (project / "nbs" / "hood").mkdir()
+    write_chapter(project / "nbs" / "hood" / "lost.ipynb", CHAPTER)
+    with pytest.raises(BookError, match=r"_toc\.yml: nbs/hood/lost not listed"):
+        build(project)
+
+
+def test_a_page_that_is_missing_or_empty_stops_the_build_and_is_named(tmp_path, monkeypatch):
+    project = toy_book(tmp_path / "project", [("markdown", "# A toy\n\n{cite:p}`pham2018enas`")])
+    with pytest.raises(BookError, match=r"nbs/00_toy: the page is empty \(\d+ characters of text"):
+        build(project)
+    assert not (project / "_build" / "html").exists()
+    run = subprocess.run
+
+    def loses_a_page(command, **kwargs):
+        done = run(command, **kwargs)
+        (project / "_build" / "html" / "nbs" / "references.html").unlink()
+        return done
+
+    write_chapter(project / "nbs" / "00_toy.ipynb", CHAPTER)
+    monkeypatch.setattr(subprocess, "run", loses_a_page)
+    with pytest.raises(BookError, match="3 pages were to be built, 2 were") as error:
+        build(project)
+    assert "nbs/references is listed, but the build left no page of it" in str(error.value)
 
 
 def test_a_stored_picture_keeps_the_colours_of_its_lines():

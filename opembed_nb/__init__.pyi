@@ -1,0 +1,35 @@
+# What stands at the door, for editors and type checkers; __init__.py has the same table.
+from .bo import Tuned as Tuned
+from .data import ArchDataset as Dataset
+from .data import SearchSpace as Space
+from .data import draw as draw
+from .data import load_dataset as load
+from .decoder import DAGDecoder as DAGDecoder
+from .embeddings import OperationEmbedding as OperationEmbedding
+from .own_space import fit as fit
+from .own_space import oracle as oracle
+from .own_space import pretrained as pretrained
+from .own_space import search as search
+from .sgp import SparseGP as SparseGP
+from .training import MODELS as MODELS
+from .training import Parts as Parts
+from .training import abilities as abilities
+
+__version__: str
+__all__ = [
+    "load",
+    "Dataset",
+    "Space",
+    "draw",
+    "pretrained",
+    "fit",
+    "abilities",
+    "SparseGP",
+    "oracle",
+    "Tuned",
+    "search",
+    "MODELS",
+    "Parts",
+    "OperationEmbedding",
+    "DAGDecoder",
+]
