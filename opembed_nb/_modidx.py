@@ -846,6 +846,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.lab.arms.write_run': ('lab/arms.html#write_run', 'opembed_nb/lab/arms.py')},
             'opembed_nb.lab.claims': { 'opembed_nb.lab.claims._': ('lab/claims.html#_', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.all_of': ('lab/claims.html#all_of', 'opembed_nb/lab/claims.py'),
+                                       'opembed_nb.lab.claims.beside': ('lab/claims.html#beside', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.broken': ('lab/claims.html#broken', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.claim': ('lab/claims.html#claim', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.compared': ('lab/claims.html#compared', 'opembed_nb/lab/claims.py'),

@@ -42,7 +42,8 @@ RUNS = {  # a word of a mark → the profile that holds the records
     "paper-115": "paper-115-passes", "width-256": "width-256", "quick": "quick", "fault": "fault",
     "tables": "regret"}
 FILES = {"speed": "benchmarks/speed.json", "passes": "benchmarks/protocol.json",
-         "gpu": "gpu/gpu.json", "gpu-passes": "gpu/protocol.json", "study": "evidence", "reach": "reach.json"}
+         "gpu": "gpu/gpu.json", "gpu-passes": "gpu/protocol.json", "study": "evidence",
+         "reach": "reach.json"}
 
 @cache
 def records(results: Path, # the project's results/
@@ -92,7 +93,9 @@ def study(results, outcome, data, arm, model="dvae"):
 @cache
 def studied(results: Path) -> list[dict]: # see `study_records`
     "All records of the study."
-    return study_records(results / FILES["study"])
+    found = study_records(results / FILES["study"])
+    require(found, "no record of the study")
+    return found
 
 @source
 def rows(results, file, column, *where): # where: model=dvae work=encoding
@@ -185,7 +188,8 @@ def lowered(results, what, data, *models):
     return {(m, seed): 100 - 100 * a[seed] / b[seed] for m, (a, b) in samples.items()
             for seed in a.keys() & b.keys()}
 
-def twin_gaps(results: Path, section: str, data: str) -> Sample: # (model, seed) → learned - one-hot
+def twin_gaps(results: Path, section: str, data: str,
+             ) -> Sample: # (model, seed) → learned minus one-hot
     "The difference of twins in RMSE, seed by seed."
     rmse = {(r["model"], r["seed"]): field(r["values"], "rmse")
             for r in records(results, section, data, "*")}
@@ -335,7 +339,7 @@ def number(mark: str, results: Path) -> str:
         if other: samples.append(sample(results, first[:len(first) - len(other)] + other, seeds))
         if named[2]: samples = [{key: 100 * x for key, x in each.items()} for each in samples]
         return STATISTICS[named[1]](*samples, digits)
-    except (KeyError, IndexError, TypeError, ValueError, StopIteration) as e:
+    except (OSError, LookupError, TypeError, ValueError, StopIteration) as e:
         raise OpembedError(f"cannot be computed ({type(e).__name__}: {e})") from None
 
 # %% ../../nbs/lab/numbers.ipynb #a5000012
@@ -436,7 +440,7 @@ def run(project: Path, write: bool = False) -> list[str]: # a line for every bad
 def main():
     "The command line."
     parser = argparse.ArgumentParser(description="Fill in every number of README and book.")
-    parser.add_argument("--check", action="store_true", help="compare only; status 1 if one differs")
+    parser.add_argument("--check", action="store_true", help="compare; status 1 if one differs")
     only = parser.parse_args().check
     lines = run(project_folder(), write=not only)
     left = lines if only else run(project_folder())
