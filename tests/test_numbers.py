@@ -89,7 +89,9 @@ def test_a_record_that_changes_is_named_and_written_where_it_is_said(project):
     record = json.loads(path.read_text(encoding="utf-8"))
     record["values"]["rmse"] = [x + 0.5 for x in record["values"]["rmse"]]
     path.write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(BookError, match=r"README.md, line \d+: n:spread prediction.rmse enas-digits"):
+    with pytest.raises(
+        BookError, match=r"README.md, line \d+: n:spread prediction.rmse enas-digits"
+    ):
         build(project, out=project / "book")
     assert any("seed 3" in line or "but 3" in line for line in broken(project / "results"))
     before = {path: path.read_text(encoding="utf-8") for path in pages(project)}

@@ -21,7 +21,7 @@ from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_archit
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import save_record
-from opembed_nb.lab.scoreboard import found_by_twins, short_scoreboard, short_twins
+from opembed_nb.lab.scoreboard import found_by_twins
 from opembed_nb.oracle import WeightSharingOracle
 from opembed_nb.pipeline import (
     check_parameters,
@@ -922,20 +922,6 @@ def test_a_search_says_how_many_evaluations_gave_no_value(tmp_path, monkeypatch,
         arguments += ["-p", name, value]
     assert main(arguments) == 0
     assert "1 of them gave no value; the first: ValueError: no luck" in capsys.readouterr().out
-
-
-README_TABLES = {
-    "cards": lambda root: pipeline.cards_table(),
-    "scoreboard": lambda root: short_scoreboard(root, "laptop"),
-    "twins": lambda root: short_twins(root, "laptop"),
-}
-
-
-@pytest.mark.parametrize("mark", README_TABLES)
-def test_the_readme_tables_are_the_committed_ones(mark):
-    text = (ROOT / "README.md").read_text()
-    inside = text.split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0].strip()
-    assert inside == README_TABLES[mark](ROOT / "results").strip()
 
 
 def test_the_readme_code_works():
