@@ -38,6 +38,7 @@ def stage(source, notebooks, folder):
     for path in ("_config.yml", "_toc.yml", "book", "nbs"):
         if not (source / path).exists():
             raise BookError(f"{source / path}: not found, and the book is built from it")
+    folder.mkdir(parents=True)
     for file in ("_config.yml", "_toc.yml"):
         shutil.copy(source / file, folder)
     shutil.copytree(source / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
