@@ -15,8 +15,9 @@ from scipy import stats
 
 from ..bo import STRATEGIES, paired
 from ..hood.files import OpembedError
-from .arms import DATA
-from .evidence import QUESTIONS, judge
+from .arms import DATA, study_records
+from .evidence import (
+    AFTERWARDS, QUESTIONS, SEARCH_QUESTIONS, SECOND_LOOK, judge, trial_records)
 from opembed_nb.lab.numbers import (
     FILES, finalists, groups, later, lowered, measured, pairs, records, rows, search, soon, study,
     studied, twin_gaps)
@@ -92,6 +93,48 @@ def _(results):
     before = 60  # seconds of training before anything could be measured
     spent = (times.max() - times.min()) / np.timedelta64(1, "s") + before
     return len(made) == 505 and max(sixty) < before and spent < 9.5 * 60
+
+# %% ../../nbs/lab/claims.ipynb #a6000012
+@claim("most questions of the study stay open; its page discusses the answers that are not")
+def _(results):
+    found = {name: judge(studied(results), asked) for name, asked in QUESTIONS.items()}
+    said = {name: {f.answer for f in each} for name, each in found.items()}
+    told = {name for name, answers in said.items() if answers != {"cannot be told"}}
+    partly = {"H0", "H0, why", "H1, other encoders", "H4"}
+    return (told == {*partly, "H0, PyTorch's weights"}
+            and all(said[name] == {"no", "cannot be told"} for name in partly)
+            and [f.answer for f in found["H0, PyTorch's weights"]] == ["no"] * 4 + ["yes"] * 2)
+
+@claim("seen afterwards: one vector for all, or one number each, predicts worse where operations"
+       " matter and better on the paper's data")
+def _(results):
+    found = [f for f in judge(studied(results), AFTERWARDS) if "predicts" in f.comparison.claim]
+    return len(found) == 6 and all(f.answer == "yes" for f in found)
+
+@claim("seen afterwards: larger one-hot vectors train faster on NAS-Bench-201, learned ones slower"
+       " on citeseer; the rest is open")
+def _(results):
+    found = [f for f in judge(studied(results), AFTERWARDS) if "converge" in f.comparison.claim]
+    told = [f.comparison.data.split("/")[1] for f in found if f.answer != "cannot be told"]
+    return told == ["cifar10", "citeseer"]
+
+@claim("on our data described vectors vary least over seeds; there and on arxiv vectors that start"
+       " at random vary more than one-hot and described ones")
+def _(results):
+    def spread(data, arm): return np.std([*study(results, "rmse", data, arm).values()], ddof=1)
+    arms = ("described", "one-hot", "frozen-3", "learned-3")
+    found = [[spread(data, a) for a in arms] for data in (DIGITS, "nas-bench-graph/arxiv")]
+    return min(found[0]) == found[0][0] and all(max(s[:2]) < min(s[2:]) for s in found)
+
+@claim("a second look at the recipe's trials does not find the twins to differ")
+def _(results):
+    answers = [f.answer for f in judge(trial_records(results / FILES["recipes"]), SECOND_LOOK)]
+    return answers == ["cannot be told"] * 2 + ["no"] * 2
+
+@claim("searched on NAS-Bench-201, the embeddings cannot be told apart")
+def _(results):
+    found = judge(study_records(results / FILES["study"], "search"), SEARCH_QUESTIONS)
+    return len(found) == 4 and all(f.answer == "cannot be told" for f in found)
 
 # %% ../../nbs/lab/claims.ipynb #a6000021
 @claim("of all models, the latents of S-VAE's learned twin predict the paper's data best")

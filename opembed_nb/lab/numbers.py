@@ -43,7 +43,7 @@ RUNS = {  # a word of a mark → the profile that holds the records
     "tables": "regret"}
 FILES = {"speed": "benchmarks/speed.json", "passes": "benchmarks/protocol.json",
          "gpu": "gpu/gpu.json", "gpu-passes": "gpu/protocol.json", "study": "evidence",
-         "reach": "reach.json"}
+         "recipes": "recipes", "reach": "reach.json"}
 
 @cache
 def records(results: Path, # the project's results/
