@@ -105,6 +105,15 @@ def place(match):
     return f".ipynb, cell {match[1]}, line {int(match[2]) - 1}:"
 
 
+def unfounded(source):
+    "A line for every number and claim of the text that the records do not bear out."
+    if not (source / "results").is_dir():
+        return []
+    from opembed_nb.lab import claims, numbers
+
+    return numbers.run(source) + claims.broken(source / "results")
+
+
 def build(source=ROOT, notebooks=None, out=None):
     """Build the book of the project at `source` under `out` and return the path of its first page.
 
@@ -113,6 +122,8 @@ def build(source=ROOT, notebooks=None, out=None):
     source, out = Path(source).resolve(), Path(out or source).resolve()
     if notebooks is not None and not Path(notebooks).is_dir():
         raise BookError(f"{notebooks}: no such folder of executed notebooks")
+    if lines := unfounded(source):
+        raise BookError("\n".join(["not built; the text is not what the records say", *lines]))
     folder, html = out / "_build" / "source", out / "_build" / "html"
     # Always from scratch: Sphinx warns about a page when it reads it, so a second build would hide
     # the warnings of the first.

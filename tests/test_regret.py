@@ -425,20 +425,3 @@ def test_the_chapter_shows_the_records(name):
         if "text/markdown" in output.get("data", {})
     ]
     assert regret_table(RECORDS[name]) in shown
-
-
-def test_what_readme_says_of_the_search_is_in_the_records():
-    record, readme = RECORDS["nas-bench-201/cifar10"], (ROOT / "README.md").read_text("utf-8")
-    soon = {
-        name: f"{100 * np.mean(needed(regret_curves(record, name)) <= 192):.0f} %"
-        for name in record["strategies"]
-    }
-    assert soon["mutation"] == soon["mutation on latents"]
-    assert f"in {soon['mutation']} of 30 trials if a process picks among mutants" in readme
-    assert f"in {soon['hybrid']} if candidates come from a latent space" in readme
-    assert f"in {soon['tuned']} if judged on latents" in readme
-    assert f"in {soon['evolution']} by evolution" in readme
-    local = (
-        f"in {soon['local search']} by local search, in {soon['random architectures']} by chance"
-    )
-    assert local in readme

@@ -11,7 +11,6 @@ import pytest
 from scipy import stats
 
 from opembed_nb.bo import PAPER_TOP_5
-from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab.commands import main
 from opembed_nb.lab.scoreboard import (
@@ -24,9 +23,6 @@ from opembed_nb.training import MODELS, PAPER_TABLE_1
 ROOT = Path(__file__).parents[1]
 BY_TITLE = {quantity.title: quantity for quantity in QUANTITIES}
 PAPER = "enas-cifar10"
-STALE = "is older than the records; run python -m opembed_nb.lab.runner scoreboard"
-
-
 @pytest.mark.parametrize(
     "title, ours, mark",
     [
@@ -311,11 +307,6 @@ def test_which_twin_is_better(tmp_path, title, gaps, says):
 # the figure
 
 
-def test_the_committed_figure_is_that_of_the_records():
-    drawn = (ROOT / "nbs" / "scoreboard.svg").read_text(encoding="utf-8")
-    assert drawn == scoreboard_figure(ROOT / "results", "laptop"), f"nbs/scoreboard.svg {STALE}"
-
-
 SAID = re.compile(
     r"<title>(?P<model>[^,]+), (?P<title>.+?): "
     r"(?:[\d.]+(?: ± [\d.]+)? here \(n = (?P<n>\d+)\), )?(?P<paper>[\d.]+)(?: ± [\d.]+)? "
@@ -346,40 +337,6 @@ def test_every_sign_of_the_figure_says_and_is_where_the_records_say(tmp_path, ma
             right = (float(place[1]) - 85) * (-1 if key[0].startswith("RMSE") else 1)
             assert abs(right) < 0.06 or (right > 0) == (gap > 0)
     assert drawn.count(">not run</text>") == sum(s["mark"] == "not run" for s in said)
-
-
-def test_a_new_record_changes_the_figure_and_the_command_writes_both(tmp_path):
-    (tmp_path / "nbs").mkdir()
-    shutil.copytree(ROOT / "results/models" / PAPER, tmp_path / "results/models" / PAPER)
-    shutil.copy(ROOT / "README.md", tmp_path)
-    write_scoreboard(tmp_path)
-    figure, readme = tmp_path / "nbs" / "scoreboard.svg", tmp_path / "README.md"
-    before = figure.read_text(encoding="utf-8"), readme.read_text(encoding="utf-8")
-    assert before[1] == (ROOT / "README.md").read_text(encoding="utf-8"), f"README.md {STALE}"
-    made_up(tmp_path / "results", ["graphrnn"], 3)
-    write_scoreboard(tmp_path)
-    assert figure.read_text(encoding="utf-8") != before[0]
-    now = readme.read_text(encoding="utf-8")
-    assert "| GraphRNN | 12 | 3 | " in now and now != before[1]
-    for mark, end in (("<!-- /scoreboard -->", "<!-- twins -->"), ("<!-- /twins -->", None)):
-        kept = [text.split(mark)[1].split(end)[0] for text in (before[1], now)]
-        assert kept[0] == kept[1], f"what stands after {mark} has changed"
-
-
-def test_a_readme_without_a_mark_is_named_and_nothing_written(tmp_path):
-    (tmp_path / "nbs").mkdir()
-    made_up(tmp_path / "results", ["dvae"], 2)
-    for text in ("no marks", "<!-- scoreboard -->\n\n<!-- /scoreboard -->\n" * 2):
-        (tmp_path / "README.md").write_text(text)
-        with pytest.raises(OpembedError, match="README.md: needs a line <!-- scoreboard -->, once"):
-            write_scoreboard(tmp_path)
-        assert (tmp_path / "README.md").read_text() == text
-        assert not list((tmp_path / "nbs").iterdir())
-
-
-def test_the_figure_stands_in_the_preface_and_in_the_readme():
-    assert "```{figure} scoreboard.svg" in (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
-    assert "](nbs/scoreboard.svg)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_command_prints_every_cell_of_the_papers_data(tmp_path, monkeypatch, capsys):
