@@ -6,9 +6,8 @@
 __all__ = ['Acquisition', 'STRATEGIES', 'PAPER_TOP_5', 'expected_improvement', 'log_expected_improvement', 'propose_points',
            'most_frequent', 'decode_points', 'Proposal', 'SearchState', 'Strategy', 'PaperBO', 'RandomLatent', 'Tuned',
            'Hybrid', 'neighbours', 'RandomArchitectures', 'LocalSearch', 'Evolution', 'Mutation', 'Problem',
-           'make_problem', 'propose', 'fit_process', 'run_trial', 'search', 'curve', 'summarise', 'paired',
-           'strategy_table', 'make_strategies', 'open_ledger', 'search_record', 'winners', 'train_finalists',
-           'judge_pool']
+           'make_problem', 'propose', 'fit_process', 'run_trial', 'search', 'curve', 'summarise', 'strategy_table',
+           'make_strategies', 'open_ledger', 'search_record', 'winners', 'train_finalists', 'judge_pool']
 
 # %% ../nbs/07_bo.ipynb #f62ee452
 import hashlib
@@ -31,14 +30,14 @@ import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures,
     raw_features, validity)
-from .hood.engines import Engine, LocalEngine, run_again, side_by_side
+from .hood.engines import Engine, LocalEngine, run_again, share_or_say, side_by_side
 from .hood.files import OpembedError, chosen_device, make_folder, require
 from .hood.formats import from_keys, to_keys
-from .hood.intervals import mean_std
+from .hood.intervals import mean_std, paired
 from .hood.kernels import normal_scores
 from .hood.ledger import Evaluation, Ledger, evaluate, progress_bar
 from .hood.networks import NETWORKS, cifar10_images, digit_images, train_each
-from .hood.records import stream
+from .hood.records import Table as MarkdownTable, stream
 from .oracle import ArchTable, Oracle
 from .sgp import SmallGP, SparseGP
 from .training import GraphVAE
@@ -233,7 +232,11 @@ class RandomLatent:
 # %% ../nbs/07_bo.ipynb #813fcfec
 @dataclass(frozen=True)
 class Tuned:
-    "The acquisition on a pool of decoded, new architectures around the best, in a trust region."
+    """The acquisition on a pool of decoded, new architectures around the best, in a trust region.
+
+    >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
+    >>> found = oe.search(model, data, oe.oracle(data), oe.Tuned(), rounds=1, q=5, n_train=500)
+    """
     pool: int = 6000         # points that are decoded once each
     centres: int = 20        # best architectures that the pool surrounds
     radius: float = 0.6      # of the first steps, in standard deviations of the train latents
@@ -604,13 +607,7 @@ def _by_engine(engine, attempts, trial, function, *job): # a lost worker costs a
     return made
 
 def _share(problem, engine): # problem and oracle, as the engine shares them
-    try: oracle = engine.share(problem.oracle)
-    except Exception as e:
-        while e.__cause__ or e.__context__: e = e.__cause__ or e.__context__  # the first of all
-        why = next(iter(str(e).splitlines()), type(e).__name__)
-        raise OpembedError(
-            f"oracle {problem.oracle.name!r} cannot be sent to other processes ({why[:200]}); "
-            "define its class in a module, and open files when it is called") from None
+    oracle = share_or_say(engine, problem.oracle, f"oracle {problem.oracle.name!r}")
     return engine.share(problem), oracle
 
 # %% ../nbs/07_bo.ipynb #727e2a32
@@ -686,30 +683,22 @@ def _shares(rows): # with an architecture, distinct among these, inside the 95 %
                 distinct=len(set(named)) / len(named) if named else None,
                 covered=float(np.mean(inside)) if inside else None)
 
-def paired(a: list[float], b: list[float], # of the same trials
-          ) -> tuple[float, float, float]: # mean of a - b, its 95 % interval (nan for one pair)
-    "The difference of paired trials (Student's t)."
-    mean = float(np.mean(np.asarray(a) - np.asarray(b)))
-    if len(a) < 2: return mean, math.nan, math.nan
-    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
-    return mean, float(low), float(high)
-
 # %% ../nbs/07_bo.ipynb #7dad90bb
 def strategy_table(found: dict[str, dict], # strategy → what `summarise` gave
                    oracle: str,            # who evaluated them all
                    ours: str = "tuned",    # the strategy that the others are compared with
-                  ) -> str:                # Markdown
+                  ) -> MarkdownTable:
     "Strategies side by side."
     head = (f"evaluated by {oracle}", "best", "area under the curve", f"{ours} minus it [95 %]",
             "with architecture (%)", "distinct (%)", "in the 95 % bars (%)",
             "seconds: fit + propose + evaluate")
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for name, s in found.items():
         spent = " + ".join(f"{v:.0f}" for v in s["seconds"].values()) if "seconds" in s else "–"
-        lines.append((name, mean_std(s["best"], 4), mean_std(s["auc"], 4),
-                      _difference(found, ours, name), _percent(s["found"]),
-                      _percent(s["distinct"]), _percent(s["covered"]), spent))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append((name, mean_std(s["best"], 4), mean_std(s["auc"], 4),
+                     _difference(found, ours, name), _percent(s["found"]),
+                     _percent(s["distinct"]), _percent(s["covered"]), spent))
+    return MarkdownTable.of(head, rows, "l")
 
 # %% ../nbs/07_bo.ipynb #c6d3a86e
 def _percent(share): return "–" if share is None else f"{100 * share:.0f}"
@@ -737,7 +726,8 @@ def make_strategies(names: list[str], # of `STRATEGIES`
 def open_ledger(folder: Path,      # a run's folder
                 problem: Problem, decodings: int, candidates: int, batch_size: int) -> Ledger:
     "The ledger of a run: a file for each set of settings, weights and code in its folder."
-    parameters = [p.detach().cpu().contiguous().numpy() for p in _parameters(problem.model)]
+    parameters = problem.model.parameters() if problem.model is not None else ()
+    parameters = [p.detach().cpu().contiguous().numpy() for p in parameters]
     weights = _sha(b"".join(p.tobytes() for p in parameters))[:12]
     package, read = Path(opembed_nb.__file__).parent, ("sgp", "bo", "hood/kernels")
     code = _sha(b"".join((package / f"{m}.py").read_bytes() for m in read))[:12]
@@ -751,7 +741,6 @@ def open_ledger(folder: Path,      # a run's folder
     return Ledger(make_folder(folder) / f"search-{name}.sqlite", "search", problem.oracle, settings)
 
 def _sha(content): return hashlib.sha256(content).hexdigest()
-def _parameters(model): return model.parameters() if model is not None else ()
 
 # %% ../nbs/07_bo.ipynb #b07733ed
 def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to report
@@ -812,6 +801,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
     groups["random", None] = random_architectures(5, data.space, generator)
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
+    device = chosen_device(device)
     how = _network_setting(task, full_epochs, device), trainings, folder, workers, engine
     shared, rows = oracle(batch).tolist(), _train_once(batch, data.space, *how, device=device)
     named = [group for group, members in groups.items() for _ in range(len(members))]
@@ -824,7 +814,7 @@ def _network_setting(task, epochs, device): # images, sizes, schedule
     if epochs != schedule.epochs:  # a shorter training is one cosine
         schedule = replace(schedule, epochs=epochs, cycle=epochs)
     images = digit_images() if task == "digits" else cifar10_images(valid=0)
-    return images.to(chosen_device(device)), sizes, schedule
+    return images.to(device), sizes, schedule
 
 def _train_once(batch, space, how, trainings, *where, device): # two strategies may find the same
     keys, (images, sizes, schedule) = to_keys(batch, space), how

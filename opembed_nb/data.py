@@ -30,7 +30,11 @@ from .hood.files import (
 # %% ../nbs/00_data.ipynb #c0ae77bf
 @dataclass(frozen=True)
 class SearchSpace:
-    "Typed DAGs: node 0 is the input, the last the output, each between applies an operation."
+    """Typed DAGs: node 0 is the input, the last the output, each between applies an operation.
+
+    >>> space = oe.Space("cells", ("conv", "pool"), n_layers=4, chain=False)
+    >>> assert space.types == ("input", "output", "conv", "pool")
+    """
     name: str                     # how the space is called in messages and files
     operations: tuple[str, ...]   # what a layer can do; operation k is node type k + 2
     n_layers: int                 # the most layers an architecture has
@@ -251,7 +255,11 @@ def draw(batch: DAGBatch,              # the architectures, drawn side by side
          space: SearchSpace = ENAS,    # gives the operations their names
          titles: list[str] | None = None, # a line above each
         ) -> SVG:
-    "Nodes from top to bottom, coloured by operation; skip connections at the sides."
+    """Nodes from top to bottom, coloured by operation; skip connections at the sides.
+
+    >>> data = oe.load("enas-digits")
+    >>> picture = oe.draw(data.test.batch[:3], data.space)
+    """
     width, step, parts = 190, 44, []
     titles = titles or [""] * len(batch)
     graphs = zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist())
@@ -350,7 +358,11 @@ class Split(NamedTuple):
 # %% ../nbs/00_data.ipynb #77b029b4
 @dataclass(frozen=True, eq=False)
 class ArchDataset:
-    "Architectures with their accuracies, and the split into a train and a test part."
+    """Architectures with their accuracies, and the split into a train and a test part.
+
+    >>> data = oe.load("enas-digits")
+    >>> mine = oe.Dataset.from_scores("mine", data.space, data.batch, data.accuracy)
+    """
     name: str              # of its folder in runs/, too
     space: SearchSpace
     batch: DAGBatch        # all architectures

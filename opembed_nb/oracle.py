@@ -55,7 +55,6 @@ class WeightSharingOracle:
         check_images(images, net.sizes)
         self.net, self.images = net.eval().to(images.valid[0].device), images
         self.space, self.name = net.space, f"weight sharing on {images.name}"
-        if net.fault: self.name += f" with the fault {net.fault!r}"
         self.version = digest(*net.state_dict().values())[:12]
         sample = random_architectures(8, self.space, torch.Generator("cpu").manual_seed(0))
         mean, guessing = float(self(sample).mean()), 1 / images.classes

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from .bo import STRATEGIES, Strategy, curve, make_problem, make_strategies, open_ledger
 from .bo import search as search_study
-from .data import ArchDataset, DAGBatch, from_keys, load_dataset
+from .data import ArchDataset, DAGBatch
+from .hood.formats import from_keys
+from .hood.sources import load_dataset
 from .hood.engines import Engine
 from .hood.files import require
 from .hood.ledger import Evaluation

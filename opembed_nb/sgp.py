@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JITTER', 'SETTINGS', 'LENGTHSCALE', 'PAPER_TABLE_2', 'COLUMNS', 'YARDSTICKS', 'metrics', 'top_recall', 'Prior',
            'collapsed_bound', 'choose_inducing', 'fit_prior', 'best_belief', 'VariationalGP', 'fit_variational',
-           'SparsePosterior', 'SparseGP', 'SmallGP', 'evaluate_latents', 'mean_std', 'table_2', 'yardsticks']
+           'SparsePosterior', 'SparseGP', 'SmallGP', 'evaluate_latents', 'table_2', 'yardsticks']
 
 # %% ../nbs/05_sgp.ipynb #f1f5eea0
 import copy
@@ -19,7 +19,9 @@ from scipy.stats import kendalltau, rankdata
 from torch import BoolTensor, LongTensor, Tensor, nn
 
 from .hood.files import OpembedError, require
+from .hood.intervals import mean_std
 from .hood.kernels import UnitPrior, most_probable, solved
+from .hood.records import Table
 
 with warnings.catch_warnings():  # of what a library asks of another one
     warnings.filterwarnings("ignore", message=".*torch.jit.script. is deprecated")
@@ -369,7 +371,11 @@ def _standardised(gp, x, units): # in units of a start, or in its own
 
 # %% ../nbs/05_sgp.ipynb #79a18622
 class SparseGP(SparsePosterior):
-    "A sparse Gaussian process, predicting in double precision on the device of its data."
+    """A sparse Gaussian process, predicting in double precision on the device of its data.
+
+    >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
+    >>> gp = oe.SparseGP(20).fit(model.latents(data.test.batch), data.test.target)
+    """
     # tuned: rows, inducing points at most, L-BFGS steps: first coarse, then fine
     schedule = ((2000, 300, 25), (4000, 500, 12))
     longer = ((2000, 300, 25), (4000, 500, 60), (8000, 1000, 50)) # thorough: the same
@@ -515,11 +521,6 @@ def evaluate_latents(train_x: Tensor,      # (n, d) latents of the train part
 # %% ../nbs/05_sgp.ipynb #a461b2cd
 def _by_metric(rows): return {metric: [row[metric] for row in rows] for metric in rows[0]}
 
-def mean_std(values: list[float], digits: int = 3) -> str: # "0.371 ± 0.003", one alone has no ±
-    "Mean and standard deviation over repeats, as text."
-    v = torch.tensor(values, dtype=torch.double, device="cpu")
-    return f"{v.mean():.{digits}f}" + (f" ± {v.std():.{digits}f}" if len(v) > 1 else "")
-
 # %% ../nbs/05_sgp.ipynb #8944b63a
 PAPER_TABLE_2 = {  # mean and standard deviation over 10 repeats (paper, Table 2)
     "dvae":     {"rmse": (0.384, 0.002), "pearson": (0.920, 0.001)},
@@ -536,7 +537,7 @@ COLUMNS = {"RMSE": "rmse", "Pearson r": "pearson", "Kendall τ": "kendall", "Spe
 
 def table_2(ours: dict[str, dict[str, list[float]]], # model (or features) → `evaluate_latents`
             paper: bool = True, # with the paper's rows and columns: on the paper's data only
-           ) -> str:            # Markdown; a dash where there is no value
+           ) -> Table:          # a dash where there is no value
     "Table 2, on the paper's data with its values next to ours."
     heads, names = [""], list(ours)
     if paper: names = [*PAPER_TABLE_2, *(name for name in ours if name not in PAPER_TABLE_2)]
@@ -545,15 +546,15 @@ def table_2(ours: dict[str, dict[str, list[float]]], # model (or features) → `
     for head, key in columns.items():
         both = paper and key in ("rmse", "pearson")
         heads += [f"{head}, paper"] * both + [f"{head}, ours" if paper else head]
-    lines = [heads, ["---"] * len(heads)]
+    rows = []
     for name in names:
         theirs, own, cells = PAPER_TABLE_2.get(name, {}), ours.get(name, {}), [name]
         for key in columns.values():
             if paper and key in ("rmse", "pearson"):
                 cells.append("{:.3f} ± {:.3f}".format(*theirs[key]) if key in theirs else "–")
             cells.append(mean_std(own[key]) if key in own else "–")
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append(cells)
+    return Table.of(heads, rows, "l")
 
 # %% ../nbs/05_sgp.ipynb #5e7968c8
 def _regressor(name, seed, rows): # of scikit-learn

@@ -17,14 +17,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from opembed_nb import bo
 from opembed_nb.bo import (
-    Evolution, Hybrid, LocalSearch, Mutation, PaperBO, RandomArchitectures, RandomLatent,
-    SearchState, Tuned, curve, decode_points, expected_improvement, judge_pool,
-    log_expected_improvement, make_problem, make_strategies, most_frequent, neighbours, open_ledger,
-    propose, propose_points, search, strategy_table, summarise)
+    Evolution,
+    Hybrid,
+    LocalSearch,
+    Mutation,
+    PaperBO,
+    RandomArchitectures,
+    RandomLatent,
+    SearchState,
+    Tuned,
+    curve,
+    decode_points,
+    expected_improvement,
+    judge_pool,
+    log_expected_improvement,
+    make_problem,
+    make_strategies,
+    most_frequent,
+    neighbours,
+    open_ledger,
+    propose,
+    propose_points,
+    search,
+    strategy_table,
+    summarise,
+)
 from opembed_nb.data import (
-    ENAS, About, ArchDataset, SearchSpace, cat_batches, codes, random_architectures, validity)
+    ENAS,
+    About,
+    ArchDataset,
+    SearchSpace,
+    cat_batches,
+    codes,
+    random_architectures,
+    validity,
+)
 from opembed_nb.hood import ledger as ledger_module
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
@@ -34,7 +64,6 @@ from opembed_nb.hood.ledger import Evaluation, Ledger, evaluate
 from opembed_nb.hood.records import read_records, save_record
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import build_model
-
 
 ROOT = Path(__file__).parents[1]
 FIRST = "0 1 1 2 0 0 3 0 0 1 4 0 0 0 0 5 0 0 0 0 0"

@@ -14,10 +14,25 @@ from opembed_nb.hood.formats import from_flat
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab import arms
 from opembed_nb.lab.arms import (
-    SEARCH, SEARCHES, arm_config, plan, run_study, search_arm, study_records, train_arm)
+    SEARCH,
+    SEARCHES,
+    arm_config,
+    plan,
+    run_study,
+    search_arm,
+    study_records,
+    train_arm,
+)
 from opembed_nb.lab.evidence import (
-    OUTCOMES, SEARCH_QUESTIONS, answer, answer_table, judge, optimum_table, plot_optimum,
-    to_optimum)
+    OUTCOMES,
+    SEARCH_QUESTIONS,
+    answer,
+    answer_table,
+    judge,
+    optimum_table,
+    plot_optimum,
+    to_optimum,
+)
 from opembed_nb.lab.runner import Job, main, record_path
 
 ROOT = Path(__file__).parents[1]

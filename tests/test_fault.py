@@ -12,7 +12,14 @@ from opembed_nb.data import ENAS, DAGBatch, cat_batches, random_architectures
 from opembed_nb.hood.files import ASSETS, OpembedError
 from opembed_nb.hood.formats import from_flat
 from opembed_nb.hood.networks import (
-    NetSizes, Schedule, Supernet, digit_images, layers_of, load_supernet, train_supernet)
+    NetSizes,
+    Schedule,
+    Supernet,
+    digit_images,
+    layers_of,
+    load_supernet,
+    train_supernet,
+)
 from opembed_nb.hood.records import read_records
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.lab.operations_ignored import LastBranch, train_last_branch

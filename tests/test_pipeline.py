@@ -345,7 +345,507 @@ def test_a_profile_that_cannot_serve_is_one_line(toy, tmp_path, capsys, text, sa
     assert says in one_line(capsys, ["run", "toy"])
 
 
-CONFLICT = '{\ndef test_the_readme_code_works():
+CONFLICT = '{\n<<<<<<< HEAD\n "cells": [],\n=======\n "cells": [1],\n>>>>>>> other\n'
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (CONFLICT, "00_toy.ipynb, line 2: an unresolved merge conflict; resolve it first"),
+        ('{"cells": [', "00_toy.ipynb: is not a notebook (Expecting value"),
+        ("[1, 2]", "00_toy.ipynb: is not a notebook (it has no cells)"),
+        ('{"cells": [1], "nbformat": 4}', "00_toy.ipynb: is not a notebook ("),
+        (b"\xff\xfe", "00_toy.ipynb: cannot be read"),
+    ],
+)
+def test_a_broken_chapter_is_named_in_one_line(toy, tmp_path, capsys, text, says):
+    toy("1")
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "nbs" / "00_toy.ipynb").write_bytes(content)
+    assert says in one_line(capsys, ["run", "toy"])
+
+
+NO_UTF8 = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="")
+
+
+def test_all_is_utf8_whatever_the_locale(toy, tmp_path):
+    toy("print('σ ±')\nopen('../written', 'w').write('é')\nif n > 2: raise ValueError('τ')")
+    profile = tmp_path / "profiles" / "toy.yaml"
+    profile.write_text("# 10 × 10\nn: 2\n", encoding="utf-8")
+    done = started(["-c", RUN_TOY], tmp_path, **NO_UTF8)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0 and "What a toy does ± nothing." in out and err == ""
+    assert "σ ±" in (tmp_path / "runs/toy/logs/00_toy.log").read_text(encoding="utf-8")
+    assert (tmp_path / "written").read_bytes() == "é".encode()
+    profile.write_text("n: 3\n", encoding="utf-8")
+    done = started(["-c", RUN_TOY], tmp_path, **NO_UTF8)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 2 and err.count("\n") == 1 and "(ValueError: τ)" in err
+
+
+def listing(folder):
+    "Every file and folder with its content and its times."
+    paths = sorted(folder.rglob("*"))
+    return [(p, p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in paths]
+
+
+def test_a_checkout_that_nobody_may_write_runs(toy, tmp_path, monkeypatch):
+    toy("print(n)")
+    project, runs = tmp_path, tmp_path.parent / f"{tmp_path.name}-runs"
+    folders = [project, *(path for path in project.rglob("*") if path.is_dir())]
+    before = listing(project)
+    monkeypatch.setenv("OPEMBED_RUNS", str(runs))
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert main(["run", "toy"]) == 0
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert listing(project) == before  # root may write, and does not
+    assert (runs / "toy" / "notebooks" / "00_toy.ipynb").exists()
+
+
+def test_another_python3_kernel_or_none_at_all_does_not_matter(toy, tmp_path, monkeypatch):
+    toy("import sys\nassert sys.executable == " + repr(sys.executable))
+    kernel = tmp_path / "share" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    other = dict(argv=["/bin/false"], display_name="other", language="python")
+    (kernel / "kernel.json").write_text(json.dumps(other))
+    for path in (tmp_path / "share", tmp_path / "nothing"):
+        monkeypatch.setenv("JUPYTER_PATH", str(path))
+        assert run_stage("00_toy", "00_toy", {"n": len(str(path))}, tmp_path / "runs") > 0
+
+
+def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
+    toy("import time\ntime.sleep(2)")
+    before = sorted(path.name for path in (tmp_path / "nbs").iterdir())
+    engine = ProcessEngine(2)
+    jobs = [("00_toy", "00_toy", {}, tmp_path / f"runs-{k}") for k in range(4)]
+    for _, seconds, error in engine.run(run_stage, jobs):
+        assert seconds and not error
+    assert sorted(path.name for path in (tmp_path / "nbs").iterdir()) == before
+
+
+# training
+
+TINY = dict(models="[dvae, dvae-emb]", hidden="8", latent="6", max_graphs="200", minibatch="20")
+
+
+def words(command, *more, **changes):
+    "A command of the profile quick, some of whose parameters are changed."
+    return [command, "quick", *more, *(w for pair in changes.items() for w in ("-p", *pair))]
+
+
+def train_arguments(*more, **changes):
+    return words("train", *more, **TINY | changes)
+
+
+@pytest.mark.slow
+def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.argv[1:]))"
+    process = started(["-c", code, *train_arguments("--workers", "2", epochs="100000")], ROOT)
+    paths = [
+        tmp_path / f"quick/enas-digits/{m}/seed-0/checkpoint.safetensors"
+        for m in ("dvae", "dvae-emb")
+    ]
+    wait_for(lambda: all(path.exists() for path in paths))
+    os.killpg(process.pid, signal.SIGINT)
+    assert (*process.communicate(timeout=60), process.returncode) == ("", INTERRUPTED, 130)
+    assert main(train_arguments(epochs="99999")) == 2  # another training's folder
+    assert "belongs to a run with epochs = 100000, not 99999" in capsys.readouterr().err
+
+
+def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    changes = dict(models="[dvae-emb]", epochs="2", profile="mine")
+    arguments = train_arguments("--workers", "1", "--seeds", "0", "2", **changes)
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.count("trained in") == 2 and "2 epochs, loss " in out and "seed-2" in out
+    assert {p.name for p in tmp_path.glob("mine/enas-digits/dvae-emb/seed-2/*")} == {
+        "checkpoint.safetensors",
+        "epoch-1.safetensors",  # chapter 9 looks at it
+    }
+    assert main(arguments) == 0 and capsys.readouterr().out.count("found") == 2
+
+
+def test_a_run_folder_that_cannot_be_written(toy, tmp_path):
+    toy("1")
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OpembedError, match="stage 00_toy: .* cannot be written .*OPEMBED_RUNS"):
+        run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
+
+
+def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
+    assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
+    save_record(
+        tmp_path / "quick" / "enas-cifar10" / "dvae-emb" / "seed-0",
+        "prediction",
+        dict(rmse=[0.5, 0.7], pearson=[0.8, 0.8], kendall=[0.6, 0.6], coverage=[0.9, 0.9]),
+        1,
+    )
+    table = scoreboard(tmp_path, "quick", "enas-cifar10")
+    assert (
+        "| RMSE, tuned fit | DVAE-EMB | 0.371 ± 0.003 | 0.600 | 1 | +0.229 | worse |" in table
+        and "| accuracy (%) | DVAE-EMB | 99.99 | – | 0 | – | not run |" in table
+        and "| Kendall τ | 0.600 ± 0.000 |" in table
+    )
+
+
+def test_the_scoreboard_shows_the_data_sets_that_have_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+    for name in ("my-cells", "enas-digits"):
+        folder = tmp_path / "out" / "mine" / name / "dvae" / "seed-0"
+        save_record(folder, "abilities", values, 1)
+    assert main(["scoreboard", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("\nenas-digits\n") < out.index("\nmy-cells\n") and "enas-cifar10" not in out
+    assert out.count("| validity (%) | 2.00 |") == 2
+    assert main(["scoreboard", "mine", "-p", "dataset", "enas-digits"]) == 0
+    assert "my-cells" not in capsys.readouterr().out
+
+
+def test_several_seeds_are_averaged_in_every_table(tmp_path):
+    for seed in (0, 1):
+        folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
+        values = dict(accuracy=90.0 + seed, validity=100.0, uniqueness=3.0, novelty=4.0)
+        save_record(folder, "abilities", values, 1)
+        values = {key: [0.1 + seed, 0.3 + seed] for key in ("rmse", "pearson", "kendall")}
+        save_record(folder, "prediction", values, 1)
+        save_record(folder, "search", a_search("a", tuned=[0.5 + seed, 0.7 + seed]), 1)
+        rows = [
+            dict(kind="found", architecture=f"a{seed}", shared=0.5, full=0.7 + seed / 10),
+            dict(kind="found", architecture="b", shared=0.4, full=0.6),
+            dict(kind="random", architecture=f"r{seed}", shared=0.2, full=0.3),
+            dict(kind="best of the data", architecture="d", shared=0.4, full=0.5),
+        ]
+        save_record(folder, "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+    table = scoreboard(tmp_path, "quick")
+    assert "| accuracy (%) | 90.50 ± 0.71 (n = 2) |" in table
+    assert "| RMSE | 0.700 ± 0.707 (n = 2) |" in table
+    assert "| best found, tuned (a) | 1.1000 ± 0.7071 (n = 2) |" in table
+    table = finalists(tmp_path, "quick")
+    first = "| one of each seed (2) | 0.5000 ± 0.0000 (n = 2) | 0.7500 ± 0.0707 (n = 2) |"
+    assert f"| D-VAE, 1. {first}" in table and "| D-VAE, 2. | b | " in table
+    assert (
+        table.count("| random | one of each seed (2) |") == table.count("| best of the data |") == 1
+    )
+
+
+def test_a_copied_models_folder_is_no_model(tmp_path):
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+    rows = [dict(kind="found", architecture="a", shared=0.5, full=0.7)]
+    for name in ("dvae", "dvae (1)"):
+        folder = tmp_path / "quick" / "enas-digits" / name / "seed-0"
+        save_record(folder, "abilities", values, 1)
+        save_record(folder, "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+    assert scoreboard(tmp_path, "quick").startswith("|  | D-VAE |\n")
+    assert finalists(tmp_path, "quick").count("\n") == 2
+
+
+def a_search(oracle, **best):
+    return dict(
+        oracle=oracle, strategies={name: dict(best=values) for name, values in best.items()}
+    )
+
+
+def test_on_other_data_the_paper_has_no_column_and_oracles_do_not_mix(tmp_path):
+    folder = tmp_path / "quick" / "enas-digits"
+    save_record(
+        folder / "dvae" / "seed-0", "search", a_search("a", tuned=[0.5, 0.6], random=[0.4]), 1
+    )
+    table = scoreboard(tmp_path, "quick")
+    assert "paper" not in table and "| best found, tuned (a) | 0.5500 ± 0.0707 |" in table
+    assert "| best found, random (a) | 0.4000 |" in table
+    assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
+    save_record(folder / "dvae-emb" / "seed-0", "search", a_search("b", tuned=[0.5]), 1)
+    with pytest.raises(OpembedError, match="scored by different oracles, a and b"):
+        scoreboard(tmp_path, "quick")
+
+
+def test_finalists_stand_beside_what_they_are_compared_with(tmp_path):
+    assert "No finalists" in finalists(tmp_path, "quick")
+    rows = [
+        dict(kind=k, architecture=k[0], shared=0.5, full=0.9)
+        for k in ("found", "found", "random", "best of the data")
+    ]
+    save_record(
+        tmp_path / "quick" / "enas-digits" / "dvae" / "seed-0",
+        "finalists",
+        dict(oracle="o", epochs=3, rows=rows),
+        1,
+    )
+    table = finalists(tmp_path, "quick")
+    assert (
+        "trained alone, 3 epochs" in table
+        and "| D-VAE, 2. | f | 0.5000 | 0.9000 |" in table
+        and "| random | r |" in table
+    )
+
+
+def test_finalists_of_different_lengths_are_not_mixed(tmp_path):
+    for seed, epochs in enumerate((3, 310)):
+        rows = [dict(kind="found", architecture="f", shared=0.5, full=0.9)]
+        folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
+        save_record(folder, "finalists", dict(oracle="o", epochs=epochs, rows=rows), 1)
+    with pytest.raises(OpembedError, match="finalists differ in oracle, epochs or"):
+        finalists(tmp_path, "quick")
+
+
+def test_what_the_twins_found_is_compared_strategy_by_strategy(tmp_path):
+    for name, more in (("dvae", 0.0), ("dvae-emb", 0.01)):
+        rows = [
+            dict(kind="random", by=None, architecture="r", shared=0.5, full=full)
+            for full in (0.7, 0.8)
+        ]
+        rows += [
+            dict(kind="found", by=by, architecture=f"{by}{x}", shared=0.5, full=0.9 + more + x)
+            for by in ("paper", "tuned")[: 1 + (name == "dvae-emb")]
+            for x in (0.0, 0.01, 0.02)
+        ]
+        folder = tmp_path / "quick" / "enas-digits" / name / "seed-0"
+        values = dict(oracle="o", epochs=3, trainings=2, rows=rows)
+        save_record(folder, "finalists", values, 1)
+    table = finalists(tmp_path, "quick")
+    assert "| D-VAE, paper, 3. | paper0.02 |" in table and "| DVAE-EMB, tuned, 1. |" in table
+    assert table.count("| random |") == 2
+    table = found_by_twins(tmp_path, "quick")
+    half = 2.7764 * math.sqrt(2 / 3)  # Student's t with 4 degrees of freedom, spreads of 1
+    assert (
+        f"| paper | D-VAE | 91.00 ± 1.00 | 92.00 ± 1.00 | +1.00 [{1 - half:+.2f}, {1 + half:+.2f}]"
+        in table
+    )
+    assert "| tuned |" not in table  # of one twin alone
+    for name, full in (("dvae", 0.9), ("dvae-emb", 0.92)):  # one find each has no interval
+        folder = tmp_path / "laptop" / "enas-digits" / name / "seed-0"
+        rows = [dict(kind="found", by="paper", architecture="a", shared=0.5, full=full)]
+        rows += [dict(kind="random", by=None, architecture="r", shared=0.5, full=0.9)]
+        values = dict(oracle="o", epochs=3, trainings=1, rows=rows)
+        save_record(folder, "finalists", values, 1)
+    alone = "| paper | D-VAE | 90.00 | 92.00 | +2.00 | +2.00 |"
+    assert alone in found_by_twins(tmp_path, "laptop")
+    assert "| 94.70 ± 0.07 | 95.21 ± 0.12 | +0.51 [+0.36, +0.66] | – |" in table
+
+
+COMMAND_LINES = [  # the words after opembed, and what is said
+    ("run slow", "profile 'slow' is unknown; known are demo, laptop, paper, quick"),
+    ("run quick -p epoch 3", "parameter 'epoch' is unknown"),
+    ("run quick -p epochs [1", "parameter 'epochs': cannot be read: "),
+    ("search quick -p epochs many", "parameter 'epochs' is 'many'"),
+    ("search quick -p strategies [luck]", "strategy 'luck' is unknown"),
+    ("search quick --timeout nan", "--timeout nan: give seconds, more than 0"),
+    ("search quick --address a:1", "--address a:1: only --engine ray works on a"),
+    ("search quick --csv .", "--csv .: is a folder; name a file in it"),
+    ("search quick --csv nowhere/l.csv", "--csv nowhere/l.csv: there is no folder "),
+    ("search quick --optuna search.db", "is no address; write it as sqlite:///"),
+    ("search quick --optuna sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
+    ("search quick --optuna sqlite:///~/s.db", "sqlite:///~/s.db: ~ is not read there"),
+    ("train quick --address a:1", "--address a:1: only --engine ray works on a"),
+    ("train quick --workers 0", "engine: 0 workers; at least 1 is needed"),
+    ("train quick -p epochs 1 -p epochs 2", "'epochs' is given twice"),
+    ("train quick -p profile ../mine", "is not a plain name"),
+    (f"train quick -p dataset {'x' * 300}.jsonl", "File name too long"),
+    ("train quick -p dataset ~nobody-of-that-name/x.jsonl", "home directory"),
+    ("train quick -p max_graphs 64 --seeds -1", "seed is -1; it is at least 0"),
+    ("scoreboard none", "'none' has no records in runs/ or results/; those that have some: "),
+    ("scoreboard quick -p dataset imagenet", "dataset 'imagenet' is unknown"),
+    ("scoreboard quick -p dataset 3", "'dataset' is 3, but scoreboard needs a value of type str"),
+    ("scoreboard quick -p epochs 3", "parameter 'epochs' does not choose records"),
+    ("scoreboard *", "profile '*' is not a plain name"),
+    ("digest lap*", "profile 'lap*' is not a plain name"),
+    ("digest ../quick", "not a plain name"),
+    ("reproduce dvae --profile *", "profile '*' is not a plain name"),
+    ("reproduce dvae --profile ../results/laptop", "is not a plain name"),
+    ("weights /proc/none", "/proc/none: cannot be made"),
+    ("digits /proc/none", "/proc/none: cannot be made"),
+]
+
+
+@pytest.mark.parametrize("command, says", COMMAND_LINES)
+def test_a_mistake_on_the_command_line_is_one_line(capsys, tmp_path, monkeypatch, command, says):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    assert says in one_line(capsys, command.split()) and list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_thought_of_is_one_line_too(capsys, monkeypatch):
+    def fails(args):
+        raise LookupError("a fault\nof ours")
+
+    monkeypatch.setitem(commands.COMMANDS, "scoreboard", (fails, ""))
+    assert main(["scoreboard", "laptop"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("opembed: LookupError: a fault of ours (test_pipeline.py, line ")
+    assert err.count("\n") == 1 and "OPEMBED_TRACEBACK=1" in err
+    monkeypatch.setenv("OPEMBED_TRACEBACK", "1")
+    with pytest.raises(LookupError):
+        main(["scoreboard", "laptop"])
+
+
+def test_a_closed_or_full_output_is_no_traceback():
+    code = "from opembed_nb.lab.commands import main; exit(main())"
+    command = f"{sys.executable} -c '{code}' scoreboard laptop"
+    for to, status in ((">/dev/full", 1), (">&-", 0)):
+        done = subprocess.run(
+            f"{command} {to}", shell=True, capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+        assert done.stderr.count("\n") == (status and 1)
+
+
+def test_a_demo_away_from_the_project_says_so_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "no profiles are there; run from the project's folder" in one_line(capsys, ["demo"])
+
+
+@pytest.mark.parametrize("mark", ["", "[]", "[1]", "{", "\x00"])
+def test_a_broken_note_of_what_is_done_counts_as_none(tmp_path, mark):
+    (tmp_path / "a.json").write_text(mark)
+    assert pipeline._key_of(tmp_path / "a.json") is None
+    assert pipeline._key_of(tmp_path / "b.json") is None
+
+
+def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200")
+    small |= dict(n_train="200", inducing="20", strategies="[tuned, evolution]")
+    small |= dict(rounds="2", batch_size="3", full_epochs="1", workers="1", profile="mine")
+    arguments = words("search", "--csv", str(tmp_path / "l.csv"), **small)
+    export = ["--optuna", f"sqlite:///{tmp_path / 'o.db'}"]
+    assert main(arguments + export) == 0
+    out = capsys.readouterr().out
+    assert "| tuned |" in out and "12 rows in" in out and "D-VAE, tuned, 5." in out
+    [ledger] = tmp_path.glob("mine/enas-digits/dvae/seed-0/search-*.sqlite")
+    before, trained = (tmp_path / "l-dvae.csv").read_text(), next(tmp_path.rglob("full-1"))
+    stamps = {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")}
+    assert main(arguments + export) == 0 and (tmp_path / "l-dvae.csv").read_text() == before
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")} == stamps
+    assert ledger.exists() and not (tmp_path / "quick").exists()
+
+
+def test_digest_copies_records_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OpembedError, match="holds no records"):
+        commands.digest("quick")
+    folder = tmp_path / "runs" / "quick" / "d" / "m" / "seed-0"
+    save_record(folder, "training", dict(history=[1]), 1)
+    (folder / "checkpoint.safetensors").write_bytes(b"heavy")
+    (folder / "notes.json").write_text("[1]")
+    (folder / "._training.json").write_bytes(b"\x00\xff")
+    shutil.copytree(folder, folder.with_name("seed-0 (1)"))
+    (folder.parent / "training.json").write_text("{}")
+    assert commands.digest("quick") == 1
+    copied = [p for p in (tmp_path / "results").rglob("*") if p.is_file()]
+    assert [p.name for p in copied] == ["training.json"] and json.loads(copied[0].read_text())[
+        "values"
+    ] == {"history": [1]}
+
+
+# data of one's own
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    "200 scored DAGs of five to nine nodes, in a file."
+    space = SearchSpace("cells", ("conv", "pool", "norm"), n_layers=7, chain=False)
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for layers in range(3, 8):
+        shape = replace(space, n_layers=layers)
+        batches.append(random_architectures(40, shape, generator, p_skip=0.4))
+    batch = cat_batches(batches)
+    scores = (batch.ops == 2).sum(1) + 0.1 * batch.adj.sum((1, 2))
+    path = tmp_path / "mine.jsonl"
+    ArchDataset.from_scores("my-cells", space, batch, scores, higher_is_better=False).save(path)
+    return path
+
+
+def test_chapters_are_given_the_absolute_path_of_own_data(toy, tmp_path, own_data):
+    toy("from pathlib import Path\nassert Path(dataset).is_absolute() and Path(dataset).exists()")
+    with own_data.open() as file:
+        own_data.with_name("fewer.jsonl").write_text("".join(file.readlines()[:150]))
+    [stage] = stages(dict(dataset="mine.jsonl"))
+    assert stage[2]["dataset"] == str(own_data)
+    assert run_stage(*stage, tmp_path / "runs") > 0 and run_stage(*stage, tmp_path / "runs") == 0
+    own_data.with_name("fewer.jsonl").replace(own_data)  # other data under the same name
+    assert run_stage(*stage, tmp_path / "runs") > 0
+
+
+def test_own_data_that_is_missing_or_broken_is_one_line(toy, tmp_path, capsys):
+    toy("1")
+    (tmp_path / "broken.jsonl").write_text("{\n")
+    chosen = ["run", "toy", "-p", "dataset"]
+    assert "missing.jsonl: cannot be read" in one_line(capsys, [*chosen, "missing.jsonl"])
+    assert "broken.jsonl, line 1: is no JSON" in one_line(capsys, [*chosen, "broken.jsonl"])
+
+
+def test_no_network_is_trained_of_data_that_describes_none(own_data):
+    quick = load_profile("quick")
+    for dataset, epochs in ((str(own_data), 0), ("enas-digits", quick["full_epochs"])):
+        plan = stages({**quick, "dataset": dataset})
+        searches = [parameters for _, chapter, parameters in plan if chapter == "07_bo"]
+        assert [p["full_epochs"] for p in searches] == [epochs, epochs] != [None, None]
+
+
+def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", workers="1", profile="mine")
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+
+    def arguments(command, **changes):
+        return words(command, dataset=os.path.relpath(own_data), **changes)
+
+    assert main(arguments("train", **small)) == 0
+    folder = tmp_path / "runs" / "mine" / "my-cells" / "dvae" / "seed-0"
+    assert (folder / "checkpoint.safetensors").exists()
+    assert main(arguments("train", **small)) == 0
+    assert capsys.readouterr().out.count("dvae, seed 0: found") == 1
+    save_record(folder, "abilities", values, 1)
+    assert main(arguments("scoreboard", profile="mine")) == 0
+    out = capsys.readouterr().out
+    assert "\nmy-cells\n" in out and "| validity (%) | 2.00 |" in out and "paper" not in out
+    monkeypatch.setattr(commands, "project_folder", lambda: tmp_path)
+    assert main(arguments("digest", profile="mine")) == 0
+    assert (tmp_path / "results/mine/my-cells/dvae/seed-0/abilities.json").exists()
+
+
+def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    space = SearchSpace("blocks", ("conv", "pool", "norm"), n_layers=4)
+    batch = random_architectures(60, space, torch.Generator().manual_seed(0))
+    path = tmp_path / "mine.jsonl"
+    ArchDataset.from_scores("my-blocks", space, batch, batch.adj.sum((1, 2))).save(path)
+    values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", minibatch="16")
+    values |= dict(strategies="[evolution]", rounds="1", batch_size="3", inducing="20", n_train="0")
+    assert main(words("search", dataset=os.path.relpath(path), **values)) == 0
+    assert "| evolution |" in capsys.readouterr().out
+    found = {p.name for p in (tmp_path / "runs/quick/my-blocks/dvae/seed-0").glob("*.json")}
+    assert found == {"search.json"}  # these architectures describe no networks to train
+
+
+def test_a_search_says_how_many_evaluations_gave_no_value(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    works, bad = WeightSharingOracle.__call__, []
+
+    def shaky(oracle, batch):
+        if len(batch) == 1:  # else the oracle tries itself
+            bad[:] = bad or [batch.ops.tolist()]
+            if batch.ops.tolist() == bad[0]:
+                raise ValueError("no luck")
+        return works(oracle, batch)
+
+    monkeypatch.setattr(WeightSharingOracle, "__call__", shaky)
+    values = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="100")
+    values |= dict(strategies="[random architectures]", rounds="1", batch_size="2", trials="1")
+    values |= dict(inducing="20", n_train="100", full_epochs="0")
+    assert main(words("search", **values)) == 0
+    assert "1 of them gave no value; the first: ValueError: no luck" in capsys.readouterr().out
+
+
+def test_the_readme_code_works():
     "The ten lines, on a few architectures."
     code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10

@@ -11,8 +11,19 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.records import read_records
 from opembed_nb.training import (
-    INITIAL_WEIGHTS, MODELS, TrainConfig, build_model, fit, fit_rounds, reach, scale_layers,
-    scale_operations, signal_weights, train_config, whiten_latents)
+    INITIAL_WEIGHTS,
+    MODELS,
+    TrainConfig,
+    build_model,
+    fit,
+    fit_rounds,
+    reach,
+    scale_layers,
+    scale_operations,
+    signal_weights,
+    train_config,
+    whiten_latents,
+)
 
 ROOT = Path(__file__).parents[1]
 SMALL = dict(device="cpu", progress=False)

@@ -9,11 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from opembed_nb.bo import (
-    Evolution, Hybrid, LocalSearch, Mutation, PaperBO, Proposal, RandomArchitectures, RandomLatent,
-    Tuned)
+    Evolution,
+    Hybrid,
+    LocalSearch,
+    Mutation,
+    PaperBO,
+    Proposal,
+    RandomArchitectures,
+    RandomLatent,
+    Tuned,
+)
 from opembed_nb.data import (
-    ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures, validity)
+    ArchDataset,
+    DAGBatch,
+    SearchSpace,
+    cat_batches,
+    codes,
+    random_architectures,
+    validity,
+)
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.intervals import resampled, share
@@ -22,12 +38,20 @@ from opembed_nb.hood.records import read_records
 from opembed_nb.hood.sources import folder_dataset
 from opembed_nb.lab import studies
 from opembed_nb.lab.regret import (
-    LatentMutation, make_arena, needed, regret_curves, regret_table, search_table, sooner, steps_of,
-    study, table_strategies)
+    LatentMutation,
+    make_arena,
+    needed,
+    regret_curves,
+    regret_table,
+    search_table,
+    sooner,
+    steps_of,
+    study,
+    table_strategies,
+)
 from opembed_nb.oracle import ArchTable, TableOracle
 from opembed_nb.sgp import SmallGP
 from opembed_nb.training import build_model
-
 
 ROOT = Path(__file__).parents[1]
 SPACE = SearchSpace("tiny", ("a", "b", "c"), n_layers=3)

@@ -14,9 +14,23 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.sgp import (
-    JITTER, PAPER_TABLE_2, SETTINGS, YARDSTICKS, Prior, SparseGP, VariationalGP, best_belief,
-    choose_inducing, collapsed_bound, evaluate_latents, fit_variational, metrics, table_2,
-    top_recall, yardsticks)
+    JITTER,
+    PAPER_TABLE_2,
+    SETTINGS,
+    YARDSTICKS,
+    Prior,
+    SparseGP,
+    VariationalGP,
+    best_belief,
+    choose_inducing,
+    collapsed_bound,
+    evaluate_latents,
+    fit_variational,
+    metrics,
+    table_2,
+    top_recall,
+    yardsticks,
+)
 
 
 class Brief(SparseGP):

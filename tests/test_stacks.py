@@ -300,4 +300,4 @@ def test_the_tables_are_made_end_to_end(tmp_path):
     assert made == {
         str(run(model, k).relative_to(results / "enas-digits") / f"{s}.json")
         for model in ("gcn", "gcn-emb", "svae") for k in (0, 1) for s in sections
-    } | {str((run("svae", 1) / "prediction-thorough.json").relative_to(results / "enas-digits"))}  # fmt: skip
+    } | {str((run("svae", 1) / "prediction-thorough.json").relative_to(results / "enas-digits"))}

@@ -23,13 +23,35 @@ import opembed_nb.oracle as oracle_module
 from opembed_nb.data import ENAS, SearchSpace, random_architectures
 from opembed_nb.hood.files import ASSETS, OpembedError
 from opembed_nb.hood.networks import (
-    CIFAR10, NETWORKS, NetSizes, Network, Schedule, Supernet, cifar10_images, crop_and_flip,
-    digit_images, disturb, layers_of, load_supernet, read_cifar10, save_supernet, to_module,
-    to_source, train_fully, train_supernet)
+    CIFAR10,
+    NETWORKS,
+    NetSizes,
+    Network,
+    Schedule,
+    Supernet,
+    cifar10_images,
+    crop_and_flip,
+    digit_images,
+    disturb,
+    layers_of,
+    load_supernet,
+    read_cifar10,
+    save_supernet,
+    to_module,
+    to_source,
+    train_fully,
+    train_supernet,
+)
 from opembed_nb.hood.records import load_tensors, save_tensors
 from opembed_nb.hood.sources import load_dataset, read_structures
 from opembed_nb.oracle import (
-    Oracle, WeightSharingOracle, load_oracle, make_digits, ranking_study, reliability)
+    Oracle,
+    WeightSharingOracle,
+    load_oracle,
+    make_digits,
+    ranking_study,
+    reliability,
+)
 
 BRIEF = Schedule(3, cycle=3)
 QUICK = Schedule(60, lr=0.2, cycle=60)  # enough to see that something was learned

@@ -202,7 +202,11 @@ SOURCES |= {f"nas-bench-graph/{task}": Source(
 def load_dataset(name: str = "enas-digits", # one of `SOURCES`, or a .jsonl file of your own
                  cache: Path | None = None, # folder of downloads (default: the user's cache)
                 ) -> ArchDataset:
-    "Load a data set by name or path; `OpembedError` on an unknown name or a bad file."
+    """Load a data set by name or path; `OpembedError` on an unknown name or a bad file.
+
+    >>> data = oe.load("enas-digits")
+    >>> train, test = data.train.batch, data.test.batch
+    """
     if is_file_name(name): return ArchDataset.read(absolute_dataset(name))
     return SOURCES[name].reader(name, cache)
 

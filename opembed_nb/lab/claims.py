@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from ..bo import STRATEGIES, paired
+from ..bo import STRATEGIES
+from ..hood.intervals import paired
 from ..hood.files import OpembedError
 from .arms import DATA, study_records
 from .evidence import (

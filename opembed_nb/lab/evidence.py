@@ -317,14 +317,14 @@ def _line(values, keys): # passes → number
 #| code-fold: true
 def trial_records(root: Path | None = None) -> list[dict]: # default: results/
     "The recipe's trials of both twins, in the form of `study_records`."
-    root, arms = root or project_folder() / "results", ("one-hot", "learned-3")
-    found = []
+    root = root or project_folder() / "results"
+    arms, found = {"dvae": "one-hot", "dvae-emb": "learned-3"}, []
     for r in read_records(root, "trial", "finalist", kind="recipes"):
-        if r["model"] not in ("dvae", "dvae-emb"): continue
+        if r["model"] not in arms: continue
         own = r["values"]
         row = dict(passes=len(own["curve"]), accuracy=own["accuracy"],
                    gp=dict(rmse=own["rmse"], pearson=own["pearson"]))
-        found.append(dict(data=r["dataset"], model="dvae", arm=arms[r["model"] == "dvae-emb"],
+        found.append(dict(data=r["dataset"], model="dvae", arm=arms[r["model"]],
                           seed=r["seed"], values=dict(rounds=1, curve=[row])))
     return found
 

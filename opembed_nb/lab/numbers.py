@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from ..bo import PAPER_TOP_5, paired
+from ..bo import PAPER_TOP_5
+from ..hood.intervals import paired
 from ..graph_properties import PAPER_CORRELATIONS
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.records import read_records
@@ -31,8 +32,9 @@ from .arms import study_records
 from .evidence import OUTCOMES
 from .regret import needed, regret_curves, sooner
 from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
-from ..pipeline import cards_table
-from ..sgp import PAPER_TABLE_2, mean_std
+from .commands import cards_table
+from ..hood.intervals import mean_std
+from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
 
 # %% ../../nbs/lab/numbers.ipynb #a5000005

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from ..data import SearchSpace, random_architectures
-from ..hood.networks import (
-    Images, Layers, NetSizes, Schedule, Supernet, layers_of, learn)
+from ..hood.networks import Images, Layers, NetSizes, Schedule, Supernet, layers_of, learn
+
 
 # %% ../../nbs/lab/operations_ignored.ipynb #08b0001c
 class LastBranch(Supernet):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_arena', 'search_table', 'steps_of', 'study', 'LatentMutation', 'table_strategies', 'regret_curves', 'needed',
-           'resampled', 'share', 'regret_table', 'sooner']
+           'regret_table', 'sooner']
 
 # %% ../../nbs/lab/regret.ipynb #7b000002
 import math
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
 
 from ..bo import (
     Evolution, Hybrid, LocalSearch, Mutation, PaperBO, Problem, RandomArchitectures, RandomLatent,
@@ -21,8 +20,9 @@ from ..bo import (
 from ..data import ArchDataset
 from ..hood.files import require
 from ..hood.formats import from_keys
-from ..hood.intervals import paired
+from ..hood.intervals import paired, resampled, share
 from ..hood.ledger import Evaluation, Ledger
+from ..hood.records import Table
 from ..oracle import TableOracle
 from ..training import GraphVAE
 
@@ -107,29 +107,13 @@ def needed(curves: np.ndarray,    # (trials, budget)
     "How many evaluations it took to come close."
     return (curves > within + 1e-6).sum(1) + 1
 
-# %% ../../nbs/lab/regret.ipynb #7b000061
-def resampled(values: np.ndarray, # (trials, …)
-              of=np.mean,         # of the trials, with an axis
-              draws: int = 2000,
-             ) -> tuple[np.ndarray, np.ndarray]: # ends of the 95 % interval
-    "Percentile bootstrap over trials."
-    rng = np.random.default_rng(0)
-    rows = rng.integers(len(values), size=(draws, len(values)))
-    return tuple(np.percentile(of(values[rows], axis=1), (2.5, 97.5), axis=0))
-
-# %% ../../nbs/lab/regret.ipynb #7b000061a
-def share(hits: np.ndarray) -> tuple[float, float, float]: # (trials,) → share, its 95 % interval
-    "How often something happened (Wilson's interval)."
-    found = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
-    return float(hits.mean()), float(found.low), float(found.high)
-
 # %% ../../nbs/lab/regret.ipynb #7b000062
-def regret_table(record: dict, within: float = 0.005, soon: int = 192) -> str: # Markdown
+def regret_table(record: dict, within: float = 0.005, soon: int = 192) -> Table:
     "Strategies side by side, scores in percent; first the lowest mean regret over the budget."
     head = ("strategy", f"median evaluations to within {100 * within:g} points [95 %]",
             "median evaluations to the optimum [95 %]", f"optimum within {soon} (%) [95 %]",
             "optimum found (%)", "regret at the end [95 %]", "score to report")
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    rows = []
     for name in _in_order(record):
         curves, found = regret_curves(record, name), record["strategies"][name]
         optimum, report = needed(curves), [steps[-1][2] for steps in found["steps"]]
@@ -137,11 +121,11 @@ def regret_table(record: dict, within: float = 0.005, soon: int = 192) -> str: #
         soon_enough = "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * s for s in hits))
         last = curves[:, -1:]
         low, high = resampled(100 * last)
-        lines.append((name, _median(needed(curves, within), found), _median(optimum, found),
-                      soon_enough, f"{100 * np.mean(last == 0):.0f}",
-                      f"{100 * last.mean():.2f} [{low[0]:.2f}, {high[0]:.2f}]",
-                      f"{100 * np.mean(report):.2f}"))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append((name, _median(needed(curves, within), found), _median(optimum, found),
+                     soon_enough, f"{100 * np.mean(last == 0):.0f}",
+                     f"{100 * last.mean():.2f} [{low[0]:.2f}, {high[0]:.2f}]",
+                     f"{100 * np.mean(report):.2f}"))
+    return Table.of(head, rows)
 
 # %% ../../nbs/lab/regret.ipynb #7b000063
 def _in_order(record): # of the area under the regret curve

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUANTITIES', 'SHORT', 'SECTIONS', 'ABILITIES', 'SHAPES', 'PANEL', 'ROW', 'EMPTY', 'NEIGHBOURS', 'APART',
-           'SHORT_TWINS', 'WIRING', 'Table', 'Quantity', 'Cell', 'cells', 'cell_table', 'short_scoreboard', 'overview',
+           'SHORT_TWINS', 'WIRING', 'Quantity', 'Cell', 'cells', 'cell_table', 'short_scoreboard', 'overview',
            'scoreboard', 'finalists', 'found_by_twins', 'scoreboard_figure', 'twins', 'short_twins', 'wiring_and_rmse']
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000003
@@ -16,27 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 
 from ..bo import PAPER_TOP_5
 from ..data import SVG
-from ..hood.sources import about
 from ..hood.files import require
-from .evidence import student
-from ..hood.records import by_model, over_seeds, read_records
-from ..sgp import PAPER_TABLE_2, mean_std
-from ..training import MODELS, PAPER_TABLE_1
+from ..hood.intervals import mean_std, over_seeds, student, welch
+from ..hood.records import Table, by_model, read_records
+from ..hood.sources import about
+from ..sgp import PAPER_TABLE_2
+from ..training import MODELS, PAPER_TABLE_1, twin_pairs
 
-# %% ../../nbs/lab/scoreboard.ipynb #9c000005
-class Table(str):
-    "A text in Markdown that a notebook renders."
-    def _repr_markdown_(self): return str(self)
-
-    @classmethod
-    def of(cls, head: list[str], rows: list[list[str]]) -> "Table": # the first column to the left
-        "A table."
-        lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-        return cls("\n".join(" | ".join(["", *line, ""]).strip() for line in lines))
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000007
 class Quantity(NamedTuple):
@@ -278,11 +267,8 @@ def _side_by_side(seeds, kind, by=None): # the first of each seed, the second of
         yield names.pop() if len(names) == 1 else f"one of each seed ({len(rows)})", *numbers
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c0001f1
-def _welch(a, b, digits): # mean of b - a; of two each or more, its 95 % interval
-    around = None
-    if min(len(a), len(b)) > 1:
-        around = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
-    return _gap_text(float(np.mean(b) - np.mean(a)), around, digits)
+def _welch_text(a, b, digits): # mean of b - a; of two each or more, its 95 % interval
+    return _gap_text(*welch(a, b), digits)
 
 def _finds(seeds, kind, by=None): # accuracies in percent, of every seed's
     return [100 * row["full"] for v in seeds for row in _of_kind(v, kind, by)]
@@ -291,17 +277,17 @@ def _finds(seeds, kind, by=None): # accuracies in percent, of every seed's
 def found_by_twins(root: Path, profile: str, dataset: str = "enas-digits") -> Table:
     "Trained to the end: what the learned twin found, minus what the one-hot one did."
     found, rows = _trained_alike(root, profile, dataset), []
-    for name in MODELS:
-        pair = [found[m] for m in (name, f"{name}-emb") if m in found]
-        if len(pair) < 2: continue
+    for name, learned in twin_pairs():
+        if not {name, learned} <= found.keys(): continue
+        pair = found[name], found[learned]
         for by in _strategies(pair[0]):
             both = [_finds(seeds, "found", by) for seeds in pair]
             if not all(both): continue
             rows.append([by or "found", MODELS[name].title, *(mean_std(x, 2) for x in both),
-                         _welch(*both, 2), _welch(_finds(pair[1], "random"), both[1], 2)])
+                         _welch_text(*both, 2), _welch_text(_finds(pair[1], "random"), both[1], 2)])
     theirs = [PAPER_TOP_5[m] for m in ("dvae", "dvae-emb")]
     rows.append(["the paper's, on CIFAR-10", MODELS["dvae"].title,
-                 *(mean_std(list(x), 2) for x in theirs), _welch(*theirs, 2), "–"])
+                 *(mean_std(list(x), 2) for x in theirs), _welch_text(*theirs, 2), "–"])
     head = ["trained to the end (%), found by", "model", "one-hot", "learned",
             "learned − one-hot [95 %]", "learned − random [95 %]"]
     return Table.of(head, rows)
@@ -436,8 +422,8 @@ def _twin_rows(root, profile, dataset): # those of `twins`
     for quantity in (*QUANTITIES, APART, NEIGHBOURS):
         if not quantity.better: continue
         found = _by_seed(root, quantity, profile, dataset)
-        for name in MODELS:
-            fixed, learned = (found.get(m, {}) for m in (name, f"{name}-emb"))
+        for name, twin in twin_pairs():
+            fixed, learned = found.get(name, {}), found.get(twin, {})
             both = sorted(fixed.keys() & learned.keys())
             pairs = [(fixed[seed], learned[seed]) for seed in both]
             if pairs: yield _twin_row(quantity, name, pairs)

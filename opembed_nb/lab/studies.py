@@ -25,8 +25,9 @@ from torch import Tensor
 
 from ..bo import train_finalists, winners
 from ..data import (
-    ENAS, ArchDataset, DAGBatch, cat_batches, extremes, from_flat, load_dataset,
-    random_architectures, same_graphs, to_flat, wirings)
+    ENAS, ArchDataset, DAGBatch, cat_batches, extremes, random_architectures, same_graphs, wirings)
+from ..hood.formats import from_flat, to_flat
+from ..hood.sources import load_dataset
 from opembed_nb.graph_properties import (
     average_path_length, clustering_coefficient, edge_count, operation_means, pearson,
     variance_within)
@@ -43,7 +44,8 @@ from .runner import (
     Job, Study, arguments, at_least, record_path, run_jobs, study_folder)
 from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
 from ..oracle import TableOracle, WeightSharingOracle, load_oracle
-from ..pipeline import PACKAGED_DATA, how_named
+from .commands import PACKAGED_DATA
+from .runner import how_named
 from ..sgp import SparseGP, metrics
 from ..training import (
     INITIAL_WEIGHTS, MODELS, Trained, build_model, fit, reach, read_card, signal_weights,

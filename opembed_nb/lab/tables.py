@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from ..data import SPLITS, dataset_folder, load_dataset, raw_features
+from ..data import SPLITS, raw_features
+from ..hood.sources import dataset_folder, load_dataset
 from ..embeddings import OperationEmbedding
 from ..encoders import SequenceEncoder
 from ..graph_properties import score_label
@@ -25,7 +26,8 @@ from .runner import (
     Job, Study, arguments, at_least, record_path, run_jobs, study_folder)
 from .stacks import fit_stack
 from ..latent import latent_figure, smoothness
-from ..pipeline import how_named, how_to_train, load_profile
+from .runner import how_named
+from ..pipeline import how_to_train, load_profile
 from ..sgp import YARDSTICKS, evaluate_latents, yardsticks
 from ..training import (
     INITIAL_WEIGHTS, MODELS, abilities, build_model, fit_rounds, load_weights, save_pretrained)
