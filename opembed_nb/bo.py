@@ -26,12 +26,11 @@ from scipy.optimize import minimize
 from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
-import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures,
     raw_features, validity)
 from .hood.engines import Engine, LocalEngine, run_again, share_or_say, side_by_side
-from .hood.files import OpembedError, chosen_device, make_folder, require
+from .hood.files import ASSETS, OpembedError, chosen_device, make_folder, require
 from .hood.formats import from_keys, to_keys
 from .hood.intervals import mean_std, paired
 from .hood.kernels import normal_scores
@@ -729,7 +728,7 @@ def open_ledger(folder: Path,      # a run's folder
     parameters = problem.model.parameters() if problem.model is not None else ()
     parameters = [p.detach().cpu().contiguous().numpy() for p in parameters]
     weights = _sha(b"".join(p.tobytes() for p in parameters))[:12]
-    package, read = Path(opembed_nb.__file__).parent, ("sgp", "bo", "hood/kernels")
+    package, read = ASSETS.parent, ("sgp", "bo", "hood/kernels")
     code = _sha(b"".join((package / f"{m}.py").read_bytes() for m in read))[:12]
     settings = dict(decodings=decodings, candidates=candidates, batch_size=batch_size,
                     inducing=problem.inducing, n_train=len(problem.x), weights=weights, code=code,

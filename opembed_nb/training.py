@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm import tqdm
 
-import opembed_nb
 from .data import (
     ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, same_graphs, validity)
 from .decoder import (
@@ -32,7 +31,8 @@ from .decoder import (
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GCNEncoder, GINEncoder, GatedSum, SequenceEncoder
 from .hood.engines import Engine, LocalEngine, run_again
-from .hood.files import OpembedError, chosen_device, make_folder, require, write_whole
+from .hood.files import (
+    ASSETS, OpembedError, chosen_device, make_folder, require, write_whole)
 from opembed_nb.hood.records import (
     copy_into, digest, go_on, load_tensors, provenance, read_history, run_folder, save_tensors,
     watched)
@@ -500,7 +500,7 @@ def fit(model_name: str, batch: DAGBatch, config: TrainConfig, **kwargs) -> Trai
     return fit_rounds(model_name, batch, replace(config, training_rounds=1), **kwargs)
 
 # %% ../nbs/04_training.ipynb #7a11c0d1
-PACKAGED = Path(opembed_nb.__file__).parent / "assets" # where `make weights` puts models
+PACKAGED = ASSETS # where `make weights` puts models
 
 def read_card(name: str,                # one of `MODELS`
               dataset: str,

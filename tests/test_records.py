@@ -22,7 +22,7 @@ from opembed_nb.hood.records import (
     save_record,
     stream,
 )
-from opembed_nb.pipeline import how_named
+from opembed_nb.lab.runner import how_named
 
 ROOT = Path(__file__).parents[1]
 

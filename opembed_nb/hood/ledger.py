@@ -18,6 +18,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-import opembed_nb
 from ..data import ENAS, SearchSpace, skip_pairs
 from .files import OpembedError, require, write_whole
 from .formats import from_keys
@@ -342,7 +342,10 @@ def _states(db, study, architectures): # architecture → state
              f"WHERE study = ? AND architecture IN ({places})")
     return dict(db.execute(query, (study, *architectures)))
 
-def _software(): return f"opembed_nb {opembed_nb.__version__}, torch {torch.__version__}"
+def _software(): # that writes a file
+    try: own = metadata.version("opembed_nb")
+    except metadata.PackageNotFoundError: own = "not installed"
+    return f"opembed_nb {own}, torch {torch.__version__}"
 
 # %% ../../nbs/hood/ledger.ipynb #6b0000a1
 _END = """
