@@ -1,4 +1,4 @@
-"""The import paths of version 0.1.0, kept for one release: each still works, and warns once.
+"""The import paths before the three buildings, kept for one release: each works, and warns once.
 
 Written by hand; `python tests/moved.py` prints the lines that the table lacks.
 """

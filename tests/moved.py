@@ -1,7 +1,7 @@
 """What `opembed_nb/_moved.py` lacks: `python tests/moved.py [moved.json ...]` prints the lines.
 
-Old names are those of version 0.1.0 (`old_names.json`). A file of moves, {"old module:name": "new
-module"}, decides where a name is in several modules, or has another name now.
+Old names are those before the three buildings (`old_names.json`). A file of moves, {"old
+module:name": "new module"}, decides where a name is in several modules, or has another name now.
 """
 
 import json

@@ -101,7 +101,7 @@ assert "device" in inspect.signature(oe.oracle).parameters
     python(code)
 
 
-# Names of version 0.1.0
+# Names that modules had before the three buildings
 
 OLD = [(module, name) for module, names in moved.OLD.items() for name in names]
 

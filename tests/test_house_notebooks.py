@@ -28,7 +28,6 @@ def page_name(path):
 
 
 each_page = pytest.mark.parametrize("path", NOTEBOOKS, ids=page_name)
-each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=page_name)
 
 
 def cells(path, kind=None):
@@ -110,9 +109,11 @@ def test_opens_with_a_title_and_one_sentence(path):
     )
 
 
-@each_chapter
+@each_page
 def test_one_parameters_cell_that_papermill_can_fill(path):
     found = [source for source, tags in cells(path, "code") if "parameters" in tags]
+    if not found and path not in CHAPTERS:
+        return
     assert len(found) == 1, (
         f"{path.name}: {len(found)} cells are tagged `parameters`; papermill needs one"
     )
