@@ -15,27 +15,15 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 import opembed_nb.oracle as oracle_module
 from opembed_nb.data import (
-    ENAS,
-    ArchDataset,
-    DAGBatch,
-    SearchSpace,
-    cat_batches,
-    random_architectures,
-    raw_features,
-)
+    ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, random_architectures, raw_features)
 from opembed_nb.hood.files import OpembedError
-from opembed_nb.hood.networks import check_architectures
+from opembed_nb.hood.networks import (
+    NetSizes, Schedule, check_architectures, digit_images, to_module, train_fully, train_supernet)
 from opembed_nb.hood.records import load_tensors, save_tensors
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.oracle import (
-    Oracle,
-    fit_forest,
-    fit_surrogate,
-    forest_from_sklearn,
-    load_oracle,
-    load_surrogate,
-    operations_matter,
-)
+    Oracle, fit_forest, fit_surrogate, forest_from_sklearn, load_oracle, load_surrogate,
+    operations_matter)
 
 QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 
@@ -189,24 +177,33 @@ def test_operations_without_influence_are_left_out():
     assert torch.equal(oracle(other), oracle(many))
 
 
-def test_only_whole_architectures_are_evaluated(oracle):
-    good = random_architectures(3, generator=generator())
-    broken = good.adj.clone()
-    broken[1, 2, 3] = False
-    shallow = random_architectures(2, SearchSpace("shallow", ENAS.operations, 4), generator())
-    deep = random_architectures(2, SearchSpace("deep", ENAS.operations, 7), generator())
-    other = random_architectures(50, SearchSpace("other", tuple("abcdefgh"), 6), generator())
-    for batch, says in (
-        (DAGBatch(good.ops, broken, good.n_nodes), "architecture 1 of 3 is not valid"),
-        (shallow, "fewer than the 8 nodes"),
-        (deep, "9 nodes"),
-        (other, "holds type"),
-    ):
-        with pytest.raises(OpembedError, match="^[^\n]*$") as error:
-            oracle(batch)
-        assert says in str(error.value)
-    assert oracle(good[:0]).shape == (0,)
-    assert check_architectures(good, ENAS) is good
+def some(n, layers=6, operations=ENAS.operations):
+    return random_architectures(n, SearchSpace("some", tuple(operations), layers), generator())
+
+
+def broken():
+    "Three architectures, of which the second has lost an edge of its chain."
+    batch = some(3)
+    batch.adj[1, 2, 3] = False
+    return batch
+
+
+DOORS = [  # what an oracle or a fit is asked, what is said
+    (lambda oracle: oracle(broken()), "architecture 1 of 3 is not valid"),
+    (lambda oracle: oracle(some(2, layers=4)), "fewer than the 8 nodes"),
+    (lambda oracle: oracle(some(2, layers=7)), "9 nodes"),
+    (lambda oracle: oracle(some(50, operations="abcdefgh")), "holds type"),
+    (lambda oracle: fit_forest(torch.ones(10, 4), torch.zeros(10), members=3), "too few"),
+    (lambda oracle: fit_forest(torch.eye(10), torch.zeros(10), members=1), "members = 1"),
+]
+
+
+@pytest.mark.parametrize("call, says", DOORS)
+def test_what_cannot_be_scored_is_said_in_one_line(call, says, oracle):
+    with pytest.raises(OpembedError, match=f"^[^\n]*{says}[^\n]*$"):
+        call(oracle)
+    good = some(3)
+    assert oracle(good[:0]).shape == (0,) and check_architectures(good, ENAS) is good
 
 
 def test_cache_is_read_and_repaired(data, tmp_path, monkeypatch):
@@ -274,13 +271,6 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(data, tmp_path):
     with pytest.warns(UserWarning, match="works but is not kept"):
         oracle = load_surrogate(data, tmp_path / "file" / "cache", **QUICK)
     assert oracle.held_out.pearson > 0.9
-
-
-def test_too_few_architectures():
-    with pytest.raises(OpembedError, match="too few"):
-        fit_forest(torch.ones(10, 4), torch.zeros(10), members=3)
-    with pytest.raises(OpembedError, match="members = 1"):
-        fit_forest(torch.eye(10), torch.zeros(10), members=1)
 
 
 def test_every_tensor_is_made_on_the_device_of_its_inputs(data, tmp_path):
@@ -358,11 +348,6 @@ def test_an_oracle_evaluates_where_it_was_asked_to(monkeypatch, tmp_path):
 DOUBLE = """
 import torch
 torch.set_default_dtype(torch.double)
-from opembed_nb.data import ENAS, random_architectures
-from opembed_nb.hood.sources import load_dataset
-from opembed_nb.hood.networks import NetSizes, Schedule, digit_images, to_module
-from opembed_nb.hood.networks import train_fully, train_supernet
-from opembed_nb.oracle import load_oracle
 data = load_dataset("enas-digits")
 oracle = load_oracle(data)
 batch = data.batch[:3]
