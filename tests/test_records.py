@@ -154,7 +154,7 @@ def test_the_widest_configuration_is_shown_and_of_those_the_one_with_most_record
 
 def test_every_committed_model_is_where_its_own_record_says():
     files = record_files(ROOT / "results", "training")
-    assert len(files) > 80
+    assert len(files) > 70
     for path in files:
         values = read_record(path)["values"]
         assert path.parts[-3] == how_named(values["config"], values["sizes"]), path
