@@ -43,7 +43,7 @@ from opembed_nb.data import DAGBatch, load_dataset, same_graphs
 from opembed_nb.decoder import plan_batch
 from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.ledger import Ledger
-from opembed_nb.hood.records import provenance
+from opembed_nb.hood.records import Table, provenance
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.oracle import load_oracle
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics
@@ -475,9 +475,7 @@ def shown(value):
 def table(rows):
     "Markdown: a column for every name that occurs."
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---"] * len(names)]
-    lines += [[shown(row.get(name)) for name in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return Table.of(names, [[shown(row.get(name)) for name in names] for row in rows], "l")
 
 
 def keep(folder, record):
