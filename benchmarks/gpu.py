@@ -43,22 +43,14 @@ from opembed_nb.data import DAGBatch, same_graphs
 from opembed_nb.decoder import plan_batch
 from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.ledger import Ledger
-from opembed_nb.hood.records import provenance
+from opembed_nb.hood.records import Table, provenance
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.lab.public import from_public, to_public
 from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.oracle import load_oracle
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics
 from opembed_nb.training import (
-    MODELS,
-    TrainConfig,
-    abilities,
-    build_model,
-    fit,
-    fit_rounds,
-    load_pretrained,
-    train_config,
-)
+    MODELS, TrainConfig, abilities, build_model, fit, fit_rounds, load_pretrained, train_config)
 
 ROOT = Path(__file__).parents[1]
 # Largest errors, relative to the largest number of a tensor. A GPU adds in another order, and the
@@ -475,9 +467,7 @@ def shown(value):
 def table(rows):
     "Markdown: a column for every name that occurs."
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---"] * len(names)]
-    lines += [[shown(row.get(name)) for name in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return Table.of(names, [[shown(row.get(name)) for name in names] for row in rows], "l")
 
 
 def keep(folder, record):

@@ -375,6 +375,8 @@ def depth_figure(folder, seconds):
 
 def profile(data, name="dvae-emb"):
     "Where the time goes, as shares of the processor's own time by operator: Markdown."
+    from opembed_nb.hood.records import Table
+
     works, lines = ours(name, data, 1), []
     for kind in ("training, batch 32", "training, batch 256", "encoding", "decoding"):
         works[kind]()
@@ -383,21 +385,21 @@ def profile(data, name="dvae-emb"):
                 works[kind]()
         spent = {e.key: e.self_cpu_time_total for e in watch.key_averages()}
         top = sorted(spent, key=spent.get, reverse=True)[:8]
-        lines += [f"**{name}, {kind}**", "", "| operator | share of time |", "|---|---:|"]
-        lines += [f"| `{key}` | {spent[key] / sum(spent.values()):.0%} |" for key in top] + [""]
+        rows = [[f"`{key}`", f"{spent[key] / sum(spent.values()):.0%}"] for key in top]
+        lines += [f"**{name}, {kind}**", "", Table.of(["operator", "share of time"], rows), ""]
     return "\n".join(lines)
 
 
 def write(folder, record):
     import matplotlib.pyplot as plt
 
+    from opembed_nb.hood.records import Table
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "speed.json").write_text(json.dumps(record, indent=1) + "\n")
-    lines = [
-        "| model | work | ours, graphs/s | public, graphs/s | ratio "
-        "| share of the machine's matrix rate | peak memory, MB |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
+    head = ["model", "work", "ours, graphs/s", "public, graphs/s", "ratio"]
+    head += ["share of the machine's matrix rate", "peak memory, MB"]
+    rows = []
     for r in record["rows"]:
         size = 256 if "256" in r["work"] else 32
         most = max(record["matrix_rate"][str(size)].values())
@@ -410,8 +412,8 @@ def write(folder, record):
             f"{r['gflops'] / most:.0%}" if r["gflops"] else "–",
             f"{r['peak_memory_mb']:,}" if r["peak_memory_mb"] else "–",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    (folder / "speed.md").write_text("\n".join(lines) + "\n")
+        rows.append(cells)
+    (folder / "speed.md").write_text(Table.of(head, rows, "llr") + "\n")
     names = list(dict.fromkeys(r["model"] for r in record["rows"]))
     kinds = list(dict.fromkeys(r["work"] for r in record["rows"]))
     fig, ax = plt.subplots(figsize=(8, 3.4), facecolor="white", layout="constrained")

@@ -809,7 +809,7 @@ def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypat
     assert "\nmy-cells\n" in out and "| validity (%) | 2.00 |" in out and "paper" not in out
     monkeypatch.setattr(commands, "project_folder", lambda: tmp_path)
     assert main(arguments("digest", profile="mine")) == 0
-    assert (tmp_path / "results/mine/my-cells/dvae/seed-0/abilities.json").exists()
+    assert (tmp_path / "results/models/my-cells/dvae/mine/seed-0/abilities.json").exists()
 
 
 def test_a_search_takes_own_data(tmp_path, monkeypatch, capsys):

@@ -11,17 +11,8 @@ import pytest
 from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.intervals import over_seeds
 from opembed_nb.hood.records import (
-    best_profile,
-    by_model,
-    read_record,
-    read_records,
-    record_files,
-    run_folder,
-    run_name,
-    runs_root,
-    save_record,
-    stream,
-)
+    best_profile, by_model, read_record, read_records, record_files, run_folder, run_name,
+    runs_root, save_record, stream)
 from opembed_nb.lab.runner import how_named
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +145,7 @@ def test_the_widest_configuration_is_shown_and_of_those_the_one_with_most_record
 
 def test_every_committed_model_is_where_its_own_record_says():
     files = record_files(ROOT / "results", "training")
-    assert len(files) > 80
+    assert len(files) > 70
     for path in files:
         values = read_record(path)["values"]
         assert path.parts[-3] == how_named(values["config"], values["sizes"]), path
