@@ -50,7 +50,15 @@ from opembed_nb.lab.stacks import fit_stack
 from opembed_nb.oracle import load_oracle
 from opembed_nb.sgp import Prior, SparseGP, collapsed_bound, metrics
 from opembed_nb.training import (
-    MODELS, TrainConfig, abilities, build_model, fit, fit_rounds, load_pretrained, train_config)
+    MODELS,
+    TrainConfig,
+    abilities,
+    build_model,
+    fit,
+    fit_rounds,
+    load_pretrained,
+    train_config,
+)
 
 ROOT = Path(__file__).parents[1]
 # Largest errors, relative to the largest number of a tensor. A GPU adds in another order, and the

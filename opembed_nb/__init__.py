@@ -14,7 +14,7 @@ from . import _moved
 # What stands at the door: name → module and name. Nothing is imported before it is asked for;
 # __init__.pyi says the same to editors.
 _DOOR = {
-    "load": "data:load_dataset",
+    "load": "hood.sources:load_dataset",
     "Dataset": "data:ArchDataset",
     "Space": "data:SearchSpace",
     "draw": "data:draw",

@@ -3,9 +3,9 @@ from .bo import Tuned as Tuned
 from .data import ArchDataset as Dataset
 from .data import SearchSpace as Space
 from .data import draw as draw
-from .data import load_dataset as load
 from .decoder import DAGDecoder as DAGDecoder
 from .embeddings import OperationEmbedding as OperationEmbedding
+from .hood.sources import load_dataset as load
 from .own_space import fit as fit
 from .own_space import oracle as oracle
 from .own_space import pretrained as pretrained

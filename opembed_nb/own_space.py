@@ -15,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .bo import STRATEGIES, Strategy, curve, make_problem, make_strategies, open_ledger
-from .bo import search as search_study
+from .bo import (
+    STRATEGIES, Strategy, curve, make_problem, make_strategies, open_ledger, search as search_study)
 from .data import ArchDataset, DAGBatch
+from .hood.files import require
 from .hood.formats import from_keys
 from .hood.sources import load_dataset
-from .hood.engines import Engine
-from .hood.files import require
-from .hood.ledger import Evaluation
 from .oracle import Oracle, load_oracle
 from .training import GraphVAE, fit_rounds, load_pretrained, train_config
+
 
 # %% ../nbs/11_own_space.ipynb #0be1d016
 def fit(name: str,               # one of `MODELS`
@@ -97,7 +96,7 @@ class Found:
     "What a search has found."
     data: ArchDataset
     oracle: str            # the name of who scored it
-    rows: list[Evaluation] # every proposal, in order
+    rows: list             # every proposal in order, an `Evaluation` each
 
     @property
     def curve(self) -> np.ndarray: # (evaluations,) the best score after each
@@ -128,7 +127,7 @@ def search(model: GraphVAE,         # in evaluation mode
            inducing: int = 500,     # inducing points of the Gaussian process
            n_train: int = 0,        # training architectures that it sees; 0 for all
            folder: Path | None = None,   # keeps evaluations and resumes; None: nothing is kept
-           engine: Engine | None = None, # default: this process
+           engine=None,             # an `Engine`; default: this process
            progress: bool | None = None, # a bar; default: on a terminal
           ) -> Found:
     """Search for better architectures in a model's latent space.

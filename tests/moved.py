@@ -16,7 +16,22 @@ from opembed_nb._moved import MOVED
 OLD = json.loads(Path(__file__).with_name("old_names.json").read_text(encoding="utf-8"))
 OLD = {module: names.split() for module, names in OLD.items()}
 # Old names that lead nowhere now, each with the reason.
-DROPPED = {}
+DROPPED = {
+    "arms:evidence_folder": "results/ has one scheme: `lab.runner.study_folder`",
+    "arms:write_run": "there is one form of record: `hood.records.save_record`",
+    "bo:Table": "what is searched is a space or a data set, not a third thing",
+    "data:to_pyg": "nothing used or tested it",
+    "networks:FAULTS": "a supernet has no fault; the faulty one is in `lab.operations_ignored`",
+    "networks:load_state": "there is one checkpoint: `hood.records.go_on`",
+    "records:PROFILES": "a table asks for a configuration, not for a folder",
+    "regret:Arena": "a search of a table is a `bo.Problem`",
+    "regret:PUBLISHED": "numbers that nobody here could read",
+    "regret:Trial": "the ledger holds what a trial knows",
+    "regret:advance": "the one search loop is `bo.search`",
+    "regret:begin": "the one search loop is `bo.search`",
+    "regret:published_table": "numbers that nobody here could read",
+    "training:negative_elbo": "the loss is written once: `training.elbo_terms`",
+}
 
 
 def made():

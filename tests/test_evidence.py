@@ -18,15 +18,50 @@ from opembed_nb.hood.records import load_tensors, save_record
 from opembed_nb.hood.sources import SOURCES
 from opembed_nb.lab import arms, runner
 from opembed_nb.lab.arms import (
-    DATA, arm_config, cost_table, plan, run_study, study_records, train_arm, variance_shares)
+    DATA,
+    arm_config,
+    cost_table,
+    plan,
+    run_study,
+    study_records,
+    train_arm,
+    variance_shares,
+)
 from opembed_nb.lab.evidence import (
-    AFTERWARDS, DRAWN, OUTCOMES, QUESTIONS, SECOND_LOOK, SHOWN, Comparison, advice, answer,
-    answer_table, arm_table, differences, judge, plot_arms, plot_curves, plot_findings, plot_rmse,
-    seeds_needed, share_table, size_of, spread_table, trial_records, verdict, width_of)
+    AFTERWARDS,
+    DRAWN,
+    OUTCOMES,
+    QUESTIONS,
+    SECOND_LOOK,
+    SHOWN,
+    Comparison,
+    advice,
+    answer,
+    answer_table,
+    arm_table,
+    differences,
+    judge,
+    plot_arms,
+    plot_curves,
+    plot_findings,
+    plot_rmse,
+    seeds_needed,
+    share_table,
+    size_of,
+    spread_table,
+    trial_records,
+    verdict,
+    width_of,
+)
 from opembed_nb.lab.runner import Job, main, record_path
 from opembed_nb.lab.studies import WIDTH_FIGURE, width_shown
 from opembed_nb.training import (
-    INITIAL_WEIGHTS, build_model, fit_rounds, signal_weights, train_config)
+    INITIAL_WEIGHTS,
+    build_model,
+    fit_rounds,
+    signal_weights,
+    train_config,
+)
 
 ROOT = Path(__file__).parents[1]
 SMALL = dict(hidden=12, latent=6)

@@ -15,15 +15,29 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 import opembed_nb.oracle as oracle_module
 from opembed_nb.data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, random_architectures, raw_features)
+    ENAS,
+    ArchDataset,
+    DAGBatch,
+    SearchSpace,
+    cat_batches,
+    random_architectures,
+    raw_features,
+)
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.networks import (
-    NetSizes, Schedule, check_architectures, digit_images, to_module, train_fully, train_supernet)
+    check_architectures,
+)
 from opembed_nb.hood.records import load_tensors, save_tensors
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.oracle import (
-    Oracle, fit_forest, fit_surrogate, forest_from_sklearn, load_oracle, load_surrogate,
-    operations_matter)
+    Oracle,
+    fit_forest,
+    fit_surrogate,
+    forest_from_sklearn,
+    load_oracle,
+    load_surrogate,
+    operations_matter,
+)
 
 QUICK = dict(members=3, max_iter=60, max_leaf_nodes=15)
 

@@ -11,8 +11,17 @@ import pytest
 from opembed_nb.hood.files import OpembedError, write_whole
 from opembed_nb.hood.intervals import over_seeds
 from opembed_nb.hood.records import (
-    best_profile, by_model, read_record, read_records, record_files, run_folder, run_name,
-    runs_root, save_record, stream)
+    best_profile,
+    by_model,
+    read_record,
+    read_records,
+    record_files,
+    run_folder,
+    run_name,
+    runs_root,
+    save_record,
+    stream,
+)
 from opembed_nb.lab.runner import how_named
 
 ROOT = Path(__file__).parents[1]

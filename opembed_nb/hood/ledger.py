@@ -39,7 +39,7 @@ class Evaluation:
     "One proposal of a trial and what became of it."
     strategy: str
     seed: int                 # the trial
-    round: int                # 1, 2, …
+    round: int                # 1, 2, …; 0: random ones that a trial began with
     position: int             # in its round, from 0
     architecture: str | None  # see `to_keys`; None if no decoding was valid
     state: str                # empty (no architecture), waiting, running, done, nan, failed

@@ -314,7 +314,7 @@ NEEDED = {  # of a section, what tables read
     "finalists": ("oracle", "epochs", "rows")}
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0e4
-def read_record(path: Path) -> dict: # values, seconds, provenance, seed
+def read_record(path: Path) -> dict: # values, seconds, provenance
     "One record; `OpembedError` names the file if it is none."
     try: record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e: raise _no_record(path, e) from None
@@ -323,7 +323,7 @@ def read_record(path: Path) -> dict: # values, seconds, provenance, seed
         raise _no_record(path, "no values, seconds and provenance")
     for key in NEEDED.get(path.stem, ()):
         if record["values"].get(key) in (None, []): raise _no_record(path, f"no {key}")
-    return {**record, "seed": _seed(path)}
+    return record
 
 # %% ../../nbs/hood/records.ipynb #abaff3e8
 def _no_record(path, why):
@@ -348,7 +348,7 @@ def read_records(root: Path,    # runs/ or results/
                  section: str,  # which section
                  profile: str = "*", dataset: str = "*", model: str = "*", # all of them, or one
                  kind: str = "models", # see `record_files`
-                ) -> list[dict]: # profile, dataset, model and what `read_record` says
+                ) -> list[dict]: # see `names_of` and `read_record`
     "All records of a section."
     asked = dict(profile=profile) if profile in _profiles() else {}
     return [read_record(path) | names_of(path, root, kind) | asked
@@ -413,12 +413,12 @@ def _meant(profile): # the configurations that a name stands for
 
 # %% ../../nbs/hood/records.ipynb #5ae630a2
 def names_of(path: Path, root: Path, # of `record_files`
-             kind: str = "models") -> dict[str, str]: # profile, dataset, model
+             kind: str = "models") -> dict: # profile, dataset, model, seed
     "Whose record a file is; in results/ the profile is a configuration."
     first, second, third = path.parts[-5:-2]
     committed = Path(root, kind).is_dir()
     profile, folder, model = (third, first, second) if committed else (first, second, third)
-    return dict(profile=profile, dataset=folder_dataset(folder), model=model)
+    return dict(profile=profile, dataset=folder_dataset(folder), model=model, seed=_seed(path))
 
 # %% ../../nbs/hood/records.ipynb #b1c3c353
 def best_profile(section: str, dataset: str = "*",

@@ -357,7 +357,7 @@ def _scoreboard(args):
 
 def _digest(args):
     profile, dataset = _kept(args)
-    print(f"{digest(profile, dataset)} records in results/{profile}")
+    print(f"{digest(profile, dataset)} records in results/models")
 
 # %% ../../nbs/lab/commands.ipynb #d83863f5
 def _demo(args):

@@ -40,6 +40,7 @@ from opembed_nb.hood.records import (
 from .arms import study_records
 from .evidence import OUTCOMES, over_arms, plot_rmse, width_of
 from .regret import make_arena, study, table_strategies
+from .operations_ignored import LastBranch, train_last_branch
 from .runner import (
     Job, Study, arguments, at_least, record_path, run_jobs, study_folder)
 from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
@@ -303,7 +304,9 @@ def surrogate(argv: list[str]) -> int: # how many failed
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0061
 PAPER, OURS = "enas-cifar10", "enas-digits"
-FAULTS = {"supernet": None, "supernet-last-branch": "last branch"}  # name → its fault
+FAULTS = {  # name → its fault, and who trains it
+    "supernet": (None, train_supernet),
+    "supernet-last-branch": (LastBranch.fault, train_last_branch)}
 
 def correlations(batch: DAGBatch, accuracy: Tensor) -> dict: # name → r, interval
     "With accuracy: the paper's two properties, the number of edges, and paths with edges fixed."
@@ -376,11 +379,11 @@ def sample(data: ArchDataset, rows: int, draws: int) -> tuple[DAGBatch, Tensor]:
 # %% ../../nbs/lab/studies.ipynb #4a7e0064
 def faulty_supernet(job: Job, rows: int, draws: int, epochs: int) -> dict:
     "Train one supernet and ask it for all architectures of the sample."
-    images, how = digit_images(), FAULTS[job.model]
+    images, (how, train) = digit_images(), FAULTS[job.model]
     sizes, schedule = NETWORKS["digits"]["supernet"]
     schedule = replace(schedule, epochs=epochs, cycle=epochs, seed=job.seed)
     work = run_folder(OURS, job.model, job.seed, f"fault-{epochs}")
-    net, history = train_supernet(images, ENAS, sizes, schedule, work, fault=how)
+    net, history = train(images, ENAS, sizes, schedule, work)
     oracle = WeightSharingOracle(net, images)
     batch, papers = sample(load_dataset(PAPER), rows, draws)
     accuracy = oracle(batch)

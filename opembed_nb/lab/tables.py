@@ -16,7 +16,6 @@ import torch
 
 from ..data import SPLITS, raw_features
 from ..hood.sources import dataset_folder, load_dataset
-from ..embeddings import OperationEmbedding
 from ..encoders import SequenceEncoder
 from ..graph_properties import score_label
 from ..hood.files import require
@@ -78,7 +77,7 @@ def _train_group(args, data, todo, config, sizes): # models and seeds as a stack
     name, batch, watch = todo[0][0], data.train.batch, _watcher(args, data, todo)
     if args.alone: runs = [_train_alone(args, data, *todo[0], *configs, sizes)]
     else:
-        learned = (MODELS[model].embedding is OperationEmbedding for model, _ in todo)
+        learned = (MODELS[model].learned for model, _ in todo)
         members = list(zip((EMBEDDINGS[each] for each in learned), configs))
         shape = {k: sizes[k] for k in ("hidden", "latent")}
         runs = fit_stack(name, batch, members, data.space, args.device, watch, **shape)
@@ -262,7 +261,7 @@ def _settled(args): # with all values, and what the configuration is called
                 if getattr(args, key) is not None}
     args.values = load_profile(args.profile) | changes
     if args.rounds > 1:
-        args.models = [m for m in args.models if MODELS[m].embedding is OperationEmbedding]
+        args.models = [m for m in args.models if MODELS[m].learned]
         require(args.models, "--rounds: only models that learn their rows have any, such as "
                              "dvae-emb")
     config, sizes = how_to_train(args.values)
