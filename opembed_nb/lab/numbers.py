@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import combinations
+from itertools import combinations, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -361,6 +361,11 @@ MARK = re.compile(r"(?P<code>^```.*?^```|(?P<ticks>`+)[^`].*?(?P=ticks))"
                   r"|<!-- n:(?P<mark>[^\n]*?) -->(?P<text>.*?)<!-- / -->", re.S | re.M)
 LOOSE = re.compile(r"<!-- n:[^\n]*|<!-- / -->")
 
+def _differing(old, new): # the first line that does
+    lines = zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
+    was, now = next(pair for pair in lines if pair[0] != pair[1])
+    return f"{was!r}, the record {now!r}"
+
 def fill(text: str, results: Path,
          used: set | None = None, # gets the words of all marks
         ) -> tuple[str, list[tuple[int, str]]]: # the text; line and complaint of every bad mark
@@ -381,8 +386,7 @@ def fill(text: str, results: Path,
         except OpembedError as e:
             complain(match.start(), f"n:{mark}: {e}")
             return match[0]
-        if new != old: complain(match.start(), f"n:{mark} says {old.strip()!r}, the record "
-                                               f"{new.strip()!r}")
+        if new != old: complain(match.start(), f"n:{mark} says {_differing(old, new)}")
         return f"<!-- n:{mark} -->{new}<!-- / -->"
     done = MARK.sub(put, text)
     rest = MARK.sub(lambda m: " " * len(m[0]), text)
