@@ -32,6 +32,8 @@ from opembed_nb.training import MODELS, PAPER_TABLE_1
 ROOT = Path(__file__).parents[1]
 BY_TITLE = {quantity.title: quantity for quantity in QUANTITIES}
 PAPER = "enas-cifar10"
+
+
 @pytest.mark.parametrize(
     "title, ours, mark",
     [
