@@ -1015,6 +1015,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'opembed_nb.lab.evidence.verdict': ('lab/evidence.html#verdict', 'opembed_nb/lab/evidence.py'),
                                          'opembed_nb.lab.evidence.width_of': ('lab/evidence.html#width_of', 'opembed_nb/lab/evidence.py')},
             'opembed_nb.lab.numbers': { 'opembed_nb.lab.numbers._around': ('lab/numbers.html#_around', 'opembed_nb/lab/numbers.py'),
+                                        'opembed_nb.lab.numbers._differing': ('lab/numbers.html#_differing', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers._in_words': ('lab/numbers.html#_in_words', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers._text': ('lab/numbers.html#_text', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers._with': ('lab/numbers.html#_with', 'opembed_nb/lab/numbers.py'),

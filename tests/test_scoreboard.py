@@ -14,8 +14,18 @@ from opembed_nb.bo import PAPER_TOP_5
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab.commands import main
 from opembed_nb.lab.scoreboard import (
-    QUANTITIES, Cell, cell_table, cells, overview, scoreboard, scoreboard_figure, short_scoreboard,
-    short_twins, twins, wiring_and_rmse)
+    QUANTITIES,
+    Cell,
+    cell_table,
+    cells,
+    overview,
+    scoreboard,
+    scoreboard_figure,
+    short_scoreboard,
+    short_twins,
+    twins,
+    wiring_and_rmse,
+)
 from opembed_nb.sgp import PAPER_TABLE_2
 from opembed_nb.training import MODELS, PAPER_TABLE_1
 

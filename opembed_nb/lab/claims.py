@@ -6,7 +6,6 @@
 __all__ = ['CLAIMS', 'PAPERS', 'DIGITS', 'claim', 'mean', 'all_of', 'broken', 'losses', 'beside', 'compared', 'tables']
 
 # %% ../../nbs/lab/claims.ipynb #a6000003
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,7 +128,7 @@ def _(results):
 
 @claim("a second look at the recipe's trials does not find the twins to differ")
 def _(results):
-    answers = [f.answer for f in judge(trial_records(results / FILES["recipes"]), SECOND_LOOK)]
+    answers = [f.answer for f in judge(trial_records(results), SECOND_LOOK)]
     return answers == ["cannot be told"] * 2 + ["no"] * 2
 
 @claim("searched on NAS-Bench-201, the embeddings cannot be told apart")
@@ -326,7 +325,8 @@ def _(results): return all(
 
 @claim("before training, PyTorch's weights let hundreds to thousands of times less of z through")
 def _(results):
-    found = json.loads((results / FILES["reach"]).read_text(encoding="utf-8"))["reach"]
+    [record] = records(results, "reach", DIGITS, "dvae-emb", "reach")
+    found = record["values"]["reach"]
     ratio = np.mean(found["signal"], 0) / np.mean(found["pytorch"], 0)
     return 300 < ratio.min() and ratio.max() < 11_000
 
