@@ -159,7 +159,7 @@ def test_a_cache_that_cannot_be_written(server, tmp_path):
         said = refused(find_file, server.source("/good"), cache)
         assert f"cannot be downloaded to {cache} " in said and "set OPEMBED_DATA" in said
         assert not cache.exists()
-    assert (tmp_path / "file").read_text() == "no folder"
+    assert (tmp_path / "file").read_text() == "no folder" and server.requests == []
 
 
 def test_the_environments_folder_comes_first_and_is_checked(server, tmp_path, monkeypatch):
