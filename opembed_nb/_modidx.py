@@ -717,6 +717,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'opembed_nb.hood.records._profiles': ('hood/records.html#_profiles', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._restore_generator': ( 'hood/records.html#_restore_generator',
                                                                                          'opembed_nb/hood/records.py'),
+                                         'opembed_nb.hood.records._said': ('hood/records.html#_said', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._seed': ('hood/records.html#_seed', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._shown': ('hood/records.html#_shown', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records.best_profile': ( 'hood/records.html#best_profile',

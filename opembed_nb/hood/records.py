@@ -401,11 +401,14 @@ def _shown(folder, profile): # of the configurations in a model's folder: those 
 
 def _profiles(): return sorted(p.stem for p in (project_folder() / "profiles").glob("*.yaml"))
 
+def _said(profile): # its plain values by name
+    text = (project_folder() / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8")
+    return {name: int(value) if value.isdigit() else value
+            for name, value in re.findall(r"^(\w+): *([\w.]+) *$", text, re.M)}
+
 def _meant(profile): # the configurations that a name stands for
     if profile not in _profiles(): return [profile]
-    text = (project_folder() / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8")
-    said = {name: int(value) if value.isdigit() else value
-            for name, value in re.findall(r"^(\w+): *([\w.]+) *$", text, re.M)}
+    said = _said(profile)
     usual = dict(hidden=PAPER_WIDTH, training_rounds=1)
     trained = run_name({key: said.get(key) for key in usual}, {said.get("recipe"): usual})
     read = {key: said[key] for key in ("inducing", "n_train") if key in said}
@@ -432,7 +435,7 @@ def best_profile(section: str, dataset: str = "*",
         return *(width or [PAPER_WIDTH]), groups[group], -group.count(","), group
     best = max(groups, key=size, default="none")
     same = [name for name in _profiles() if best in _meant(name)]
-    return same[0] if len(same) == 1 else best
+    return max(same, key=lambda name: _said(name)["epochs"], default=best)
 
 def committed(section: str, dataset: str) -> list[dict]: # see `read_records`
     "What results/ holds of a section: the records of `best_profile`."
