@@ -79,10 +79,10 @@ def test_profiles_fit_the_chapters(name):
     )
 
 
-def test_a_demo_is_a_quick_run_with_less_of_three_things():
+def test_a_demo_is_a_quick_run_with_less_of_four_things():
     demo, quick = load_profile("demo"), load_profile("quick")
     less = {name for name in quick if demo[name] != quick[name]} - {"profile"}
-    assert less == {"epochs", "n_train", "full_epochs"} and demo.keys() == quick.keys()
+    assert less == {"epochs", "inducing", "n_train", "full_epochs"} and demo.keys() == quick.keys()
     assert all(0 < demo[name] < quick[name] for name in less)
 
 
