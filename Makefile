@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test check book export execute lint reproduce bench gpu evidence digits weights clean
+.PHONY: help venv demo test check book numbers export execute lint reproduce bench gpu evidence digits weights clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -36,6 +36,9 @@ check: $(INSTALLED)  ## notebooks are clean and in step with the package
 
 book: $(INSTALLED)  ## build the book from the stored outputs, strictly
 	$(BIN)/python book/build.py
+
+numbers: $(INSTALLED)  ## fill in the numbers of README and book from their records
+	$(BIN)/python -m opembed_nb.lab.numbers
 
 export: $(INSTALLED)  ## write the package from the notebooks
 	$(BIN)/nbdev_clean

@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data import ENAS, SearchSpace, skip_pairs
-from .files import OpembedError, require, write_whole
+from .files import OpembedError, patch, require, write_whole
 from .formats import from_keys
 
 
@@ -101,10 +101,6 @@ ORDER BY study, strategy, seed, round, position"""
 
 # %% ../../nbs/hood/ledger.ipynb #76674f6c
 SCHEMA = 1  # counts up when a table changes
-
-# %% ../../nbs/hood/ledger.ipynb #6b000011
-def patch(method): # becomes a method of the class that its `self` names
-    setattr(method.__annotations__["self"], method.__name__, method)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000012
 class Ledger:

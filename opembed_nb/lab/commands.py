@@ -450,7 +450,7 @@ def _train_best(p, run, problem, record, engine):
     rows = train_finalists(found, problem.data, problem.oracle, p.full_epochs,
                            run.folder / f"full-{p.full_epochs}", p.workers,
                            engine if isinstance(engine, RayEngine) else None, p.seed,
-                           p.full_trainings)
+                           p.full_trainings, device=p.device)
     values = dict(oracle=record["oracle"], epochs=p.full_epochs, trainings=p.full_trainings,
                   rows=rows)
     save_record(run.folder, "finalists", values, time.perf_counter() - start)

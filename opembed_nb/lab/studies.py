@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['TWINS', 'NARROW', 'NOTHING', 'WEIGHTS', 'OTHERS', 'BOTH_DATA', 'SCREEN', 'TRIALS', 'COLUMNS', 'CELL_TABLES', 'TABLES',
-           'SETTINGS', 'QUICK', 'PAPER', 'OURS', 'FAULTS', 'WIDTH_DATA', 'WIDTH_FIGURE', 'MARKED', 'trial',
-           'trial_table', 'recipes', 'reach_of', 'draw_reach', 'measure_reach', 'trained_for', 'finish_table',
-           'search_tables', 'finalists', 'card_of', 'surrogate', 'correlations', 'dependence', 'by_chance',
-           'file_itself', 'found_by_search', 'sample', 'faulty_supernet', 'fault', 'width_shown', 'width',
-           'write_scoreboard', 'scoreboard']
+           'SETTINGS', 'QUICK', 'PAPER', 'OURS', 'FAULTS', 'WIDTH_DATA', 'WIDTH_FIGURE', 'trial', 'trial_table',
+           'recipes', 'reach_of', 'draw_reach', 'measure_reach', 'trained_for', 'finish_table', 'search_tables',
+           'finalists', 'card_of', 'surrogate', 'correlations', 'dependence', 'by_chance', 'file_itself',
+           'found_by_search', 'sample', 'faulty_supernet', 'fault', 'width_shown', 'width']
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0002
 import hashlib
@@ -43,7 +42,6 @@ from .regret import make_arena, study, table_strategies
 from .operations_ignored import LastBranch, train_last_branch
 from .runner import (
     Job, Study, arguments, at_least, record_path, run_jobs, study_folder)
-from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
 from ..oracle import TableOracle, WeightSharingOracle, load_oracle
 from .commands import PACKAGED_DATA
 from .runner import how_named
@@ -442,24 +440,3 @@ def width(argv: list[str]) -> None:
                          arrowprops=dict(arrowstyle="->"))
     fig.savefig(path, dpi=120, metadata={"Description": width_shown(records)})
     print(path)
-
-# %% ../../nbs/lab/studies.ipynb #4a7e0072
-MARKED = {"scoreboard": short_scoreboard, "twins": short_twins}  # marks in the README
-
-def write_scoreboard(root: Path, profile: str = "laptop") -> None: # root: of a project
-    "Draw the figure and fill the README."
-    figure, readme = scoreboard_figure(root / "results", profile), root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for mark, table in MARKED.items():
-        start, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
-        for each in (start, end):
-            require(text.count(each) == 1, f"{readme}: needs a line {each.strip()}, once")
-        before, rest = text.split(start)
-        text = before + start + table(root / "results", profile) + end + rest.split(end)[1]
-    write_whole(root / "nbs" / "scoreboard.svg", figure.encode())
-    write_whole(readme, text.encode())
-
-def scoreboard(argv: list[str]) -> None:
-    "Draw nbs/scoreboard.svg and fill the tables of README.md, from the records."
-    arguments("scoreboard", scoreboard.__doc__).parse_args(argv)
-    write_scoreboard(project_folder())
