@@ -5,6 +5,7 @@ from .data import SearchSpace as Space
 from .data import draw as draw
 from .decoder import DAGDecoder as DAGDecoder
 from .embeddings import OperationEmbedding as OperationEmbedding
+from .hood.asking import Search as Search
 from .hood.sources import load_dataset as load
 from .own_space import fit as fit
 from .own_space import oracle as oracle
@@ -28,6 +29,7 @@ __all__ = [
     "oracle",
     "Tuned",
     "search",
+    "Search",
     "MODELS",
     "Parts",
     "OperationEmbedding",
