@@ -379,6 +379,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.hood.asking.Search._mutants': ( 'hood/asking.html#search._mutants',
                                                                                     'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search._new': ('hood/asking.html#search._new', 'opembed_nb/hood/asking.py'),
+                                        'opembed_nb.hood.asking.Search._points': ( 'hood/asking.html#search._points',
+                                                                                   'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search._rows': ( 'hood/asking.html#search._rows',
                                                                                  'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search._take': ( 'hood/asking.html#search._take',

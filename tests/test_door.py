@@ -20,8 +20,8 @@ from opembed_nb.hood.files import OpembedError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOOR = (
-    "load Dataset Space draw pretrained fit abilities SparseGP oracle Tuned search MODELS Parts "
-    "OperationEmbedding DAGDecoder"
+    "load Dataset Space draw pretrained fit abilities SparseGP oracle Tuned search Search MODELS "
+    "Parts OperationEmbedding DAGDecoder"
 ).split()
 
 

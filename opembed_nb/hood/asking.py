@@ -98,6 +98,7 @@ class Search:
         self.zero, self.identity, self.twins = tuple(zero), tuple(identity), twins
         self.parts = list(parts) if parts else [Counts(self.zero)]
         self._among = everything(space) if among is None else check_batch(among, space)
+        self._listed, self._listed_kinds = None, []
         if path != ":memory:": self.path = str(home_path(path))
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
@@ -173,9 +174,12 @@ def ask(self: Search, n: int = 1, # architectures
     return batch
 
 @patch
-def _kinds(self: Search, batch): # numbers, equal for what is evaluated once
-    if not self.twins: return fingerprints(batch, self.space, self.zero, self.identity).tolist()
-    return to_keys(batch, self.space)
+def _kinds(self: Search, batch): # equal for what is evaluated once
+    if batch is self._among and self._listed_kinds: return self._listed_kinds
+    if self.twins: kinds = to_keys(batch, self.space)
+    else: kinds = fingerprints(batch, self.space, self.zero, self.identity).tolist()
+    if batch is self._among: self._listed_kinds = kinds
+    return kinds
 
 @patch
 def _new(self: Search, batch, known): # rows of a batch that are allowed, each kind once
@@ -193,9 +197,10 @@ def _drawn(self: Search, rows, n, generator): # at random
         pool = self._among
         if pool is None: pool = random_architectures(20 * n, self.space, generator)
         order = torch.randperm(len(pool), generator=generator)
-        found = self._new(pool[order], known)
+        rows = set(self._new(pool, known))
+        found = [row for row in order.tolist() if row in rows]
         if len(found) >= n or self._among is not None: break
-    return pool[order[found[:n]]]
+    return pool[found[:n]]
 
 @patch
 def _graphs(self: Search, rows): return from_keys([key for _, key, _ in rows], self.space)
@@ -208,10 +213,18 @@ def _judged(self: Search, rows, n, generator): # by expected improvement
     scores = self._targets(told)
     known, pool = self._graphs(told + out), self._among
     if pool is None: pool = self._mutants(self._graphs(told), scores, generator)
-    pool = pool[self._new(pool, self._kinds(known))]
-    everyone = cat_batches([known, pool])
-    judge = Judge(self.parts, self.space, everyone, scores)
-    return everyone[judge.choose(n, range(len(told), len(known)))]
+    rows = self._new(pool, self._kinds(known))
+    points = [torch.cat([part.points(known, self.space), whole[rows]])
+              for part, whole in zip(self.parts, self._points(pool))]
+    chosen = Judge(points, scores).choose(n, range(len(told), len(known)))
+    return pool[[rows[row - len(known)] for row in chosen]]
+
+@patch
+def _points(self: Search, pool): # of each part; of a listed pool once
+    if pool is not self._among: return [part.points(pool, self.space) for part in self.parts]
+    if self._listed is None:
+        self._listed = [part.points(pool, self.space) for part in self.parts]
+    return self._listed
 
 @patch
 def _targets(self: Search, told): # (n,) larger is better; nan where an evaluation failed
@@ -268,7 +281,8 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
     told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
     if not told: return []
     scores, batch = self._targets(told), self._graphs(told)
-    mean = scores if len(told) < 3 else Judge(self.parts, self.space, batch, scores).mean
+    points = [part.points(batch, self.space) for part in self.parts]
+    mean = scores if len(told) < 3 else Judge(points, scores).mean
     sign = 1 if self.higher_is_better else -1
     rows = zip((key for _, key, _ in told), (sign * scores).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])

@@ -26,9 +26,9 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Places:
-    "Operations and edges, place by place: the squared distance is how many differ."
+    "Operations and edges, place by place."
     name: str = "places"
-    def points(self, batch, space): return raw_features(batch, space).double() / math.sqrt(2)
+    def points(self, batch, space): return raw_features(batch, space).double()
 
 @dataclass(frozen=True)
 class Counts:
@@ -103,11 +103,10 @@ class Judge:
     "A Gaussian process over the architectures of one call: known ones first, then all others."
     most = 500 # scores that decide the length-scales
 
-    def __init__(self, parts: Sequence[Part], space: SearchSpace,
-                 batch: DAGBatch,  # N architectures
-                 scores: Tensor):  # (n,) of the first n, larger is better
-        self.parts, self.target = list(parts), normal_scores(scores.double())
-        self.points = [_standardised(part.points(batch, space)) for part in self.parts]
+    def __init__(self, points: Sequence[Tensor], # (N, d) of each part: see `Part.points`
+                 scores: Tensor): # (n,) of the first n, larger is better; nan where one failed
+        self.target = normal_scores(scores.double())
+        self.points = [_standardised(x) for x in points]
         known = range(len(scores))
         usual = torch.tensor([0.5 * math.log(x.shape[1]) for x in self.points]).double()
         rows = self._decisive()
@@ -115,7 +114,7 @@ class Judge:
         self.scales = fitted(within, self.target[rows], usual)
         noisy = self._covariance(known, known) + self.scales.noise * torch.eye(len(scores)).double()
         self.lower = torch.linalg.cholesky(noisy)
-        cross = self._covariance(known, range(len(batch)))
+        cross = self._covariance(known, range(len(self.points[0])))
         self.gain = torch.linalg.solve_triangular(self.lower, cross, upper=False)
         apart = torch.linalg.solve_triangular(self.lower, self.target[:, None], upper=False)
         self.mean, self.variance = self.gain.T @ apart[:, 0], 1 - self.gain.square().sum(0)
@@ -164,10 +163,10 @@ def expected_gain(mean: Tensor, variance: Tensor, best: float) -> Tensor: # (n,)
     u = (mean - best) / std
     return std * (u * torch.special.ndtr(u) + torch.exp(-0.5 * u * u) / math.sqrt(2 * math.pi))
 
-def _standardised(x): # columns that vary, each of variance 1; `Places` has its own unit
-    x = x[:, x.std(0) > 1e-9]
-    if not x.shape[1]: return x.new_zeros(len(x), 1)
-    return x if x.unique().numel() <= 2 else (x - x.mean(0)) / x.std(0)
+def _standardised(x): # columns that vary, each of variance 1
+    spread = x.std(0)
+    vary = spread > 1e-9
+    return ((x - x.mean(0)) / spread)[:, vary] if vary.any() else x.new_zeros(len(x), 1)
 
 def _squares(x, a, b): # (len(a), len(b)) squared distances
     x, z = x[a], x[b]
