@@ -510,4 +510,5 @@ def test_every_graph_of_a_small_free_space_comes_back(name):
     sizes = dict(space=space, hidden=48, latent=16)
     model = fit_rounds(name, graphs, config, **sizes, device="cpu", progress=False).model
     written = model.sample(model.latents(graphs), torch.Generator().manual_seed(0), repeats=10)
-    assert same_graphs(written, graphs.repeat(10)).double().mean() > 0.9999
+    # A decoder that cannot tell the places apart gets 95 %; rounding alone moves one in 10,000.
+    assert same_graphs(written, graphs.repeat(10)).double().mean() > 0.999
