@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from opembed_nb.hood.isomorphs import canonical
 from opembed_nb.hood.judge import Judge, Latents, Places
 from opembed_nb.hood.sources import CELLS, load_dataset
 
+README = Path(__file__).parents[1] / "README.md"
 CELL = dict(zero=("none",), identity=("skip_connect",))
 FREE = SearchSpace("blocks", ("conv", "pool", "skip"), n_layers=5, chain=False)
 
@@ -140,6 +142,13 @@ def test_known_scores_are_a_start(recwarn):
     search.tell(known, [value(each) for each in known])
     assert "was never asked for; it is taken" in str(recwarn[0].message)
     assert len(search) == 30 and value(search.ask()) >= sorted(map(value, known))[-3]
+
+
+def test_the_example_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = README.read_text(encoding="utf-8").split("```python\n")[2].split("```")[0]
+    exec(code, {"train": value})
+    assert len(Search(FREE, "search.sqlite")) == 4
 
 
 REFUSED = [
