@@ -57,7 +57,7 @@ class LocalEngine:
         "Run every job; a task that hangs hangs its caller, too, whatever the `timeout`."
         for i, job in enumerate(jobs):
             try: result, error = function(*job), None
-            except Exception as e: result, error = None, _named(e)
+            except (Exception, SystemExit) as e: result, error = None, _named(e)
             yield i, result, error
 
 # %% ../../nbs/hood/engines.ipynb #5d125df3
@@ -83,7 +83,7 @@ def _answer(message): # (result, error), packed
         advice = "tasks are functions of modules, and what those are given"
         return pickle.dumps((None, f"a worker cannot read the task ({_named(e)}); {advice}"))
     try: return pickle.dumps((function(*job), None))
-    except Exception as e: return pickle.dumps((None, _named(e)))
+    except (Exception, SystemExit) as e: return pickle.dumps((None, _named(e)))
 
 # %% ../../nbs/hood/engines.ipynb #00acad38
 _starting = threading.Lock()
@@ -242,6 +242,7 @@ def _alone(timeout, function, *job): # on a worker of Ray: one thread, and an en
         # a thread below the interpreter's: it also stops what never comes back
         faulthandler.dump_traceback_later(timeout, exit=True, file=nowhere)
         try: return function(*job)
+        except SystemExit as e: raise RuntimeError(_named(e)) from None  # it is no end of ours
         finally: faulthandler.cancel_dump_traceback_later()
 
 # %% ../../nbs/hood/engines.ipynb #889157ce

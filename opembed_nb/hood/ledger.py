@@ -15,9 +15,10 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from importlib import metadata
 from pathlib import Path
 
@@ -31,7 +32,6 @@ from tqdm import tqdm
 from ..data import ENAS, SearchSpace, skip_pairs
 from .files import OpembedError, require, write_whole
 from .formats import from_keys
-
 
 # %% ../../nbs/hood/ledger.ipynb #6b000006
 @dataclass(frozen=True)
@@ -110,13 +110,15 @@ def patch(method): # becomes a method of the class that its `self` names
 class Ledger:
     "All proposals and evaluations of a study, in an SQLite file; one oracle's only."
     attempts = 3        # of an evaluation before it counts as failed
-    lease = 24 * 3600.0 # seconds after which a claim made on another machine is void
+    lease = 180.0       # seconds without a heartbeat after which another machine's claim is void
+    clock = staticmethod(time.monotonic) # that measures them; nobody can set it
 
     def __init__(self, path: Path | str,       # made if it is missing; ":memory:" keeps nothing
                  study: str = "search",        # one file may hold several
                  oracle=None, # whose values they are, by name and version; None: of a study to read
                  settings: dict | None = None): # what must not change when a study goes on
         self.path, self.study, self._lock = str(path), study, threading.RLock()
+        self._watched, self._told = {}, set()  # claims of other machines since when; waits said
         with self._errors():
             self.db = sqlite3.connect(self.path, timeout=60, isolation_level=None,
                                       check_same_thread=False)
@@ -277,11 +279,17 @@ def keep_strategy(self: Ledger, strategy: str, said: str) -> None: # its name; c
         db.execute("UPDATE studies SET settings = ? WHERE study = ?", row)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000018
-def _me(): return _owner(os.getpid())
-
 @cache
 def _owner(pid): # of claims: a process; the same text while it lives, though the clock be set
-    return f"{socket.gethostname()} {pid} {_birth(pid)}"
+    return f"{_machine()} {pid} {_birth(pid)}"
+
+@cache
+def _machine(): # or a container, in which processes have other numbers
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()[:8])
+        parts.append(str(os.stat("/proc/self/ns/pid").st_ino))
+    return "/".join(parts)
 
 # %% ../../nbs/hood/ledger.ipynb #b000bfb8
 def _birth(pid): # when a process began, in seconds; None if it has ended
@@ -293,12 +301,32 @@ def _birth(pid): # when a process began, in seconds; None if it has ended
     except psutil.NoSuchProcess: return None
 
 # %% ../../nbs/hood/ledger.ipynb #7e906184
-def _dead(owner, claimed, lease): # whether the process that holds a claim is gone
-    host, pid, birth = owner.split()
-    if host != socket.gethostname(): return time.time() - claimed > lease
+def _alive(owner): # whether who holds a claim still does; None: only its heartbeat can tell
+    host, pid, birth, call = (*owner.split(), "-", "-", "-", "-")[:4]
+    if host != _machine() or not pid.isdecimal(): return None
     now = _birth(int(pid))
     # The system's clock may be set, and with it the moments that are derived from it.
-    return now is None or not birth.isdecimal() or abs(now - int(birth)) > 2
+    if now is None or not birth.isdecimal() or abs(now - int(birth)) > 2: return False
+    return int(pid) != os.getpid() or call == "-" or _runs(call)
+
+# %% ../../nbs/hood/ledger.ipynb #7e906185
+_calls, _numbers = {}, count() # (thread, file) → the last call of `evaluate` there, if it still runs
+
+def _runs(call): # in a thread of this process
+    alive = {thread.ident for thread in threading.enumerate()}
+    return any(one == call for (thread, _), one in list(_calls.items()) if thread in alive)
+
+@patch
+def _me(self: Ledger): # who claims: this process, and the call of `evaluate` that this thread is in
+    return f"{_owner(os.getpid())} {_calls.get((threading.get_ident(), self.path), '-')}"
+
+@patch
+def _void(self: Ledger, claims): # (owner, heartbeat) each → those that nobody holds any more
+    now = self.clock()
+    self._watched = {claim: self._watched.get(claim, now) for claim in claims}
+    alive = {claim: _alive(claim[0]) for claim in claims}
+    return [claim for claim, since in self._watched.items()
+            if alive[claim] is False or alive[claim] is None and now - since > self.lease]
 
 # %% ../../nbs/hood/ledger.ipynb #6b000019
 _CLAIMS = "SELECT DISTINCT owner, claimed FROM evaluations WHERE study = ? AND state = 'running'"
@@ -315,25 +343,43 @@ _RELEASE = """
 UPDATE evaluations SET state = 'waiting', owner = NULL, claimed = NULL
 WHERE study = ? AND architecture = ? AND state = 'running' AND owner = ?"""
 
+_RENEW = """
+UPDATE evaluations SET claimed = ? WHERE study = ? AND state = 'running' AND owner = ?"""
+
 # %% ../../nbs/hood/ledger.ipynb #6b000020
 @patch
 def claim(self: Ledger, architectures: list[str], most: int = 1) -> tuple[list[str], list[str]]:
     "Take up to `most` of these evaluations that nobody has; and all that are still open."
     with self._write() as db:
-        for owner, claimed in db.execute(_CLAIMS, (self.study,)).fetchall():
-            if _dead(owner, claimed, self.lease):
-                db.execute(_VOID, (self.study, owner, claimed))
+        claims = db.execute(_CLAIMS, (self.study,)).fetchall()
+        db.executemany(_VOID, [(self.study, *claim) for claim in self._void(claims)])
         states = _states(db, self.study, architectures)
         mine = [a for a in architectures if states[a] == "waiting"][:most]
-        claims = [(_me(), time.time(), self.study, a) for a in mine]
+        claims = [(self._me(), time.time(), self.study, a) for a in mine]
         db.executemany(_CLAIM, claims)
     return mine, [a for a in architectures if states[a] in ("waiting", "running")]
 
 @patch
 def release(self: Ledger, architectures: list[str]) -> None:
     "Give claims back, uncounted: an interrupted process leaves none."
-    rows = [(self.study, a, _me()) for a in architectures]
+    rows = [(self.study, a, self._me()) for a in architectures]
     with self._write() as db: db.executemany(_RELEASE, rows)
+
+@patch
+def renew(self: Ledger, owner: str) -> None: # as `claim` wrote it
+    "The heartbeat of a claim."
+    with self._write() as db: db.execute(_RENEW, (time.time(), self.study, owner))
+
+@patch
+def take_over(self: Ledger,
+              own: bool = False, # give up what this process holds, and nothing else
+             ) -> int:           # how many evaluations are free now
+    "End claims: those of all other processes, which may still be at work, or of this one."
+    with self._write() as db:
+        claims = db.execute(_CLAIMS, (self.study,)).fetchall()
+        mine = {claim: claim[0].startswith(_owner(os.getpid()) + " ") for claim in claims}
+        gone = [(self.study, *claim) for claim in claims if mine[claim] == own]
+        return db.executemany(_VOID, gone).rowcount if gone else 0
 
 # %% ../../nbs/hood/ledger.ipynb #6b000021
 def _states(db, study, architectures): # architecture → state
@@ -375,7 +421,7 @@ def fail(self: Ledger, architecture: str, error: str) -> None:
 @patch
 def _end(self: Ledger, architecture, result):
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    row = (*result, now, _software(), self.study, architecture, _me())
+    row = (*result, now, _software(), self.study, architecture, self._me())
     with self._write() as db: db.execute(_END, row)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000023
@@ -426,24 +472,57 @@ def evaluate(ledger: Ledger, architectures: list[str],
              ended=lambda: None,           # called after each
             ) -> None:
     "See to it that these are evaluated, each once, here or by another process on the same ledger."
-    architectures = list(dict.fromkeys(architectures))
-    while architectures:
-        most = 1 if engine.slots == 1 else 4 * engine.slots
-        mine, architectures = ledger.claim(architectures, most)
-        left = set(mine)
-        try:
+    architectures = left = list(dict.fromkeys(architectures))
+    me, over = (threading.get_ident(), ledger.path), threading.Event()
+    _calls[me] = f"{time.time():.0f}-{next(_numbers)}"  # the claims below are this call's
+    try:
+        threading.Thread(target=_beat, args=(ledger, ledger._me(), over), daemon=True).start()
+        while left:
+            most = 1 if engine.slots == 1 else 4 * engine.slots
+            mine, left = ledger.claim(left, most)
             for i, result, error in engine.run(_value, [(oracle, key, space) for key in mine]):
                 if error is None: ledger.finish(mine[i], *result)
                 else: ledger.fail(mine[i], error)
-                left.discard(mine[i])
                 ended()
-        finally:
-            if left: ledger.release(list(left))
-        if architectures and not mine: time.sleep(0.05)  # another process or trial is at it
+            if left and not mine:  # another process or trial is at it
+                _say_wait(ledger)
+                time.sleep(0.05)
+    except BaseException:
+        with suppress(OpembedError): ledger.release(architectures)
+        raise
+    finally:
+        over.set()
+        _calls.pop(me, None)
 
 def _value(oracle, key, space): # and the seconds it took
     begin = time.perf_counter()
     return float(oracle(from_keys([key], space))[0]), time.perf_counter() - begin
+
+# %% ../../nbs/hood/ledger.ipynb #6b0000b3
+def _beat(ledger, owner, over): # beside a call of `evaluate`, until it is over
+    while not over.wait(ledger.lease / 9) and _runs(owner.split()[-1]):
+        with suppress(OpembedError): ledger.renew(owner)
+
+# %% ../../nbs/hood/ledger.ipynb #6b0000b4
+_WAITED = """
+SELECT owner, min(claimed), max(claimed), count(*) FROM evaluations
+WHERE study = ? AND state = 'running' GROUP BY owner"""
+
+def _say_wait(ledger): # once: for whom, since when, until when, and what to do
+    def at(seconds): return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    for owner, first, last, many in ledger._read(_WAITED):
+        if owner in ledger._told or owner.startswith(_owner(os.getpid()) + " "): continue
+        ledger._told.add(owner)
+        host, pid, _, call = (*owner.split(), "?", "?", "-", "-")[:4]
+        began, until = call.split("-")[0], "until it ends"
+        since = at(float(began) if began.isdecimal() else first)
+        if _alive(owner) is None:
+            now = ledger.clock()
+            left = ledger.lease + ledger._watched.get((owner, last), now) - now
+            until = f"until {at(time.time() + left)}, or longer while it gives signs of life"
+        tqdm.write(f"search: waits for process {pid} on {host.split('/')[0]}, which holds {many} "
+                   f"evaluations since {since}, {until}; to take them over: "
+                   "opembed search --take-over, or ledger.take_over()")
 
 # %% ../../nbs/hood/ledger.ipynb #6b0000b2
 @contextmanager
