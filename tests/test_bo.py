@@ -435,6 +435,7 @@ def test_nobody_waits_for_himself(tmp_path):
     while True:
         path = tmp_path / f"{lines}.sqlite"
         ledger = Ledger(path, oracle=Edges())
+        ledger.db.execute("PRAGMA synchronous = OFF")
         ledger.add_round(some_rows(), None)
         lines += 1
         sys.settrace(interrupt(lines))

@@ -159,7 +159,7 @@ class ProcessEngine:
         self.slots, self.timeout, self._idle = workers, timeout, queue.LifoQueue()
         for _ in range(workers): self._idle.put(None)  # a worker starts when there is work for it
 
-    def share(self, thing): return _Shared(pickle.dumps(thing))
+    def share(self, thing): return _Shared(_by_value(thing))
 
     def run(self, function, jobs, timeout=None):
         "Run every job, at most `timeout` seconds each (default: the engine's)."
@@ -200,6 +200,11 @@ def _ready(running, patience): # workers that have answered, died, or used up th
     return [worker for worker in running if worker.pipe in answers or worker.deadline <= now]
 
 # %% ../../nbs/hood/engines.ipynb #fe4ee656
+def _by_value(thing): # as bytes; what is in no module, as the classes of a notebook, goes along
+    try: import cloudpickle
+    except ImportError: from joblib.externals import cloudpickle  # joblib's own, before 1.6
+    return cloudpickle.dumps(thing)
+
 class _Shared: # is packed once, and arrives at a worker as the thing itself
     def __init__(self, content): self.content = content
     def __reduce__(self): return pickle.loads, (self.content,)

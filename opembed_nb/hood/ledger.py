@@ -310,7 +310,7 @@ def _alive(owner): # whether who holds a claim still does; None: only its heartb
     return int(pid) != os.getpid() or call == "-" or _runs(call)
 
 # %% ../../nbs/hood/ledger.ipynb #7e906185
-_calls, _numbers = {}, count() # (thread, file) → the last call of `evaluate` there, if it still runs
+_calls, _numbers = {}, count() # (thread, file) → the last call of `evaluate` there, until it ends
 
 def _runs(call): # in a thread of this process
     alive = {thread.ident for thread in threading.enumerate()}
