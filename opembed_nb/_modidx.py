@@ -734,6 +734,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                      'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._restore_generator': ( 'hood/records.html#_restore_generator',
                                                                                          'opembed_nb/hood/records.py'),
+                                         'opembed_nb.hood.records._rounded': ('hood/records.html#_rounded', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._said': ('hood/records.html#_said', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._seed': ('hood/records.html#_seed', 'opembed_nb/hood/records.py'),
                                          'opembed_nb.hood.records._shown': ('hood/records.html#_shown', 'opembed_nb/hood/records.py'),

@@ -188,6 +188,8 @@ def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path
 
 RUN_TOY = """
 import sys
+from opembed_nb import pipeline
+from opembed_nb.lab.commands import main
 pipeline.train_profile = lambda *_: {}
 sys.exit(main(["run", "toy"]))
 """

@@ -308,11 +308,11 @@ def go_on(run: Training, identity: dict,   # see `load_checkpoint`
     for epoch in bar:
         start, row = time.perf_counter(), run.epoch()
         run.history.append(row | dict(seconds=round(time.perf_counter() - start, 3)))
-        if not bar.disable: bar.set_postfix(_shown(row))
+        if not bar.disable: bar.set_postfix(_rounded(row))
         after(row)
         if path and (epoch == todo[-1] or (epoch + 1) % every == 0): keep(path, identity, run)
 
-def _shown(row): return {key: f"{row[key]:.3f}" for key in ("loss", "accuracy") if key in row}
+def _rounded(row): return {key: f"{row[key]:.3f}" for key in ("loss", "accuracy") if key in row}
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0ed
 def read_history(folder: Path) -> list[dict]: # empty where there is no checkpoint
@@ -334,7 +334,7 @@ def watched(folders: dict[str, Path], # name of a training → where its checkpo
         for bar, folder in zip(bars, folders.values()):
             history = [] if bar.disable else read_history(folder)
             if len(history) > bar.n:
-                bar.set_postfix(_shown(history[-1]), refresh=False)
+                bar.set_postfix(_rounded(history[-1]), refresh=False)
                 bar.update(len(history) - bar.n)
     def watch():
         while not over.wait(0.5): draw()
