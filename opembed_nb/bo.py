@@ -36,11 +36,11 @@ from .hood.intervals import mean_std, paired
 from .hood.kernels import normal_scores
 from .hood.ledger import Evaluation, Ledger, evaluate, progress_bar
 from .hood.networks import NETWORKS, cifar10_images, digit_images, train_each
-from .hood.records import Table as MarkdownTable, stream
+from .hood.records import (
+    Table as MarkdownTable, code_digest, is_own, stream, tensors_of)
 from .oracle import ArchTable, Oracle
 from .sgp import SmallGP, SparseGP
 from .training import GraphVAE
-
 
 # %% ../nbs/07_bo.ipynb #3a6fd136
 def expected_improvement(mean: Tensor,  # (n,) of the belief, in target units
@@ -639,7 +639,8 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
 def _said(strategy): # its class and plain fields
     fields = sorted(getattr(strategy, "__dict__", {}).items())
     plain = (f"{k}={v!r}" for k, v in fields if isinstance(v, (bool, int, float, str, tuple)))
-    return f"{type(strategy).__name__}({', '.join(plain)})"
+    own = "" if is_own(type(strategy)) else f", code {code_digest(type(strategy)).split()[-1]}"
+    return f"{type(strategy).__name__}({', '.join(plain)}){own}"
 
 def _refuse_blind(problem, name, strategy): # without a model there is no latent space to look into
     needs = getattr(strategy, "latent", strategy.gp and not strategy.raw)
@@ -725,7 +726,7 @@ def make_strategies(names: list[str], # of `STRATEGIES`
 def open_ledger(folder: Path,      # a run's folder
                 problem: Problem, decodings: int, candidates: int, batch_size: int) -> Ledger:
     "The ledger of a run: a file for each set of settings, weights and code in its folder."
-    parameters = problem.model.parameters() if problem.model is not None else ()
+    parameters = tensors_of(problem.model).values() if problem.model is not None else ()
     parameters = [p.detach().cpu().contiguous().numpy() for p in parameters]
     weights = _sha(b"".join(p.tobytes() for p in parameters))[:12]
     package, read = ASSETS.parent, ("sgp", "bo", "hood/kernels")
@@ -733,6 +734,9 @@ def open_ledger(folder: Path,      # a run's folder
     settings = dict(decodings=decodings, candidates=candidates, batch_size=batch_size,
                     inducing=problem.inducing, n_train=len(problem.x), weights=weights, code=code,
                     data=problem.data.digest()[:12])
+    parts = [getattr(problem.model, part, None) for part in ("embedding", "encoder", "decoder")]
+    own = [code_digest(type(part)) for part in parts if part is not None and not is_own(type(part))]
+    if own: settings["model"] = own
     if problem.start: settings["start"] = problem.start
     if problem.table: settings["table"] = _sha(problem.table.forms.numpy().tobytes())[:12]
     whole = [settings, problem.oracle.name, problem.oracle.version]

@@ -27,13 +27,12 @@ from tqdm import tqdm
 from .bo import STRATEGIES
 from .hood.engines import Engine, local_engine
 from .hood.files import (
-    OpembedError, absolute_folders, project_folder, require, write_whole)
+    ASSETS, OpembedError, absolute_folders, project_folder, require, write_whole)
 from .hood.records import runs_root
 from .hood.sources import (
     about, absolute_dataset, dataset_name, is_file_name, load_dataset)
 from .sgp import SETTINGS
 from .training import MODELS, TrainConfig, Trained, train_config, train_models
-
 
 # %% ../nbs/10_pipeline.ipynb #8552f849
 def _needs(package, name): # the module; chapters are run with what the plain package lacks
@@ -225,10 +224,10 @@ def check_profile(name: str) -> None:
 
 # %% ../nbs/10_pipeline.ipynb #519158e7
 def _key(chapter, parameters): # changes when the stage must run again
-    top, names = project_folder(), chapters()
+    top, package, names = project_folder(), ASSETS.parent, chapters()
     names = [name for name in names if name[:2] <= chapter[:2]] # what a chapter may load
-    modules = [top / "opembed_nb" / f"{name.split('_', 1)[1]}.py" for name in names]
-    modules += sorted((top / "opembed_nb" / "hood").glob("*.py"))
+    modules = [package / f"{name.split('_', 1)[1]}.py" for name in names]
+    modules += sorted((package / "hood").glob("*.py"))
     files = [top / "nbs" / f"{chapter}.ipynb", *(path for path in modules if path.exists())]
     dataset = parameters.get("dataset", "")
     if dataset and is_file_name(dataset): files.append(Path(dataset))

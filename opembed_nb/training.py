@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE', 'elbo_terms', 'Parts',
-           'Models', 'twin_pairs', 'parts_of', 'build_model', 'load_weights', 'open_gates', 'scale_operations',
-           'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig', 'train_config', 'step_schedule',
-           'round_seed', 'new_weights', 'history_row', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained',
-           'save_pretrained', 'add_to_card', 'train_or_load', 'train_models', 'abilities']
+           'Models', 'twin_pairs', 'parts_of', 'code_of', 'build_model', 'load_weights', 'open_gates',
+           'scale_operations', 'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig',
+           'train_config', 'step_schedule', 'round_seed', 'new_weights', 'history_row', 'Trained', 'fit_rounds', 'fit',
+           'read_card', 'load_pretrained', 'save_pretrained', 'add_to_card', 'train_or_load', 'train_models',
+           'abilities']
 
 # %% ../nbs/04_training.ipynb #8da34fde
 import hashlib
@@ -30,15 +31,14 @@ from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GCNEncoder, GINEncoder, GatedSum, SequenceEncoder
-from .hood.engines import Engine, LocalEngine, run_again
+from .hood.engines import Engine, LocalEngine, run_again, share_or_say
 from .hood.files import (
     ASSETS, OpembedError, chosen_device, make_folder, require, write_whole)
-from opembed_nb.hood.records import (
-    copy_into, digest, go_on, load_tensors, provenance, read_history, run_folder, save_tensors,
-    watched)
+from .hood.records import (
+    code_digest, copy_into, digest, go_on, is_own, load_tensors, provenance, read_history,
+    refuse_code, run_folder, save_tensors, tensors_of, watched)
 from .hood.sources import load_dataset
 from .hood.sweeps import Linear
-
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):
@@ -180,6 +180,8 @@ MODELS = Models({
                           "GraphRNN-EMB (ours)", "graphrnn"),
 })
 
+_BUILT_IN, _SENT = dict(MODELS), {} # rows of the package; rows of another process, with their code
+
 def twin_pairs() -> list[tuple[str, str]]: # one-hot, learned
     "Models that differ in the embedding alone, two and two."
     return [(parts.twin_of, name) for name, parts in MODELS.items() if parts.twin_of]
@@ -189,6 +191,14 @@ def parts_of(name: str) -> Parts:
     known = ", ".join(MODELS)
     require(name in MODELS, f"model {name!r} is unknown; known are {known}")
     return MODELS[name]
+
+def code_of(name: str) -> dict[str, str]: # part → digest; empty: all is the package's own
+    "Whose code a model is made of, where that is somebody's own."
+    row = parts_of(name)
+    kept, code = _SENT.get(name, (None, None))
+    if kept is row: return code
+    parts = {part: getattr(row, part) for part in ("embedding", "encoder", "decoder")}
+    return {part: code_digest(each) for part, each in parts.items() if not is_own(each)}
 
 # %% ../nbs/04_training.ipynb #d64fa765
 def build_model(name: str,                 # one of `MODELS`
@@ -214,7 +224,7 @@ def load_weights(model: GraphVAE, state: dict[str, Tensor],
                  source: str = "weights", # what messages call them
                 ) -> GraphVAE:            # the same model
     "Copy tensors into a model; `OpembedError` names the first that does not fit."
-    copy_into(dict(model.named_parameters()), state, source)
+    copy_into(tensors_of(model), state, source)
     return model
 
 # %% ../nbs/04_training.ipynb #5d1c90a0
@@ -407,7 +417,7 @@ class _Training: # of a model, as `go_on` wants it
         self.noise = torch.Generator(self.model.device).manual_seed(seed)
 
     def parts(self):
-        return dict(model=dict(self.model.named_parameters()), adam=self.adam,
+        return dict(model=tensors_of(self.model), adam=self.adam,
                     schedule=self.schedule, order=self.order, noise=self.noise)
 
     @property
@@ -483,21 +493,41 @@ def fit_rounds(name: str,                    # one of `MODELS`
                **sizes,                      # hidden, latent, dim, embedding: see `build_model`
               ) -> Trained:
     "Train over rounds: new weights in each, the operation table kept (paper, section 3.3)."
-    run = _Training(name, batch, config, space, device, **sizes)
+    run, checked = _Training(name, batch, config, space, device, **sizes), []
     data = digest(batch.ops, batch.adj, batch.n_nodes)[:16]
     identity = dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
                     data=data, space=asdict(space))
+    code = code_of(name)
+    if code: identity["code"] = code
     def snapshot(row):
+        if code and folder and not checked: checked.append(_refuse_unkept(run, sizes))
         last = row["round"] * config.epochs == run.epochs
         if not (folder and last and row["epoch"] in snapshots): return
         save_tensors(Path(folder, f"epoch-{row['epoch']}.safetensors"),
-                     dict(run.model.named_parameters()), identity=identity)
+                     tensors_of(run.model), identity=identity)
     go_on(run, identity, folder, name, progress, stop_after, after=snapshot)
     return Trained(run.model.eval(), run.history, Path(folder) if folder else None)
 
 def fit(model_name: str, batch: DAGBatch, config: TrainConfig, **kwargs) -> Trained:
     "One round of training; see `fit_rounds`."
     return fit_rounds(model_name, batch, replace(config, training_rounds=1), **kwargs)
+
+# %% ../nbs/04_training.ipynb #cfa28ad2
+@torch.no_grad()
+def _refuse_unkept(run, sizes): # unless what is kept of the model is all of it
+    model, few = run.model.eval(), run.batch[:64].to(run.model.device)
+    again = build_model(model.name, model.space, seed=0, **sizes).to(model.device).eval()
+    load_weights(again, {name: tensor.clone() for name, tensor in tensors_of(model).items()})
+    def seen(model):
+        with torch.random.fork_rng(devices=[]):
+            mu, logvar = model.encode(few)
+            log_prob = model.decoder.log_prob(mu, few, model.embedding.table())
+        return torch.cat([mu.flatten(), logvar.flatten(), log_prob])
+    first, second, read = seen(model), seen(model), seen(again)
+    same = torch.allclose(first, read, 1e-3, 1e-4) or not first.equal(second)  # or it is random
+    require(same, f"model {model.name!r}: read again it is another (its latents differ by "
+                  f"{float((first - read).abs().max()):.3g}), as training changes what is not in "
+                  "its state_dict; keep that in a buffer (register_buffer)")
 
 # %% ../nbs/04_training.ipynb #7a11c0d1
 PACKAGED = ASSETS # where `make weights` puts models
@@ -527,6 +557,8 @@ def load_pretrained(name: str,            # one of `MODELS`
         raise OpembedError(f"no model {name!r} of data set {dataset!r} comes with the package; "
                            f"those that do: {', '.join(known) or 'none'}")
     path = Path(folder, f"{dataset}-{name}.safetensors")
+    before, now = card.get("code", {}), code_of(name)
+    for part in sorted(before | now): refuse_code(path, part, before.get(part), now.get(part))
     try: content = path.read_bytes()
     except OSError as e:
         raise OpembedError(f"{path}: cannot be read ({e.strerror}); "
@@ -548,11 +580,13 @@ def save_pretrained(run: Trained,
     "Keep a trained model as the package brings it; `add_to_card` says what it can do."
     model = run.model
     path = Path(folder, f"{dataset}-{model.name}.safetensors")
-    save_tensors(path, {k: p.half() for k, p in model.named_parameters()})
+    kept, parameters = tensors_of(model), dict(model.named_parameters())
+    save_tensors(path, {k: t.half() if k in parameters else t for k, t in kept.items()})
     card = dict(model=model.name, dataset=dataset, space=asdict(model.space),
                 config=asdict(config), sizes=sizes, history=run.history,
                 seconds=round(sum(row["seconds"] for row in run.history), 1),
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest(), provenance=provenance())
+    if code := code_of(model.name): card["code"] = code
     write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return load_pretrained(model.name, dataset, folder)
 
@@ -578,6 +612,7 @@ def train_or_load(name: str,            # one of `MODELS`
     found = (folder / "checkpoint.safetensors").exists()
     card = None if found else read_card(name, data.name)
     fits = card and card["config"] == asdict(config) and card["sizes"] == sizes
+    fits = fits and card.get("code", {}) == code_of(name)
     if fits and data.order.equal(load_dataset(data.name).order): # else it has seen test ones
         print(f"{name}: no run {where} yet; the model that comes with the package was trained "
               "with just these parameters and is used")
@@ -625,13 +660,24 @@ def train_models(names: list[str],             # of `MODELS`
     return found
 
 # %% ../nbs/04_training.ipynb #5148a964
-def _train(run, batch): run(batch=batch) # a task; what it makes is in the folder
+def _train(run, batch, row): # a task; what it makes is in the folder
+    if row:  # a model that its own process alone knows
+        name, parts, code = row
+        MODELS[name], _SENT[name] = parts, (parts, code)
+    run(batch=batch)
+
+def _row_for(engine, name): # what another process must be told of a model
+    parts = parts_of(name)
+    if engine.__class__ is LocalEngine or parts is _BUILT_IN.get(name): return None
+    return share_or_say(engine, (name, parts, code_of(name)), f"model {name!r}")
 
 def _train_all(runs, epochs, batch, engine, progress, attempts): # by label
     folders = {label: make_folder(run.keywords["folder"]) for label, run in runs.items()}
     labels, errors, batch = list(runs), [], engine.share(batch)
+    rows = {name: _row_for(engine, name) for name in {run.args[0] for run in runs.values()}}
     with watched(folders, epochs, progress):
-        for i, _, error in run_again(engine, _train, [(run, batch) for run in runs.values()],
+        for i, _, error in run_again(engine, _train, [(run, batch, rows[run.args[0]])
+                                                      for run in runs.values()],
                                      attempts, timeout=7 * 24 * 3600.0):
             seconds = sum(row["seconds"] for row in read_history(folders[labels[i]]))
             if error: errors.append(f"{labels[i]}: {error.removeprefix('OpembedError: ')}")

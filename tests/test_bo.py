@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,11 @@ def test_a_pool_is_judged_by_the_oracle(problem):
 # the ledger
 
 
+class Leaving(Edges):
+    def __call__(self, batch):
+        sys.exit(0)
+
+
 def some_rows(texts=(FIRST, OFTEN), strategy="tuned", seed=0, round=1):
     return [
         Evaluation(strategy, seed, round, i, t, "waiting" if t else "empty", None)
@@ -342,11 +348,14 @@ def test_states_attempts_and_values(tmp_path):
     assert [r.state for r in ledger.rows("tuned", 0)][3:] == ["done", "failed"]
 
 
+CLAIM = "UPDATE evaluations SET owner = ?, state = 'running', claimed = ?"
+
+
 def test_claims_of_the_dead_are_void(tmp_path):
     ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
     ledger.add_round(some_rows(), None)
     ledger.claim([FIRST, OFTEN], 2)
-    host, pid, mine = ledger_module._me().split()
+    host, pid, mine = ledger_module._owner(os.getpid()).split()
     gone = multiprocessing.get_context("spawn").Process(target=int)
     gone.start()
     gone.join()
@@ -355,15 +364,104 @@ def test_claims_of_the_dead_are_void(tmp_path):
     owners = {f"{host} {number} 1000": True for number in (gone.pid, pid, parent)}
     owners |= {
         f"{host} {parent} {ledger_module._birth(parent)}": False,
+        f"{host} {pid} {mine} 1000-1": True,  # a call of ours that is over
         f"elsewhere {gone.pid} 1000": False,
     }
-    claim = "UPDATE evaluations SET owner = ?, state = 'running', claimed = ?"
     for owner, dead in owners.items():
-        ledger.db.execute(claim, (owner, time.time()))
+        ledger.db.execute(CLAIM, (owner, time.time()))
         assert (ledger.claim([FIRST])[0] == [FIRST]) == dead
-    long_ago = time.time() - 2 * ledger.lease
-    ledger.db.execute(claim, ("elsewhere 1 1000", long_ago))
-    assert ledger.claim([FIRST])[0] == [FIRST]
+
+
+def test_a_claim_of_another_machine_lives_by_its_heartbeat(tmp_path, monkeypatch, capsys):
+    "Three minutes without one, by our clock; the wait is said once, and can be cut short."
+    ledger, now = Ledger(tmp_path / "l.sqlite", oracle=Edges()), [0.0]
+    ledger.clock = lambda: now[0]
+    ledger.add_round(some_rows(), None)
+    ledger.db.execute(CLAIM, ("there/1 7 1000 1700000000-0", 1e12))  # its wall clock is wrong
+    waits = []
+
+    def wait(seconds):
+        if not seconds:  # the oracle's
+            return
+        waits.append(now[0])
+        now[0] += 60
+        if now[0] == 120:
+            ledger.renew("there/1 7 1000 1700000000-0")
+
+    monkeypatch.setattr(ledger_module.time, "sleep", wait)
+    evaluate(ledger, [FIRST, OFTEN], Edges(), LocalEngine())
+    assert waits == [0, 60, 120, 180, 240, 300] and {r.state for r in ledger.rows()} == {"done"}
+    out = capsys.readouterr().out
+    assert out.count("search: waits for process 7 on there, which holds 2 evaluations since ") == 1
+    assert out.count("\n") == 1 and ", until " in out and "opembed search --take-over" in out
+    ledger.add_round(some_rows([to_flat(random_architectures(1))[0]], round=2), None)
+    ledger.db.execute(CLAIM + " WHERE state = 'waiting'", ("there/1 7 1000", 0.0))
+    key = ledger.rows()[-1].architecture
+    assert ledger.claim([key]) == ([], [key]) and ledger.take_over(own=True) == 0
+    assert ledger.take_over() == 1 and ledger.claim([key])[0] == [key]
+    assert ledger.take_over() == 0 and ledger.take_over(own=True) == 1
+
+
+def test_a_claim_is_renewed_while_its_evaluation_runs(tmp_path):
+    ledger, beats = Ledger(tmp_path / "l.sqlite", oracle=Edges()), set()
+    ledger.lease = 0.09
+    ledger.add_round(some_rows(), None)
+
+    def slow(batch):
+        for _ in range(40):
+            time.sleep(0.01)
+            beats.update(ledger.db.execute("SELECT max(claimed) FROM evaluations").fetchone())
+
+    evaluate(ledger, [FIRST], Edges(bad=slow), LocalEngine())
+    assert len(beats) > 3
+
+
+def test_nobody_waits_for_himself(tmp_path):
+    "Interrupted at each line of the ledger's code in turn, the same call ends when it is repeated."
+    code, lines = evaluate.__code__.co_filename, 0
+
+    def interrupt(after):
+        left = [after]
+
+        def local(frame, event, _):
+            if event == "line" and frame.f_code.co_filename == code:
+                left[0] -= 1
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+            return local
+
+        return local
+
+    while True:
+        path = tmp_path / f"{lines}.sqlite"
+        ledger = Ledger(path, oracle=Edges())
+        ledger.db.execute("PRAGMA synchronous = OFF")
+        ledger.add_round(some_rows(), None)
+        lines += 1
+        sys.settrace(interrupt(lines))
+        try:
+            evaluate(ledger, [FIRST, OFTEN], Edges(), LocalEngine())
+            ended = True
+        except KeyboardInterrupt:
+            ended = False
+        finally:
+            sys.settrace(None)
+        again = Ledger(path, oracle=Edges())
+        again.db.execute("PRAGMA synchronous = OFF")
+        evaluate(again, [FIRST, OFTEN], Edges(), LocalEngine())
+        assert [r.state for r in again.rows()] == ["done", "done"], lines
+        if ended:
+            break
+    assert lines > 50
+
+
+@pytest.mark.parametrize("kind", [LocalEngine, partial(ProcessEngine, 1)])
+def test_an_oracle_that_leaves_has_failed(kind, tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=Edges())
+    ledger.add_round(some_rows(), None)
+    evaluate(ledger, [FIRST, OFTEN], Leaving(), kind())
+    assert [r.state for r in ledger.rows()] == ["failed"] * 2
+    assert ledger.errors() == ["SystemExit: 0"] * 2
 
 
 def test_a_claim_is_its_owners_when_the_clock_was_set(tmp_path, monkeypatch):

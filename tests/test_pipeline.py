@@ -20,7 +20,8 @@ from opembed_nb import pipeline
 from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_architectures
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
-from opembed_nb.hood.records import save_record
+from opembed_nb.hood.ledger import Ledger
+from opembed_nb.hood.records import load_tensors, read_history, save_record
 from opembed_nb.lab import commands
 from opembed_nb.lab.commands import main
 from opembed_nb.lab.scoreboard import finalists, found_by_twins, scoreboard
@@ -145,7 +146,8 @@ def test_the_full_search_is_one_command_of_readme_and_of_the_chapter():
     assert {name: {**alone, **named}[name] for name in search} == {n: paper[n] for n in search}
 
 
-def test_a_stage_is_done_once(toy, tmp_path):
+def test_a_stage_is_done_once(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "ASSETS", tmp_path / "opembed_nb" / "assets")
     toy("from pathlib import Path; Path('count').open('a').write('x')")
     runs = tmp_path / "runs"
     assert (
@@ -186,6 +188,8 @@ def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path
 
 RUN_TOY = """
 import sys
+from opembed_nb import pipeline
+from opembed_nb.lab.commands import main
 pipeline.train_profile = lambda *_: {}
 sys.exit(main(["run", "toy"]))
 """
@@ -455,6 +459,63 @@ def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, mon
     assert (*process.communicate(timeout=60), process.returncode) == ("", INTERRUPTED, 130)
     assert main(train_arguments(epochs="99999")) == 2  # another training's folder
     assert "belongs to a run with epochs = 100000, not 99999" in capsys.readouterr().err
+
+
+TERMINATED = "opembed: terminated; the same command goes on from here\n"
+SLOW_SEARCH = """
+import sys, time
+from opembed_nb.lab import commands
+def slow(*_):
+    oracle = real(*_)
+    class Slow(type(oracle)):
+        def __call__(self, batch):
+            open({mark!r}, "w").close()
+            time.sleep(3600)
+    oracle.__class__ = Slow
+    return oracle
+real, commands.load_oracle = commands.load_oracle, slow
+sys.exit(commands.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_training_that_is_terminated_ends_with_its_checkpoints(workers, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.argv[1:]))"
+    process = started(["-c", code, *train_arguments("--workers", workers, epochs="100000")], ROOT)
+    path = tmp_path / "quick/enas-digits/dvae/seed-0/checkpoint.safetensors"
+    wait_for(path.exists)
+    os.kill(process.pid, signal.SIGTERM)
+    assert (*process.communicate(timeout=10), process.returncode)[1:] == (TERMINATED, 143)
+    history = read_history(path.parent)
+    assert history and len(load_tensors(path)[1]["history"]) == len(history)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_terminated_leaves_no_claim(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
+    small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200")
+    small |= dict(strategies="[evolution]", n_train="200", inducing="20", full_epochs="0")
+    small |= dict(rounds="1", batch_size="2", trials="1", profile="mine")
+    code = SLOW_SEARCH.format(mark=str(tmp_path / "asked"))
+    process = started(["-c", code, *words("search", **small)], ROOT)
+    wait_for((tmp_path / "asked").exists)
+    os.kill(process.pid, signal.SIGTERM)
+    assert (process.communicate(timeout=10)[1], process.returncode) == (TERMINATED, 143)
+    [path] = tmp_path.glob("mine/enas-digits/dvae/seed-0/search-*.sqlite")
+    assert {row.state for row in Ledger(path).rows()} == {"waiting"}
+    held = "UPDATE evaluations SET state = 'running', owner = 'there 7 1000', claimed = 0"
+    Ledger(path).db.execute(held)
+    assert main(words("search", "--take-over", **small)) == 0
+    assert {row.state for row in Ledger(path).rows()} == {"done"}
+
+
+def test_a_stage_that_is_terminated_is_one_line_and_status_143(stage):
+    process, kernel = stage
+    os.kill(process.pid, signal.SIGTERM)
+    assert (process.communicate(timeout=10), process.returncode) == (("", TERMINATED), 143)
+    wait_for(lambda: not running(kernel))
 
 
 def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):

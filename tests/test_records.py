@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from opembed_nb.hood.intervals import over_seeds
 from opembed_nb.hood.records import (
     best_profile,
     by_model,
+    provenance,
     read_record,
     read_records,
     record_files,
@@ -40,6 +43,36 @@ def test_records_are_whole_and_say_where_they_come_from(tmp_path):
     path.write_text("{")
     with pytest.raises(OpembedError, match="is no record"):
         read_records(tmp_path, "abilities")
+
+
+@pytest.mark.parametrize("place", ["installed", "committed", "hook"])
+def test_a_record_names_no_commit_of_somebody_elses(tmp_path, place):
+    "The package is installed below somebody's repository, and used in it."
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x", "-C", str(tmp_path)]
+    packages = tmp_path / ".venv" / "site-packages"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "opembed_nb", packages / "opembed_nb", ignore=ignored)
+    (tmp_path / "mine.py").write_text("")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "." if place == "committed" else "mine.py"], check=True)
+    subprocess.run([*git, "commit", "-qm", "mine"], check=True)
+    code = "from opembed_nb.hood.records import provenance; print(provenance()['commit'])"
+    env = {k: v for k, v in os.environ.items() if k != "OPEMBED_COMMIT"}
+    env |= dict(PYTHONPATH=str(packages))
+    if place == "hook":
+        env |= dict(GIT_DIR=str(tmp_path / ".git"), GIT_WORK_TREE=str(tmp_path))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert re.fullmatch(r"version \d.*|unknown", done.stdout.strip()), done.stdout + done.stderr
+    env["OPEMBED_COMMIT"] = "abc"
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout == "abc\n"
+
+
+def test_a_record_made_elsewhere_names_the_checkout_of_the_package(tmp_path, monkeypatch):
+    here = provenance()["commit"]
+    monkeypatch.chdir(tmp_path)
+    assert provenance()["commit"] == here and re.fullmatch(r"[0-9a-f]{10}\+?", here)
 
 
 def test_copies_and_strays_are_left_out(tmp_path):

@@ -1,5 +1,8 @@
 "Training: exact resume, snapshots, refusals, nothing half-written, nothing on another device."
 
+import hashlib
+import linecache
+import math
 import os
 import random
 import signal
@@ -15,29 +18,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opembed_nb import encoders, training
+from opembed_nb.bo import PaperBO, Tuned, make_problem, search
 from opembed_nb.data import (
-    ENAS,
-    ArchDataset,
-    DAGBatch,
-    SearchSpace,
-    random_architectures,
-    same_graphs,
-    validity,
-)
+    ENAS, ArchDataset, DAGBatch, SearchSpace, random_architectures, same_graphs, validity)
 from opembed_nb.decoder import plan_batch
+from opembed_nb.encoders import GINEncoder
+from opembed_nb.graph_properties import average_path_length
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.ledger import Ledger
 from opembed_nb.hood.records import load_tensors, save_record, save_tensors
+from opembed_nb.sgp import SparseGP
 from opembed_nb.training import (
-    MODELS,
-    TrainConfig,
-    build_model,
-    fit,
-    fit_rounds,
-    new_weights,
-    train_config,
-    train_models,
-)
+    MODELS, TrainConfig, *, abilities, build_model, fit, fit_rounds, new_weights, train_config,
+    train_models)
 
 SMALL = dict(hidden=12, latent=6, device="cpu", progress=False)
 CONFIG = TrainConfig(epochs=3, minibatch=16, lr=1e-3, patience=0, factor=0.5)
@@ -68,8 +62,6 @@ def test_a_run_stopped_after_each_epoch_ends_like_an_unbroken_one(name, config, 
 
 LONG_RUN = """
 import sys, torch
-from opembed_nb.data import random_architectures
-from opembed_nb.training import *
 graphs = random_architectures(64, generator=torch.Generator().manual_seed(0))
 config = TrainConfig(epochs=400, minibatch=16, lr=1e-3)
 small = dict(hidden=12, latent=6, device='cpu', progress=False)
@@ -253,6 +245,142 @@ def test_snapshots_are_kept(graphs, tmp_path):
     assert torch.equal(last.embedding.table(), run.model.embedding.table())
 
 
+class Normed(encoders.GINEncoder):
+    "Has a running mean and variance, a mask, and perhaps something that is not kept."
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.norm = torch.nn.BatchNorm1d(self.mu.out_features)
+        self.register_buffer("mask", torch.tensor([-math.inf, 0.0]))
+        self.hidden_mean = torch.zeros(self.mu.out_features)
+
+    def forward(self, batch, table):
+        mu, logvar = super().forward(batch, table)
+        return self.norm(mu), logvar
+
+
+class Forgetful(Normed):
+    def forward(self, batch, table):
+        mu, logvar = super().forward(batch, table)
+        if self.training:
+            self.hidden_mean = mu.detach().mean(0) + 1
+        return mu + self.hidden_mean, logvar
+
+
+class Stateful(Normed):
+    def get_extra_state(self):
+        return {"anything": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def own_row(encoder):
+    return replace(MODELS["gin-emb"], encoder=encoder)
+
+
+def test_all_of_a_state_dict_is_kept(graphs, tmp_path, monkeypatch):
+    "Running means are no parameters, and are kept: in checkpoint, snapshot and package."
+    monkeypatch.setitem(MODELS, "normed", own_row(Normed))
+    whole = fit("normed", graphs, CONFIG, **SMALL)
+    for _ in range(3):
+        run = fit("normed", graphs, CONFIG, folder=tmp_path, stop_after=1, snapshots=(3,), **SMALL)
+    assert all(map(torch.equal, run.model.state_dict().values(), whole.model.state_dict().values()))
+    expected = whole.model.latents(graphs)
+    assert int(whole.model.encoder.norm.num_batches_tracked) == 12
+    again = fit("normed", graphs, CONFIG, folder=tmp_path, **SMALL)
+    assert torch.equal(again.model.latents(graphs), expected)
+    last = build_model("normed", hidden=12, latent=6).eval()
+    training.load_weights(last, load_tensors(tmp_path / "epoch-3.safetensors")[0])
+    assert torch.equal(last.latents(graphs), expected)
+    sizes = dict(hidden=12, latent=6, dim=3)
+    kept = training.save_pretrained(run, "made", CONFIG, sizes, tmp_path)
+    assert torch.allclose(kept.latents(graphs), expected, atol=0.02)
+    assert torch.equal(kept.encoder.norm.running_var, run.model.encoder.norm.running_var)
+    spoil(tmp_path / "checkpoint.safetensors", "model.encoder.norm.running_mean")
+    with pytest.raises(OpembedError, match="tensor 'encoder.norm.running_mean' does not fit"):
+        fit("normed", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    "encoder, says",
+    [
+        (Stateful, "GraphVAE: .encoder._extra_state. of its state_dict cannot be kept"),
+        (Forgetful, "read again it is another .*register_buffer"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_name(encoder, says, graphs, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "own", own_row(encoder))
+    with pytest.raises(OpembedError, match=says) as error:
+        fit("own", graphs, CONFIG, folder=tmp_path, **SMALL)
+    assert "\n" not in str(error.value)
+
+
+CELL = """
+import torch
+from torch import nn
+SHIFT = {shift}
+def shifted(x): return x + SHIFT
+class Layer(nn.Module):
+    def forward(self, x): return shifted({factor} * x)
+class Mine(GINEncoder):
+    power = {power}
+    def __init__(self, *sizes, extra={extra}):
+        super().__init__(*sizes)
+        self.layer = Layer()
+    def forward(self, batch, table):
+        {comment}
+        mu, logvar = super().forward(batch, table)
+        return self.layer(mu) ** self.power, logvar
+"""
+FIRST_CELL = dict(shift=0, factor=1, power=1, extra=0, comment="# as ever")
+
+
+def cell(**changes):
+    "What a notebook's cell defines, with a source as IPython keeps it."
+    text, space = CELL.format(**FIRST_CELL | changes), {"__name__": "__main__"}
+    file = f"<cell {hashlib.sha256(text.encode()).hexdigest()}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec"), space)
+    return space["Mine"]
+
+
+@pytest.mark.parametrize(
+    "changes", [dict(shift=1), dict(factor=2), dict(power=3), dict(extra=1), dict(comment="mu = 1")]
+)
+def test_old_weights_are_not_read_into_new_code(changes, graphs, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "mine", own_row(cell()))
+    run = fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
+    monkeypatch.setitem(MODELS, "mine", own_row(cell(comment="# other words")))
+    again = fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
+    assert torch.equal(weights(run), weights(again))
+    monkeypatch.setitem(MODELS, "mine", own_row(cell(**changes)))
+    says = r"the encoder was Mine [0-9a-f]{12}, is Mine [0-9a-f]{12}; train anew"
+    with pytest.raises(OpembedError, match=says) as error:
+        fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
+    assert "\n" not in str(error.value)
+    monkeypatch.setitem(MODELS, "mine", MODELS["gin-emb"])
+    with pytest.raises(OpembedError, match="was Mine [0-9a-f]{12}, is the package's own"):
+        fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+def test_the_packages_own_models_have_no_code_in_their_identity(graphs, tmp_path):
+    assert not any(training.code_of(name) for name in MODELS)
+    fit("gin", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    _, meta = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert meta["identity"].keys() == {"model", "config", "sizes", "graphs", "data", "space"}
+
+
+def test_a_model_of_a_notebook_is_trained_in_other_processes(
+    dataset, processes, tmp_path, monkeypatch
+):
+    "Neither its name nor its class is known there."
+    monkeypatch.setitem(MODELS, "mine", own_row(cell(shift=1)))
+    found = train_models(["mine"], dataset, CONFIG, [0], processes, root=tmp_path, **WIDTHS)
+    alone = fit("mine", dataset.train.batch, CONFIG, **SMALL)
+    assert torch.equal(weights(found["mine", 0]), weights(alone))
+
+
 def spoil(path, lost):
     tensors, meta = load_tensors(path)
     kept = [{k: v for k, v in part.items() if k != lost} for part in (tensors, meta)]
@@ -385,12 +513,6 @@ def test_other_depths_and_operations():
 # A tensor that is made without a device cannot meet the model's where torch's default is `meta`.
 ELSEWHERE = """
 import torch
-from opembed_nb.bo import PaperBO, Tuned, make_problem, search
-from opembed_nb.hood.ledger import Ledger
-from opembed_nb.data import ENAS, ArchDataset, random_architectures
-from opembed_nb.graph_properties import average_path_length
-from opembed_nb.sgp import SparseGP
-from opembed_nb.training import TrainConfig, abilities, build_model, fit_rounds
 
 def seeded(device=None):
     return torch.Generator(device).manual_seed(0)

@@ -57,7 +57,7 @@ class LocalEngine:
         "Run every job; a task that hangs hangs its caller, too, whatever the `timeout`."
         for i, job in enumerate(jobs):
             try: result, error = function(*job), None
-            except Exception as e: result, error = None, _named(e)
+            except (Exception, SystemExit) as e: result, error = None, _named(e)
             yield i, result, error
 
 # %% ../../nbs/hood/engines.ipynb #5d125df3
@@ -83,7 +83,7 @@ def _answer(message): # (result, error), packed
         advice = "tasks are functions of modules, and what those are given"
         return pickle.dumps((None, f"a worker cannot read the task ({_named(e)}); {advice}"))
     try: return pickle.dumps((function(*job), None))
-    except Exception as e: return pickle.dumps((None, _named(e)))
+    except (Exception, SystemExit) as e: return pickle.dumps((None, _named(e)))
 
 # %% ../../nbs/hood/engines.ipynb #00acad38
 _starting = threading.Lock()
@@ -159,7 +159,7 @@ class ProcessEngine:
         self.slots, self.timeout, self._idle = workers, timeout, queue.LifoQueue()
         for _ in range(workers): self._idle.put(None)  # a worker starts when there is work for it
 
-    def share(self, thing): return _Shared(pickle.dumps(thing))
+    def share(self, thing): return _Shared(_by_value(thing))
 
     def run(self, function, jobs, timeout=None):
         "Run every job, at most `timeout` seconds each (default: the engine's)."
@@ -200,6 +200,11 @@ def _ready(running, patience): # workers that have answered, died, or used up th
     return [worker for worker in running if worker.pipe in answers or worker.deadline <= now]
 
 # %% ../../nbs/hood/engines.ipynb #fe4ee656
+def _by_value(thing): # as bytes; what is in no module, as the classes of a notebook, goes along
+    try: import cloudpickle
+    except ImportError: from joblib.externals import cloudpickle  # joblib's own, before 1.6
+    return cloudpickle.dumps(thing)
+
 class _Shared: # is packed once, and arrives at a worker as the thing itself
     def __init__(self, content): self.content = content
     def __reduce__(self): return pickle.loads, (self.content,)
@@ -242,6 +247,7 @@ def _alone(timeout, function, *job): # on a worker of Ray: one thread, and an en
         # a thread below the interpreter's: it also stops what never comes back
         faulthandler.dump_traceback_later(timeout, exit=True, file=nowhere)
         try: return function(*job)
+        except SystemExit as e: raise RuntimeError(_named(e)) from None  # it is no end of ours
         finally: faulthandler.cancel_dump_traceback_later()
 
 # %% ../../nbs/hood/engines.ipynb #889157ce

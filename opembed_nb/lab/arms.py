@@ -25,7 +25,7 @@ from ..embeddings import EMBEDDINGS, OperationEmbedding
 from ..hood.engines import local_engine
 from ..hood.files import OpembedError, chosen_device, require
 from ..hood.records import (
-    Table, load_tensors, processor, runs_root, save_record, save_tensors)
+    Table, load_tensors, processor, runs_root, save_record, save_tensors, tensors_of)
 from ..hood.sources import dataset_name, load_dataset
 from .regret import make_arena, needed, regret_curves, study, table_strategies
 from .runner import (
@@ -38,7 +38,6 @@ from ..sgp import SparseGP, metrics, yardsticks
 from opembed_nb.training import (
     INITIAL_WEIGHTS, GraphVAE, TrainConfig, build_model, fit_rounds, load_weights, parts_of,
     train_config)
-
 
 # %% ../../nbs/lab/arms.ipynb #e9b00011
 CHANGES = {"pytorch": dict(weights="pytorch"), "rounds": dict(training_rounds=2, epochs=5)}
@@ -183,7 +182,7 @@ def train_arm(data: ArchDataset, model_name: str, arm: str, # see `arm_config`
 
 def _keep(model, folder, epoch): # as `fit_rounds` keeps snapshots
     path = Path(folder, f"epoch-{epoch}.safetensors")
-    save_tensors(path, dict(model.named_parameters()))
+    save_tensors(path, tensors_of(model))
 
 # %% ../../nbs/lab/arms.ipynb #e9b000a1
 def _measured(data, model, config, history, folder, judged): # from the weights after each pass

@@ -20,7 +20,7 @@ from ..data import ENAS, DAGBatch, SearchSpace
 from ..decoder import plan_batch
 from ..embeddings import OperationEmbedding
 from ..hood.files import chosen_device, require
-from ..hood.records import go_on
+from ..hood.records import go_on, tensors_of
 from ..hood.sweeps import plainly
 from ..training import (
     GraphVAE, TrainConfig, Trained, elbo_terms, history_row, new_weights, round_seed, step_schedule)
@@ -247,6 +247,9 @@ def fit_stack(name: str,       # one of `MODELS`
     def new(embedding, config, round, table):
         model = new_weights(name, batch, config, round, table, space, "cpu", embedding=embedding,
                             **sizes)
+        inner = list(tensors_of(model).keys() - dict(model.named_parameters()).keys())
+        require(not inner, f"stack: {inner[:1]} of model {name!r} is a buffer, which a stack does "
+                           "not keep; train it alone")
         learned = isinstance(model.embedding, OperationEmbedding)
         require(learned or config.training_rounds == 1,
                 f"stack: the rows of {embedding} are fixed; only learned ones have several rounds")
