@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['MODELS', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE', 'elbo_terms', 'Parts',
            'Models', 'twin_pairs', 'parts_of', 'build_model', 'load_weights', 'open_gates', 'scale_operations',
-           'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig', 'train_config', 'step_schedule',
-           'round_seed', 'new_weights', 'history_row', 'Trained', 'fit_rounds', 'fit', 'read_card', 'load_pretrained',
-           'save_pretrained', 'add_to_card', 'train_or_load', 'train_models', 'abilities']
+           'scale_layers', 'calm_messages', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig', 'train_config',
+           'step_schedule', 'round_seed', 'new_weights', 'history_row', 'Trained', 'fit_rounds', 'fit', 'read_card',
+           'load_pretrained', 'save_pretrained', 'add_to_card', 'train_or_load', 'train_models', 'abilities']
 
 # %% ../nbs/04_training.ipynb #8da34fde
 import hashlib
@@ -130,8 +130,8 @@ def _refuse_nan(model, *results): # an error that names the first weight that is
     if torch.compiler.is_compiling() or all(r.isfinite().all() for r in results): return
     wrong = [name for name, p in model.named_parameters() if not p.isfinite().all()]
     what = f"weight {wrong[0]!r} holds" if wrong else "a result is too large: it became"
-    raise OpembedError(f"model {model.name!r}: {what} a number that is not finite; "
-                       "load another checkpoint or train with a smaller lr")
+    raise OpembedError(f"model {model.name!r}: {what} a number that is not finite; load another "
+                       "checkpoint, or train with a smaller lr or the recipe paper")
 
 # %% ../nbs/04_training.ipynb #7648fcf1
 @dataclass(frozen=True)
@@ -262,6 +262,22 @@ def scale_layers(model: nn.Module,
     if isinstance(model.encoder, GCNEncoder):  # a mean is smaller than what it is taken of
         for level in model.encoder.levels[1:]: level.weight.mul_(2)
 
+# %% ../nbs/04_training.ipynb #5d1c90d2
+@torch.no_grad()
+def calm_messages(model: nn.Module,
+                  batch: DAGBatch,   # train architectures
+                  most: float = 2.5, # predecessors of a node whose messages may add up as they are
+                 ) -> None:
+    "Weaken the sums of messages in spaces of more than six layers, by how many predecessors add up."
+    if model.space.n_layers <= 6: return
+    predecessors = batch.adj.sum() / (batch.n_nodes - 1).sum().clamp_min(1)
+    gain = float(min(1.0, most / predecessors.clamp_min(1)))
+    for module in model.modules():
+        if isinstance(module, GatedSum): module.map.weight[:, :module.map.out_features] *= gain
+    if isinstance(model.encoder, GINEncoder):  # sums over predecessors, in the end over all nodes
+        for layer in model.encoder.before: layer.weight *= gain
+        model.encoder.after[-1].weight *= gain * 6 / model.space.n_layers
+
 # %% ../nbs/04_training.ipynb #5d1c90a8
 @torch.no_grad()
 def whiten_latents(model: nn.Module,
@@ -298,6 +314,7 @@ def signal_weights(model: nn.Module,
     "Initial weights that carry what z says to every node, in place of PyTorch's."
     if gates: open_gates(model)
     if layers: scale_layers(model, seed)
+    calm_messages(model, batch[:2048])
     if operations: scale_operations(model, operations)
     if latents: whiten_latents(model, batch[:2048], latents)
 
@@ -453,9 +470,16 @@ def _finite(total, model, epoch, config): # (3,) on the CPU, read together with 
     total, weights = torch.cat([total, weights[None]]).cpu().split(3)
     good = total.isfinite().all()
     what = "a weight is not finite" if good else f"the loss is {total[0]}"
-    require(good and weights.isfinite(), f"model {model.name!r}: {what} in epoch {epoch}; "
-                                         f"a smaller lr than {config.lr} may help")
+    require(good and weights.isfinite(),
+            f"model {model.name!r}: {what} in epoch {epoch}, with lr {config.lr:g}, weights "
+            f"{config.weights!r} and {model.space.n_layers} layers; {_way_out(config)}")
     return total
+
+def _way_out(config): # of a loss that is not finite
+    ways = []
+    if config.lr > 1e-6: ways.append(f"a smaller lr, such as {config.lr / 10:.1g}")
+    if config.weights != "pytorch": ways.append("the recipe paper")
+    return f"try {' or '.join(ways)}" if ways else "the model's own parts let values grow"
 
 def history_row(round: int, epoch: int, lr: float, # at the start of the epoch
                 loss: float, reconstruction: float, kl: float, # means over architectures
