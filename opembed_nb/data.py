@@ -191,8 +191,9 @@ def _checked_graph(types, edges, space): # types as integers, edges
 def _checked_type(value, where, space):
     require(value is not None, f"{where} has no attribute 'type'")
     number = isinstance(value, (int, float, np.integer)) and not isinstance(value, bool)
-    whole = number and math.isfinite(value) and int(value) == value  # files of graphs hold 2 as 2.0
-    require(whole, f"{where}: type {value!r} is no integer")
+    number = number and abs(value) < 2 ** 62  # neither NaN nor infinity
+    whole = number and int(value) == value  # files of graphs hold 2 as 2.0
+    require(whole, f"{where}: type {str(value)[:80] if number else 'given'} is no integer")
     require(0 <= value < space.n_types,
             f"{where}: type {int(value)} is not one of 0 … {space.n_types - 1} of space {space}")
     return int(value)
@@ -514,7 +515,7 @@ def _check_space(space):
                        "count, too); rename one")
     require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
-    form = rf"0( [0-9]+(,[0-9]+)*){{{space.n_layers}}}"
+    form = rf"0( [0-9]{{1,4}}(,[0-9]{{1,4}})*){{{space.n_layers}}}"
     for wiring in space.wirings:
         known = isinstance(wiring, str) and re.fullmatch(form, wiring) and all(
             int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))

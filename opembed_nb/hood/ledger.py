@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
@@ -125,8 +126,9 @@ class Ledger:
             _make_tables(self.db, self.path)
             if not self._found(): self._begin(oracle, settings or {})
         self.oracle, self.version, kept = self._found()
+        kept = _kept_settings(self.path, kept)
         if oracle is not None: _refuse_oracle(self, oracle)
-        if settings is not None: _refuse_settings(self, json.loads(kept), settings)
+        if settings is not None: _refuse_settings(self, kept, settings)
 
     def close(self) -> None: self.db.close()
 
@@ -164,9 +166,27 @@ def _make_tables(db, path): # in a new file; in another, see to it that they are
         for table in (STUDIES, ROUNDS, PROPOSALS, EVALUATIONS, VIEW): db.execute(table)
         db.execute(f"PRAGMA user_version = {SCHEMA}")
         schema = SCHEMA
+    _refuse_strange(db, path)
     require(schema == SCHEMA,
             f"{path}: is a ledger of schema {schema}, this version of opembed_nb writes "
             f"schema {SCHEMA}; move the file away, or read it with the version that wrote it")
+
+# %% ../../nbs/hood/ledger.ipynb #6b0000d1
+def _refuse_strange(db, path): # views and triggers run whatever they say, perhaps without end
+    for kind, name, text in db.execute("SELECT type, name, sql FROM sqlite_master"):
+        ours = name == "ledger" and text == VIEW.strip()
+        require(ours or kind not in ("view", "trigger"),
+                f"{path}: has a {kind} {str(name)[:80]!r} that no ledger has; use another file")
+    tables = {name for kind, name in db.execute("SELECT type, name FROM sqlite_master")}
+    missing = {"studies", "rounds", "proposals", "evaluations", "ledger"} - tables
+    require(not missing, f"{path}: is no ledger ({', '.join(sorted(missing))} missing); "
+                         "use another file")
+
+def _kept_settings(path, text): # of a study
+    try: return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as e:
+        raise OpembedError(f"{path}: a study's settings cannot be read ({str(e)[:120]}); "
+                           "use another file") from None
 
 # %% ../../nbs/hood/ledger.ipynb #6b00001e
 @patch
@@ -256,20 +276,38 @@ def rows(self: Ledger,
         ) -> list[Evaluation]:        # in the order they were proposed
     "What has been proposed, and what became of it."
     found = self._read(_ROWS, strategy, seed)
+    for row in found: _check_row(self.path, row)
     return [Evaluation(*row[:-1], z=_point(row[-1])) for row in found]
 
 @patch
 def surrogate(self: Ledger, strategy: str, seed: int, round: int) -> dict[str, Tensor] | None:
     "The state of the process that proposed a round; None if there was none."
     found = self._read(_SURROGATE, strategy, seed, round)
-    return load(found[0][0]) if found and found[0][0] else None
+    if not found or not found[0][0]: return None
+    try: return load(found[0][0])
+    except (SafetensorError, TypeError, ValueError) as e:
+        raise OpembedError(f"{self.path}: the process of {strategy!r}, trial {seed}, round {round} "
+                           f"cannot be read ({str(e)[:200]})") from None
+
+# %% ../../nbs/hood/ledger.ipynb #6b0000d2
+_ROW_KINDS = ((str,), (int,), (int,), (int,), (str, type(None)), (str,), *[(float, type(None))] * 3,
+              (bytes, type(None)))
+
+def _check_row(path, row): # SQLite keeps any value in any column
+    names = "strategy seed round position architecture state value mean std z".split()
+    odd = [name for name, x, kinds in zip(names, row, _ROW_KINDS) if type(x) not in kinds]
+    if row[-1] is not None and not odd and len(row[-1]) % 4: odd = ["z"]
+    numbers = [x for x in row[6:9] if isinstance(x, float) and not math.isfinite(x)]
+    require(not odd and not numbers, f"{path}: a proposal of {str(row[0])[:80]!r} is broken "
+                                     f"({', '.join(odd) or 'a number is not finite'}); "
+                                     "use another file")
 
 # %% ../../nbs/hood/ledger.ipynb #6b00001b
 @patch
 def keep_strategy(self: Ledger, strategy: str, said: str) -> None: # its name; class and settings
     "Keep what a strategy is; `OpembedError` if the rounds of this name are another's."
     with self._write() as db:
-        settings = json.loads(self._found()[2])
+        settings = _kept_settings(self.path, self._found()[2])
         was = settings.setdefault("strategies", {}).setdefault(strategy, said)
         require(was == said, f"{self.path}: strategy {strategy!r} was {was}, not {said}; "
                              "give this one another name, or use another file")
