@@ -707,6 +707,7 @@ def _difference(found, ours, name):
     a, b = found[ours]["best"], found[name]["best"]
     if len(a) != len(b): return "–"
     mean, low, high = paired(a, b)
+    if math.isnan(mean): return "–"
     return f"{mean:+.4f}" + ("" if math.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")
 
 # %% ../nbs/07_bo.ipynb #b07733ec

@@ -191,9 +191,10 @@ def _checked_graph(types, edges, space): # types as integers, edges
 def _checked_type(value, where, space):
     require(value is not None, f"{where} has no attribute 'type'")
     number = isinstance(value, (int, float, np.integer)) and not isinstance(value, bool)
-    number = number and abs(value) < 2 ** 62  # neither NaN nor infinity
-    whole = number and int(value) == value  # files of graphs hold 2 as 2.0
-    require(whole, f"{where}: type {str(value)[:80] if number else 'given'} is no integer")
+    small = number and abs(value) < 2 ** 62  # no NaN, no infinity
+    whole = small and int(value) == value  # files of graphs hold 2 as 2.0
+    shown = "(huge)" if isinstance(value, int) and number and not small else repr(value)[:80]
+    require(whole, f"{where}: type {shown} is no integer")
     require(0 <= value < space.n_types,
             f"{where}: type {int(value)} is not one of 0 … {space.n_types - 1} of space {space}")
     return int(value)

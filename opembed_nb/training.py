@@ -532,11 +532,26 @@ def read_card(name: str,                # one of `MODELS`
              ) -> dict | None: # config, sizes, space, history, sha256, abilities, prediction
     "What is said of a packaged model; None if there is none."
     path = Path(folder, f"{dataset}-{name}.json")
-    try: return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        _check_card(card)
     except FileNotFoundError: return None
-    except (OSError, json.JSONDecodeError) as e:
-        raise OpembedError(f"{path}: is no card of a model ({e}); "
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise OpembedError(f"{path}: is no card of a model ({str(e)[:200]}); "
                            "install the package again") from None
+    return card
+
+def _check_card(card): # or an error that says what is of another kind
+    kinds = dict(config=dict, sizes=dict, space=dict, history=list, sha256=str)
+    for key, kind in kinds.items(): require(type(card[key]) is kind, f"{key} is no {kind.__name__}")
+    space = card["space"]
+    for key, kind in dict(name=str, n_layers=int, operations=list).items():
+        require(type(space[key]) is kind, f"space's {key} is no {kind.__name__}")
+    require(all(type(x) is str for x in space["operations"]), "an operation is no name")
+    require(1 <= space["n_layers"] <= 1000, f"{str(space['n_layers'])[:20]} layers")
+    for key in ("hidden", "latent", "dim"):
+        size = card["sizes"].get(key, 1)
+        require(type(size) is int and 1 <= size <= 10_000, f"size {key} is {str(size)[:20]}")
 
 # %% ../nbs/04_training.ipynb #37ed7b94
 def load_pretrained(name: str,            # one of `MODELS`
@@ -558,8 +573,12 @@ def load_pretrained(name: str,            # one of `MODELS`
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise OpembedError(f"{path}: is not the file that its card describes (its sha256 differs); "
                            "install the package again, or run make weights")
-    space = SearchSpace(**{**card["space"], "operations": tuple(card["space"]["operations"])})
-    model = build_model(name, space, **card["sizes"])
+    try:
+        space = SearchSpace(**{**card["space"], "operations": tuple(card["space"]["operations"])})
+        model = build_model(name, space, **card["sizes"])
+    except TypeError as e:
+        raise OpembedError(f"{path.with_suffix('.json')}: is no card of a model ({str(e)[:200]}); "
+                           "install the package again") from None
     return load_weights(model, load_tensors(path)[0], str(path)).eval()
 
 # %% ../nbs/04_training.ipynb #7a11c0d2

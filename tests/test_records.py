@@ -1,18 +1,22 @@
 "Records, run folders and seeds: whole files that say where they come from."
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import fuzz
 import pytest
+import torch
 
 from opembed_nb.hood.files import OpembedError, write_whole
-from opembed_nb.hood.intervals import over_seeds
+from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
     best_profile,
     by_model,
+    load_tensors,
     read_record,
     read_records,
     record_files,
@@ -20,6 +24,7 @@ from opembed_nb.hood.records import (
     run_name,
     runs_root,
     save_record,
+    save_tensors,
     stream,
 )
 from opembed_nb.lab.runner import how_named
@@ -200,3 +205,37 @@ def test_streams_are_told_apart_by_all_of_their_names():
     seeds = [stream(0), stream(1), stream(0, "a"), stream(0, "a", 1), stream(0, "a1"), stream(0, 1)]
     assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**63 for seed in seeds)
     assert stream(0, "a", 1) == stream(0, "a", 1)
+
+
+def test_numbers_that_are_none_are_null_in_json_and_a_dash_in_tables(tmp_path):
+    path = save_record(tmp_path / "seed-0", "search", dict(oracle="o", strategies={
+        "tuned": dict(best=[math.nan, 0.5]), "random": dict(best=[math.nan])}), 0)  # fmt: skip
+
+    def no(constant):
+        raise AssertionError(constant)
+
+    found = json.loads(path.read_text(), parse_constant=no)["values"]["strategies"]
+    assert found["tuned"]["best"] == [None, 0.5] and read_record(path)
+    assert mean_std(found["random"]["best"]) == over_seeds([None, [None]]) == "–"
+    assert mean_std(found["tuned"]["best"]) == "0.500"
+
+
+@pytest.mark.parametrize("name", ["../../x", "", ".", "a/b", "a\\b", None])
+def test_a_run_stays_in_its_folder(name):
+    with pytest.raises(OpembedError, match="no name of a folder"):
+        run_folder("enas-digits", "dvae", 0, name)
+
+
+def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
+    save_tensors(tmp_path / "a.safetensors", dict(x=torch.ones(4)), note=1)
+    content = bytearray((tmp_path / "a.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(OpembedError, match="a.safetensors: .*checksum differs"):
+        load_tensors(tmp_path / "a.safetensors")
+
+
+def test_a_short_fuzz_of_all_readers_brings_no_surprise():
+    outcomes, surprises = fuzz.run(300, seed=7)
+    assert not surprises
+    assert all({"refused"} <= counts.keys() for counts in outcomes.values())

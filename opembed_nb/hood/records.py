@@ -47,6 +47,9 @@ def run_folder(dataset: str, # its name, or the file of one's own
                root: Path | None = None, # default: `runs_root()`
               ) -> Path:                 # runs/<profile>/<dataset>/<model>/seed-<k>
     "Where a run is kept."
+    for part in (profile, model):
+        plain = isinstance(part, str) and part not in ("", ".", "..") and not set(part) & set("/\\\0")
+        require(plain, f"{str(part)[:80]!r} is no name of a folder; use letters, digits, - and _")
     return Path(root or runs_root(), profile, dataset_folder(dataset), model, f"seed-{seed}")
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d9

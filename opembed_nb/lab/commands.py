@@ -30,6 +30,7 @@ from ..hood.sources import SOURCES, dataset_name, is_file_name, load_dataset
 from ..hood.engines import Engine, LocalEngine, RayEngine, local_engine
 from ..hood.files import (
     OpembedError, absolute_folders, home_path, make_folder, project_folder, require, write_whole)
+from ..hood.ledger import check_optuna, is_ledger
 from ..hood.networks import Schedule, digit_images, load_supernet
 from opembed_nb.hood.records import (
     Table, names_of, provenance, read_record, read_records, record_files, run_folder, run_name,
@@ -391,6 +392,7 @@ def _search(args):
     require(args.timeout > 0, f"--timeout {args.timeout}: give seconds, more than 0")
     if args.csv: _check_folder("--csv", args.csv)
     if args.optuna: _check_storage(args.optuna)
+    if args.csv or args.optuna: _check_exports(args, chosen, chosen.get("models", list(MODELS)))
     engine = RayEngine(args.address, args.timeout) if _on_ray(args) else LocalEngine()
     for name in chosen.get("models", list(MODELS)):
         p = argparse.Namespace(**{**defaults("07_bo"), **chosen, "model": name})
@@ -402,6 +404,9 @@ def _check_folder(option, path):
     require(file.parent.is_dir(),
             f"{option} {path}: there is no folder {file.parent}; make it first")
     require(file.name and not file.is_dir(), f"{option} {path}: is a folder; name a file in it")
+    place = file if file.exists() else file.parent
+    require(os.access(place, os.W_OK), f"{option} {path}: {place} cannot be written; "
+                                       "choose another folder")
 
 def _check_storage(storage):
     form = "write it as sqlite:///search.db or as another address of SQLAlchemy"
@@ -409,8 +414,23 @@ def _check_storage(storage):
     if storage.startswith("sqlite:///"):
         require(storage[10:11] != "~", f"--optuna {storage}: ~ is not read there; write the folder")
         _check_folder("--optuna", Path(storage[10:]))
+    require(storage.partition("://")[2] not in ("", "/", "/:memory:"),
+            f"--optuna {storage}: is kept in memory and gone at the end; {form}")
     require(importlib.util.find_spec("optuna"),
             "--optuna: optuna is not installed; pip install '.[dashboard]'")
+
+def _check_exports(args, chosen, models): # all of them, before the first search
+    data = load_dataset({**defaults("07_bo"), **chosen}["dataset"])
+    if args.csv: require(args.csv.suffix not in (".db", ".json", ".jsonl"),
+                         f"--csv {args.csv}: would write a table over another kind of file")
+    if not args.optuna: return
+    file = Path(args.optuna[10:]).absolute() if args.optuna.startswith("sqlite:///") else None
+    if file and file.is_file() and file.stat().st_size:
+        with file.open("rb") as start:
+            require(start.read(16) == b"SQLite format 3\0",
+                    f"--optuna {args.optuna}: {file} is no database; name another file")
+        require(not is_ledger(file), f"--optuna {args.optuna}: is a ledger; name another file")
+    check_optuna(args.optuna, [f"{data.name} {name}" for name in models])
 
 def _on_ray(args):
     require(args.engine == "ray" or not args.address,
