@@ -170,6 +170,8 @@ def from_edges(graphs: list,             # (types, edges) of each: integers, and
         except OpembedError as e:
             raise OpembedError(f"{called(b) if called else f'graph {b}'}: {e}") from None
     n = max((len(types) for types, _ in rows), default=0)
+    require(len(rows) * n * n <= 2e8, f"{len(rows)} graphs of up to {n} nodes need more than a "
+                                      "gigabyte; read them in parts")
     ops, adj = np.zeros((len(rows), n), dtype=np.int64), np.zeros((len(rows), n, n), dtype=bool)
     for b, (types, edges) in enumerate(rows):
         ops[b, :len(types)] = types
@@ -511,10 +513,10 @@ def _check_space(space):
         require(type(value) is kind, f"space: {name} is {value!r}, not of type {kind.__name__}")
     names = list(space.operations)
     require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
+    require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     twice = [o for o in space.types if space.types.count(o) > 1]
     require(not twice, f"operation {''.join(twice[:1])!r} stands twice (input and output "
                        "count, too); rename one")
-    require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
     form = rf"0( [0-9]{{1,4}}(,[0-9]{{1,4}})*){{{space.n_layers}}}"
     for wiring in space.wirings:

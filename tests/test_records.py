@@ -1,17 +1,23 @@
 "Records, run folders and seeds: whole files that say where they come from."
 
+import argparse
 import json
 import math
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fuzz
 import pytest
 import torch
 
-from opembed_nb.hood.files import OpembedError, write_whole
+from opembed_nb.data import ArchDataset, random_architectures
+from opembed_nb.hood import engines, ledger
+from opembed_nb.hood.files import OpembedError, refused, write_whole
+from opembed_nb.hood.formats import from_networkx, to_networkx
 from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
     best_profile,
@@ -27,6 +33,7 @@ from opembed_nb.hood.records import (
     save_tensors,
     stream,
 )
+from opembed_nb.lab import commands
 from opembed_nb.lab.runner import how_named
 
 ROOT = Path(__file__).parents[1]
@@ -239,3 +246,67 @@ def test_a_short_fuzz_of_all_readers_brings_no_surprise():
     outcomes, surprises = fuzz.run(300, seed=7)
     assert not surprises
     assert all({"refused"} <= counts.keys() for counts in outcomes.values())
+
+
+def some_ledger(tmp_path):
+    class Oracle:
+        name, version = "o", "1"
+
+    ledger.Ledger(tmp_path / "search.db", oracle=Oracle()).close()
+    return tmp_path / "search.db"
+
+
+def test_a_ledger_with_a_view_without_end_is_refused(tmp_path):
+    path = some_ledger(tmp_path)
+    db = sqlite3.connect(path)
+    db.execute("DROP VIEW ledger")
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
+    db.execute(f"CREATE VIEW ledger AS {endless}")
+    db.close()
+    with pytest.raises(OpembedError, match="search.db: has a view 'ledger' that no ledger has"):
+        ledger.Ledger(path)
+
+
+@pytest.mark.parametrize("storage, says", [
+    ("sqlite://", "is kept in memory"), ("sqlite:///:memory:", "is kept in memory"),
+    ("sqlite:///{}/none/x.db", "there is no folder"), ("sqlite:///{}/text.db", "is no database"),
+    ("sqlite:///{}/search.db", "is a ledger"), ("mysql://127.0.0.1:1/x", "cannot be written"),
+    ("sqlite:///{}/fine.db", None),
+])  # fmt: skip
+def test_exports_are_asked_before_the_search(tmp_path, storage, says):
+    pytest.importorskip("optuna")
+    (tmp_path / "text.db").write_text("a text file of more than sixteen letters")
+    some_ledger(tmp_path)
+    args = argparse.Namespace(optuna=storage.format(tmp_path), csv=None)
+
+    def ask():
+        commands._check_storage(args.optuna)
+        commands._check_exports(args, dict(dataset="enas-digits"), ["dvae"])
+
+    assert says in refused(ask) if says else ask() is None
+
+
+def test_ray_is_not_asked_where_nobody_answers():
+    begin = time.monotonic()
+    assert "nobody answers at 127.0.0.1:1" in refused(engines._check_address, "127.0.0.1:1")
+    assert time.monotonic() - begin < 6 and engines._check_address(None) is None
+
+
+def test_what_has_no_bound_is_refused_at_once(tmp_path):
+    begin, fields = time.monotonic(), ", ".join(f'"a{i}": 0' for i in range(60_000))
+    (tmp_path / "a.jsonl").write_text("{" + fields + "}\n")
+    assert "is unknown" in refused(ArchDataset.read, tmp_path / "a.jsonl")
+    space = dict(name="s", operations=[f"o{i}" for i in range(60_000)], layers=2, chain=True)
+    (tmp_path / "b.jsonl").write_text(json.dumps(dict(name="b", space=space)) + "\n")
+    assert "60000 operations" in refused(ArchDataset.read, tmp_path / "b.jsonl")
+    (tmp_path / f".x.{10**20}.part").write_text("")
+    write_whole(tmp_path / "x", b"1")
+    assert time.monotonic() - begin < 3
+
+
+def test_numbers_as_networkx_reads_them_are_nodes():
+    networkx = pytest.importorskip("networkx")
+    batch = random_architectures(1)
+    [graph] = to_networkx(batch)
+    again = from_networkx([networkx.relabel_nodes(graph, float)])
+    assert torch.equal(again.adj, batch.adj)
