@@ -1471,6 +1471,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'opembed_nb.sgp._adopt': ('sgp.html#_adopt', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._believe': ('sgp.html#_believe', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._by_metric': ('sgp.html#_by_metric', 'opembed_nb/sgp.py'),
+                                'opembed_nb.sgp._check_tensor': ('sgp.html#_check_tensor', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._checked': ('sgp.html#_checked', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._conditioned': ('sgp.html#_conditioned', 'opembed_nb/sgp.py'),
                                 'opembed_nb.sgp._correlation': ('sgp.html#_correlation', 'opembed_nb/sgp.py'),

@@ -12,7 +12,6 @@ __all__ = ['ENAS', 'PALETTE', 'DARK', 'SPLITS', 'RESERVED', 'SearchSpace', 'DAGB
 import hashlib
 import html
 import json
-import math
 import random
 import re
 from dataclasses import dataclass, field, replace
