@@ -12,7 +12,6 @@ __all__ = ['ENAS', 'PALETTE', 'DARK', 'SPLITS', 'RESERVED', 'SearchSpace', 'DAGB
 import hashlib
 import html
 import json
-import math
 import random
 import re
 from dataclasses import dataclass, field, replace
@@ -170,6 +169,8 @@ def from_edges(graphs: list,             # (types, edges) of each: integers, and
         except OpembedError as e:
             raise OpembedError(f"{called(b) if called else f'graph {b}'}: {e}") from None
     n = max((len(types) for types, _ in rows), default=0)
+    require(len(rows) * n * n <= 2e8, f"{len(rows)} graphs of up to {n} nodes need more than a "
+                                      "gigabyte; read them in parts")
     ops, adj = np.zeros((len(rows), n), dtype=np.int64), np.zeros((len(rows), n, n), dtype=bool)
     for b, (types, edges) in enumerate(rows):
         ops[b, :len(types)] = types
@@ -191,8 +192,10 @@ def _checked_graph(types, edges, space): # types as integers, edges
 def _checked_type(value, where, space):
     require(value is not None, f"{where} has no attribute 'type'")
     number = isinstance(value, (int, float, np.integer)) and not isinstance(value, bool)
-    whole = number and math.isfinite(value) and int(value) == value  # files of graphs hold 2 as 2.0
-    require(whole, f"{where}: type {value!r} is no integer")
+    small = number and abs(value) < 2 ** 62  # no NaN, no infinity
+    whole = small and int(value) == value  # files of graphs hold 2 as 2.0
+    shown = "(huge)" if isinstance(value, int) and number and not small else repr(value)[:80]
+    require(whole, f"{where}: type {shown} is no integer")
     require(0 <= value < space.n_types,
             f"{where}: type {int(value)} is not one of 0 … {space.n_types - 1} of space {space}")
     return int(value)
@@ -509,12 +512,12 @@ def _check_space(space):
         require(type(value) is kind, f"space: {name} is {value!r}, not of type {kind.__name__}")
     names = list(space.operations)
     require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
+    require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     twice = [o for o in space.types if space.types.count(o) > 1]
     require(not twice, f"operation {''.join(twice[:1])!r} stands twice (input and output "
                        "count, too); rename one")
-    require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
-    form = rf"0( [0-9]+(,[0-9]+)*){{{space.n_layers}}}"
+    form = rf"0( [0-9]{{1,4}}(,[0-9]{{1,4}})*){{{space.n_layers}}}"
     for wiring in space.wirings:
         known = isinstance(wiring, str) and re.fullmatch(form, wiring) and all(
             int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))

@@ -243,9 +243,15 @@ def fit_variational(model: VariationalGP,   # changed in place
 
 # %% ../nbs/05_sgp.ipynb #3711c63f
 def _checked(name, x, dim=None): # x in double, or the error that names the tensor and the place
-    fits = x.dim() == 2 and dim in (None, x.shape[1])
+    _check_tensor(name, x)
+    fits = x.dim() == 2 and dim in (None, x.shape[1]) and x.shape[1] > 0
     require(fits, f"{name} has shape {tuple(x.shape)}, (rows, {dim or 'dimensions'}) is needed")
     return _finite(name, x).double()
+
+def _check_tensor(name, x):
+    require(isinstance(x, Tensor), f"{name} is a {type(x).__name__}; torch.as_tensor makes a "
+                                   "tensor of it")
+    require(not x.is_complex(), f"{name} holds complex numbers; give real ones")
 
 def _finite(name, x):
     if x.isfinite().all(): return x
@@ -255,6 +261,7 @@ def _finite(name, x):
 
 # %% ../nbs/05_sgp.ipynb #f4a2348c
 def _values(name, target, rows):
+    _check_tensor(name, target)
     shape = tuple(target.shape)
     require(shape == (rows,), f"{name} has shape {shape}, {rows} rows of x need ({rows},)")
     return _finite(name, target).detach().double()
@@ -388,7 +395,8 @@ class SparseGP(SparsePosterior):
     def __init__(self, inducing: int = 500,    # m, inducing points
                  seed: int = 0,                # of subsets and minibatches
                  setting: str = "tuned"):      # one of `SETTINGS`
-        require(inducing >= 1, f"inducing = {inducing}: a sparse Gaussian process needs at least 1 "
+        whole = isinstance(inducing, int | np.integer) and not isinstance(inducing, bool)
+        require(whole and inducing >= 1, f"inducing = {inducing}: a sparse Gaussian process needs at least 1 "
                                "inducing point")
         known = ", ".join(SETTINGS)
         require(setting in SETTINGS, f"setting {setting!r} is unknown; known: {known}")
@@ -417,7 +425,7 @@ class SparseGP(SparsePosterior):
 
 # %% ../nbs/05_sgp.ipynb #79a18623
 def _fit(gp, x, target, start):
-    x = _checked("x", x.detach())
+    x = _checked("x", x).detach()
     target = _values("target", target, len(x))
     require(len(x) >= 2, f"x has {len(x)} rows, 2 are needed to fit")
     begin = {name: t.to(x.device) for name, t in start.state().items()} if start else {}

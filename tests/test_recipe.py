@@ -1,5 +1,6 @@
 "The recipe `signal`: its initial weights, its schedule, and what only those weights learn."
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from opembed_nb.training import (
     INITIAL_WEIGHTS,
     MODELS,
     TrainConfig,
+    _way_out,
     build_model,
+    calm_messages,
     fit,
     fit_rounds,
     reach,
@@ -88,6 +91,37 @@ def test_the_columns_that_read_edges_keep_their_weights():
     dim = before.embedding.dim
     old, new = before.encoder.cell.weight_ih, after.encoder.cell.weight_ih
     assert torch.equal(old[:, dim:], new[:, dim:]) and not torch.equal(old[:, :dim], new[:, :dim])
+
+
+@pytest.mark.parametrize("name, layers", [("gcn", 12), ("dvae", 18), ("gin-emb", 24)])
+def test_the_first_loss_of_a_deep_dense_space_is_that_of_guessing_and_falls(name, layers):
+    space = SearchSpace("deep", ("a", "b", "c"), layers)
+    batch, sizes = graphs(128, space), dict(hidden=64, latent=16)
+    model = build_model(name, space, seed=0, **sizes).eval()
+    signal_weights(model, batch)
+    guessing = (layers + 1) * math.log(5) + (layers + 1) * (layers + 2) / 2 * math.log(2)
+    assert float(model.loss(batch).reconstruction.detach()) / 128 < 1.2 * guessing
+    config = train_config("signal", 64, epochs=8)
+    history = fit(name, batch, config, space=space, **sizes, **SMALL).history
+    assert history[-1]["loss"] < guessing
+
+
+def test_six_layers_keep_their_weights_whatever_is_wired():
+    before, after = (build_model("gin", hidden=16, seed=3) for _ in range(2))
+    calm_messages(after, random_architectures(10, ENAS, p_skip=1))
+    assert all(map(torch.equal, before.parameters(), after.parameters()))
+
+
+@pytest.mark.parametrize(
+    "config, says",
+    [
+        (dict(lr=0.0075, weights="signal"), "lr, such as 0.0008 or the recipe paper"),
+        (dict(lr=1e-9, weights="signal"), "try the recipe paper"),
+        (dict(lr=1e-9), "parts"),
+    ],
+)
+def test_a_loss_that_is_no_number_names_a_way_out(config, says):
+    assert says in _way_out(TrainConfig(**config))
 
 
 def test_pytorch_means_that_nothing_is_touched():

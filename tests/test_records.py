@@ -1,30 +1,30 @@
 "Records, run folders and seeds: whole files that say where they come from."
 
+import argparse
 import json
+import math
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import fuzz
 import pytest
+import torch
 
-from opembed_nb.hood.files import OpembedError, write_whole
-from opembed_nb.hood.intervals import over_seeds
+from opembed_nb.data import ArchDataset, random_architectures
+from opembed_nb.hood import engines, ledger
+from opembed_nb.hood.files import OpembedError, refused, write_whole
+from opembed_nb.hood.formats import from_networkx, to_networkx
+from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
-    best_profile,
-    by_model,
-    provenance,
-    read_record,
-    read_records,
-    record_files,
-    run_folder,
-    run_name,
-    runs_root,
-    save_record,
-    stream,
-)
+    best_profile, by_model, load_tensors, provenance, read_record, read_records, record_files,
+    run_folder, run_name, runs_root, save_record, save_tensors, stream)
+from opembed_nb.lab import commands
 from opembed_nb.lab.runner import how_named
 
 ROOT = Path(__file__).parents[1]
@@ -233,3 +233,101 @@ def test_streams_are_told_apart_by_all_of_their_names():
     seeds = [stream(0), stream(1), stream(0, "a"), stream(0, "a", 1), stream(0, "a1"), stream(0, 1)]
     assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**63 for seed in seeds)
     assert stream(0, "a", 1) == stream(0, "a", 1)
+
+
+def test_numbers_that_are_none_are_null_in_json_and_a_dash_in_tables(tmp_path):
+    path = save_record(tmp_path / "seed-0", "search", dict(oracle="o", strategies={
+        "tuned": dict(best=[math.nan, 0.5]), "random": dict(best=[math.nan])}), 0)  # fmt: skip
+
+    def no(constant):
+        raise AssertionError(constant)
+
+    found = json.loads(path.read_text(), parse_constant=no)["values"]["strategies"]
+    assert found["tuned"]["best"] == [None, 0.5] and read_record(path)
+    assert mean_std(found["random"]["best"]) == over_seeds([None, [None]]) == "–"
+    assert mean_std(found["tuned"]["best"]) == "0.500"
+
+
+@pytest.mark.parametrize("name", ["../../x", "", ".", "a/b", "a\\b", None])
+def test_a_run_stays_in_its_folder(name):
+    with pytest.raises(OpembedError, match="no name of a folder"):
+        run_folder("enas-digits", "dvae", 0, name)
+
+
+def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
+    save_tensors(tmp_path / "a.safetensors", dict(x=torch.ones(4)), note=1)
+    content = bytearray((tmp_path / "a.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(OpembedError, match="a.safetensors: .*checksum differs"):
+        load_tensors(tmp_path / "a.safetensors")
+
+
+def test_a_short_fuzz_of_all_readers_brings_no_surprise():
+    outcomes, surprises = fuzz.run(300, seed=7)
+    assert not surprises
+    assert all({"refused"} <= counts.keys() for counts in outcomes.values())
+
+
+def some_ledger(tmp_path):
+    class Oracle:
+        name, version = "o", "1"
+
+    ledger.Ledger(tmp_path / "search.db", oracle=Oracle()).close()
+    return tmp_path / "search.db"
+
+
+def test_a_ledger_with_a_view_without_end_is_refused(tmp_path):
+    path = some_ledger(tmp_path)
+    db = sqlite3.connect(path)
+    db.execute("DROP VIEW ledger")
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
+    db.execute(f"CREATE VIEW ledger AS {endless}")
+    db.close()
+    with pytest.raises(OpembedError, match="search.db: has a view 'ledger' that no ledger has"):
+        ledger.Ledger(path)
+
+
+@pytest.mark.parametrize("storage, says", [
+    ("sqlite://", "is kept in memory"), ("sqlite:///:memory:", "is kept in memory"),
+    ("sqlite:///{}/none/x.db", "there is no folder"), ("sqlite:///{}/text.db", "is no database"),
+    ("sqlite:///{}/search.db", "is a ledger"), ("mysql://127.0.0.1:1/x", "cannot be written"),
+    ("sqlite:///{}/fine.db", None),
+])  # fmt: skip
+def test_exports_are_asked_before_the_search(tmp_path, storage, says):
+    pytest.importorskip("optuna")
+    (tmp_path / "text.db").write_text("a text file of more than sixteen letters")
+    some_ledger(tmp_path)
+    args = argparse.Namespace(optuna=storage.format(tmp_path), csv=None)
+
+    def ask():
+        commands._check_storage(args.optuna)
+        commands._check_exports(args, dict(dataset="enas-digits"), ["dvae"])
+
+    assert says in refused(ask) if says else ask() is None
+
+
+def test_ray_is_not_asked_where_nobody_answers():
+    begin = time.monotonic()
+    assert "nobody answers at 127.0.0.1:1" in refused(engines._check_address, "127.0.0.1:1")
+    assert time.monotonic() - begin < 6 and engines._check_address(None) is None
+
+
+def test_what_has_no_bound_is_refused_at_once(tmp_path):
+    begin, fields = time.monotonic(), ", ".join(f'"a{i}": 0' for i in range(60_000))
+    (tmp_path / "a.jsonl").write_text("{" + fields + "}\n")
+    assert "is unknown" in refused(ArchDataset.read, tmp_path / "a.jsonl")
+    space = dict(name="s", operations=[f"o{i}" for i in range(60_000)], layers=2, chain=True)
+    (tmp_path / "b.jsonl").write_text(json.dumps(dict(name="b", space=space)) + "\n")
+    assert "60000 operations" in refused(ArchDataset.read, tmp_path / "b.jsonl")
+    (tmp_path / f".x.{10**20}.part").write_text("")
+    write_whole(tmp_path / "x", b"1")
+    assert time.monotonic() - begin < 3
+
+
+def test_numbers_as_networkx_reads_them_are_nodes():
+    networkx = pytest.importorskip("networkx")
+    batch = random_architectures(1)
+    [graph] = to_networkx(batch)
+    again = from_networkx([networkx.relabel_nodes(graph, float)])
+    assert torch.equal(again.adj, batch.adj)

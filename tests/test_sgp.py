@@ -14,23 +14,9 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.sgp import (
-    JITTER,
-    PAPER_TABLE_2,
-    SETTINGS,
-    YARDSTICKS,
-    Prior,
-    SparseGP,
-    VariationalGP,
-    best_belief,
-    choose_inducing,
-    collapsed_bound,
-    evaluate_latents,
-    fit_variational,
-    metrics,
-    table_2,
-    top_recall,
-    yardsticks,
-)
+    JITTER, PAPER_TABLE_2, SETTINGS, YARDSTICKS, Prior, SparseGP, VariationalGP, best_belief,
+    choose_inducing, collapsed_bound, evaluate_latents, fit_variational, metrics, table_2,
+    top_recall, yardsticks)
 
 
 class Brief(SparseGP):
@@ -448,3 +434,18 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs():
         assert mean_std(evaluate_latents(x, y, x, y, 2, 5)["rmse"])
         assert all(mean_std(scored["nlpd"]) for scored in yardsticks(x, y, x, y, rows=20).values())
     assert all(t.device.type == "cpu" for t in out)
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda x, y: SparseGP(1.5), "inducing = 1.5"),
+        (lambda x, y: SparseGP(2).fit(x.numpy(), y), "x is a ndarray"),
+        (lambda x, y: SparseGP(2).fit(x, y.numpy()), "target is a ndarray"),
+        (lambda x, y: SparseGP(2).fit(x[:, :0], y), "shape"),
+        (lambda x, y: SparseGP(2).fit(x + 1j, y), "complex"),
+    ],
+)
+def test_what_is_no_matrix_of_real_numbers_is_refused(make, says):
+    with pytest.raises(OpembedError, match=says):
+        make(torch.rand(9, 2), torch.rand(9))

@@ -473,7 +473,7 @@ def test_weights_that_are_no_numbers_are_no_trained_model(graphs, monkeypatch):
         return loss
 
     monkeypatch.setattr(training._Training, "step", diverging)
-    with pytest.raises(OpembedError, match="a weight is not finite in epoch 1; a smaller lr"):
+    with pytest.raises(OpembedError, match="a weight is not finite in epoch 1, with lr"):
         fit("dvae", graphs[:16], replace(CONFIG, epochs=1), **SMALL)
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -114,7 +115,8 @@ def make_folder(path: Path) -> Path: # the same
 def _remove_parts(path): # what processes left behind that were killed while they wrote it
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         writer = part.name.split(".")[-2]
-        if writer.isdecimal() and not psutil.pid_exists(int(writer)): part.unlink(missing_ok=True)
+        known = writer.isdecimal() and len(writer) < 10  # a process has no longer number
+        if known and not psutil.pid_exists(int(writer)): part.unlink(missing_ok=True)
 
 # %% ../../nbs/hood/files.ipynb #f11e0011
 ASSETS = Path(str(files("opembed_nb") / "assets"))  # what lies in the package
@@ -175,10 +177,11 @@ def json_line(text: str,
         raise OpembedError(f"{where}: is no JSON ({str(e)[:120]})") from None
 
 def _once(pairs): # a JSON object
+    found = dict(pairs)
+    if len(found) == len(pairs): return found
     names = [name for name, _ in pairs]
-    twice = [name for name in names if names.count(name) > 1]
-    require(not twice, f"field {''.join(twice[:1])!r} stands twice")
-    return dict(pairs)
+    twice = [name for name, many in Counter(names).items() if many > 1]
+    raise OpembedError(f"field {twice[0][:80]!r} stands twice")
 
 def check_fields(found: object,            # what `json_line` gave
                  kinds: dict,              # field → its type, or a tuple of them
@@ -188,7 +191,7 @@ def check_fields(found: object,            # what `json_line` gave
     "`OpembedError` names the field that is unknown, missing or of another type."
     require(isinstance(found, dict), f"{where}: it is no object with the fields {', '.join(kinds)}")
     for name in found:
-        require(name in kinds, f"{where}: field {name!r} is unknown; known are {', '.join(kinds)}")
+        require(name in kinds, f"{where}: field {name[:80]!r} is unknown; known are {', '.join(kinds)}")
     for name, kind in kinds.items():
         require(name in found or name in optional, f"{where}: field {name!r} is missing")
         allowed = kind if isinstance(kind, tuple) else (kind,)

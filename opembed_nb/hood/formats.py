@@ -44,7 +44,8 @@ def _flat_tensor(rows, space): # (B, L(L+1)/2), checked
             flat = torch.tensor(rows, dtype=torch.long, device="cpu")
         else: flat = rows if isinstance(rows, Tensor) else torch.as_tensor(rows, device="cpu")
         flat = flat.reshape(len(flat), -1 if flat.numel() else width)
-    except (ValueError, TypeError, RuntimeError) as e: raise OpembedError(f"{where}: {e}") from None
+    except (ValueError, TypeError, RuntimeError, OverflowError) as e:
+        raise OpembedError(f"{where}: {str(e)[:200]}") from None
     require(flat.shape[1] == width and not flat.is_floating_point(),
             f"{where} have {width} integers each, not {flat.shape[1]} of type {flat.dtype}")
     at = 0
@@ -85,9 +86,11 @@ def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, ski
                 space: SearchSpace = ENAS,
                ) -> DAGBatch:
     "Tensors of architectures written as the nested lists of ENAS."
+    require(isinstance(rows, list | tuple), f"a {type(rows).__name__} was given; "
+                                            "a list of architectures is needed")
     for row in rows:
         why = malformed(row, space)
-        require(not why, f"architecture {row}: {why}")
+        require(not why, f"architecture {str(row)[:200]}: {why}")
     return from_flat([[i for layer in row for i in layer] for row in rows], space)
 
 def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
@@ -102,6 +105,8 @@ def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
     return out
 
 # %% ../../nbs/hood/formats.ipynb #b8728d27
+def _short(number): return number if abs(number) < 10 ** 9 else f"{'-' * (number < 0)}(huge)"
+
 def malformed(row, space: SearchSpace) -> str: # "" if nothing is wrong
     "Why `row` is no nested list of the space."
     if not isinstance(row, list): return "an architecture is a list of layers"
@@ -112,7 +117,7 @@ def malformed(row, space: SearchSpace) -> str: # "" if nothing is wrong
             return f"layer {i} is no list of integers"
         if len(layer) != i + 1: return f"layer {i} has {len(layer) - 1} skips, it needs {i}"
         if not 0 <= layer[0] <= last:
-            return f"layer {i}: operation {layer[0]} is not one of 0 … {last}"
+            return f"layer {i}: operation {_short(layer[0])} is not one of 0 … {last}"
         if not {0, 1}.issuperset(layer[1:]): return f"layer {i}: a skip is neither 0 nor 1"
     return ""
 
@@ -154,7 +159,7 @@ def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
         require(set(graph) == set(nodes), f"its nodes are not numbered 0 … {len(graph) - 1}; "
                 "`networkx.convert_node_labels_to_integers` numbers them")
         return [graph.nodes[v].get("type") for v in nodes]
-    def edges(graph): return [edge[:2] for edge in graph.edges]  # a multigraph's have a key
+    def edges(graph): return [tuple(map(int, edge[:2])) for edge in graph.edges]  # some have a key
     return _from_objects(graphs, space, networkx.Graph, types, edges)
 
 def _from_objects(graphs, space, kind, types, edges): # types(graph), edges(graph): lists
@@ -191,7 +196,9 @@ def from_keys(keys: list[str],     # what `to_keys` wrote
              ) -> DAGBatch:        # as wide as the largest graph
     "The graphs of keys; `OpembedError` names a key that is none."
     require(not isinstance(keys, str), "one key was given; a list of keys is needed")
-    keys = list(keys)
+    try: keys = list(keys)
+    except TypeError:
+        raise OpembedError(f"a {type(keys).__name__} is no list of keys") from None
     if space.chain and not any(":" in str(key) for key in keys):
         try: return from_flat(keys, space)  # all at once
         except OpembedError: pass           # below it is named
@@ -199,7 +206,8 @@ def from_keys(keys: list[str],     # what `to_keys` wrote
     rows = []
     for b, key in enumerate(keys):
         try: rows.append(_read_key(key, space))
-        except (OpembedError, ValueError) as e: raise OpembedError(f"{called(b)}: {e}") from None
+        except (OpembedError, ValueError) as e:
+            raise OpembedError(f"{called(b)}: {str(e)[:300]}") from None
     return from_edges(rows, space, called)
 
 # %% ../../nbs/hood/formats.ipynb #804ea06d

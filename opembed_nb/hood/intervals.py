@@ -15,8 +15,11 @@ from torch import Tensor
 
 # %% ../../nbs/hood/intervals.ipynb #a461b2ce
 def mean_std(values: list[float], digits: int = 3) -> str: # "0.371 ± 0.003", one alone has no ±
-    "Mean and standard deviation over repeats, as text."
-    v = torch.tensor(values, dtype=torch.double, device="cpu")
+    "Mean and standard deviation over repeats, as text; a dash where none gave a value."
+    v = torch.tensor([torch.nan if x is None else x for x in values], dtype=torch.double,
+                     device="cpu")
+    v = v[~v.isnan()]
+    if not len(v): return "–"
     return f"{v.mean():.{digits}f}" + (f" ± {v.std():.{digits}f}" if len(v) > 1 else "")
 
 # %% ../../nbs/hood/intervals.ipynb #18243abc
@@ -25,6 +28,9 @@ def over_seeds(values: list, # of each seed: a number, or a list with one for ea
               ) -> str:      # "0.371", "0.371 ± 0.003" or "0.371 ± 0.003 (n = 4)"
     "Mean ± standard deviation, over n seeds or over the repeats of a single one."
     repeats = [v if isinstance(v, (list, tuple)) else [v] for v in values]
+    repeats = [[x for x in r if x is not None and not math.isnan(x)] for r in repeats]
+    repeats = [r for r in repeats if r]
+    if not repeats: return "–"
     numbers = repeats[0] if len(repeats) == 1 else [np.mean(r) for r in repeats]
     text = f"{np.mean(numbers):.{digits}f}"
     if len(numbers) > 1: text += f" ± {np.std(numbers, ddof=1):.{digits}f}"
@@ -43,7 +49,10 @@ def student(d: Tensor, # (n,) differences
 def paired(a: list[float], b: list[float], # of the same trials
           ) -> tuple[float, float, float]: # mean of a - b, its 95 % interval (nan for one pair)
     "The difference of paired trials (Student's t)."
-    mean = float(np.mean(np.asarray(a) - np.asarray(b)))
+    both = np.array([a, b], dtype=float)  # None is NaN
+    a, b = both[:, ~np.isnan(both).any(0)]
+    if not len(a): return (math.nan,) * 3
+    mean = float(np.mean(a - b))
     if len(a) < 2: return mean, math.nan, math.nan
     low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
     return mean, float(low), float(high)
