@@ -25,7 +25,8 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 from .data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, same_graphs, validity)
+    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, refuse_other_space, same_graphs,
+    space_of, validity)
 from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
@@ -86,7 +87,8 @@ class GraphVAE(nn.Module):
         "`repeats` graphs for each row of z, one after the other."
         _check_latents(self, z)
         require(repeats >= 1, f"model {self.name!r}: repeats is {repeats}; 1 is the least")
-        return self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
+        drawn = self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
+        return DAGBatch(drawn.ops, drawn.adj, drawn.n_nodes, self.space)
 
     @torch.no_grad()
     def latents(self, batch: DAGBatch, chunk: int = 4096) -> Tensor: # (B, latent), where batch is
@@ -377,8 +379,10 @@ def round_seed(config: TrainConfig, round: int) -> int:
 
 def new_weights(name: str, batch: DAGBatch, config: TrainConfig,
                 round: int = 1, table: Tensor | None = None, # of operations, from the round before
-                space: SearchSpace = ENAS, device: str | None = None, **sizes) -> GraphVAE:
+                space: SearchSpace | None = None, # see `space_of`
+                device: str | None = None, **sizes) -> GraphVAE:
     "A model as a round starts with it."
+    space = space_of(batch, space, f"model {name!r}")
     seed = round_seed(config, round)
     model = build_model(name, space, seed=seed, **sizes).to(chosen_device(device))
     if table is not None: warm_start(model.embedding, table)
@@ -390,7 +394,7 @@ def new_weights(name: str, batch: DAGBatch, config: TrainConfig,
 
 # %% ../nbs/04_training.ipynb #4b6fc32a
 class _Training: # of a model, as `go_on` wants it
-    def __init__(self, name, batch, config, space=ENAS, device=None, **sizes):
+    def __init__(self, name, batch, config, space, device=None, **sizes):
         self.batch, self.config = batch[:config.max_graphs or len(batch)], config
         self.new = partial(new_weights, name, self.batch, config, space=space, device=device,
                            **sizes)
@@ -475,7 +479,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
                batch: DAGBatch,              # the architectures to train on
                config: TrainConfig,
                folder: Path | None = None,   # keeps the checkpoint; None: nothing is kept
-               space: SearchSpace = ENAS,
+               space: SearchSpace | None = None, # see `space_of`
                device: str | None = None,    # default: a GPU where there is one
                progress: bool | None = None, # a bar; default: on a terminal
                stop_after: int | None = None, # leave after so many epochs, as if interrupted
@@ -483,6 +487,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
                **sizes,                      # hidden, latent, dim, embedding: see `build_model`
               ) -> Trained:
     "Train over rounds: new weights in each, the operation table kept (paper, section 3.3)."
+    space = space_of(batch, space, f"model {name!r}")
     run = _Training(name, batch, config, space, device, **sizes)
     data = digest(batch.ops, batch.adj, batch.n_nodes)[:16]
     identity = dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
@@ -659,6 +664,7 @@ def abilities(model: GraphVAE,         # in evaluation mode
     >>> assert oe.abilities(model, data, decodings=1, points=100)["accuracy"] > 99
     """
     require(min(decodings, points, point_decodings) >= 1, "abilities: each count is 1 at least")
+    refuse_other_space("abilities", model=model, data=data)
     generator = torch.Generator(model.device).manual_seed(seed)
     test, train, hits = data.test.batch, data.train.batch, 0
     mu = model.latents(test).to(model.device)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
            'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'Download', 'find_file', 'verified',
-           'json_line', 'check_fields', 'brief', 'patch']
+           'json_line', 'check_fields', 'brief', 'patch', 'plain']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -208,3 +208,8 @@ def patch(f): # its first parameter: `self: Class`, or `cls: Class` for a class 
     first, owner = next(iter(f.__annotations__.items()))
     f.__qualname__ = f"{owner.__name__}.{f.__name__}"
     setattr(owner, f.__name__, classmethod(f) if first == "cls" else f)
+
+# %% ../../nbs/hood/files.ipynb #5bace002
+def plain(value):
+    "A number of numpy's as Python's own; anything else as it is."
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

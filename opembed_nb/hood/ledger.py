@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +28,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data import ENAS, SearchSpace, skip_pairs
+from ..data import ENAS, SearchSpace, refuse_other_space, skip_pairs
 from .files import OpembedError, require, write_whole
 from .formats import from_keys
 
@@ -125,8 +125,11 @@ class Ledger:
             _make_tables(self.db, self.path)
             if not self._found(): self._begin(oracle, settings or {})
         self.oracle, self.version, kept = self._found()
+        kept = json.loads(kept)
+        self.space = SearchSpace(**kept["space"]) if "space" in kept else None # of the keys
+        self.higher_is_better = kept.get("higher_is_better", True) # else values are scores negated
         if oracle is not None: _refuse_oracle(self, oracle)
-        if settings is not None: _refuse_settings(self, json.loads(kept), settings)
+        if settings is not None: _refuse_settings(self, kept, settings)
 
     def close(self) -> None: self.db.close()
 
@@ -179,11 +182,14 @@ def _begin(self: Ledger, oracle, settings):
     studies = [study for study, in self.db.execute("SELECT study FROM studies")]
     require(oracle is not None, f"{self.path}: holds no study {self.study!r}; "
                                 f"open one of those it has: {', '.join(studies) or 'none'}")
+    space = getattr(oracle, "space", None)
+    if space is not None: settings = {**settings, "space": asdict(space)}
     row = self.study, oracle.name, oracle.version, json.dumps(settings, sort_keys=True)
     self.db.execute("INSERT INTO studies VALUES (?, ?, ?, ?)", row)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000013
 def _refuse_oracle(study, oracle): # unless it is the study's own
+    refuse_other_space(f"{study.path}: study {study.study!r}", study=study, oracle=oracle)
     if (oracle.name, oracle.version) == (study.oracle, study.version): return
     raise OpembedError(
         f"{study.path}: study {study.study!r} holds values of {study.oracle!r}, version "
@@ -192,11 +198,28 @@ def _refuse_oracle(study, oracle): # unless it is the study's own
 
 # %% ../../nbs/hood/ledger.ipynb #cec673cf
 def _refuse_settings(study, kept, settings): # unless they are those it was begun with
-    for name in sorted({*kept, *settings} - {"strategies"}):
+    for name in sorted({*kept, *settings} - {"strategies", "space"}):
         was, now = kept.get(name), settings.get(name)
         require(was == now,
                 f"{study.path}: study {study.study!r} was made with {name} = {was!r}, not {now!r}; "
                 "use another file, or the settings it was begun with")
+
+# %% ../../nbs/hood/ledger.ipynb #5bace009
+@patch
+def score(self: Ledger, value: float | None) -> float | None:
+    "A value of the ledger as people know it: negated again where lower scores are better."
+    return value if value is None or self.higher_is_better else -value
+
+@patch
+def space_of_keys(self: Ledger, space: SearchSpace | None = None) -> SearchSpace:
+    "What the ledger's architectures are of; `OpembedError` if another space is meant."
+    if space is None: return self.space or ENAS
+    if self.space is None: return space
+    same = space.operations == self.space.operations and space.chain == self.space.chain
+    require(same, f"{self.path}: study {self.study!r} is of space {self.space}: "
+                  f"{', '.join(self.space.operations)}; not of {space}: "
+                  f"{', '.join(space.operations)}")
+    return space
 
 # %% ../../nbs/hood/ledger.ipynb #6b000015
 _ROWS = """
@@ -422,10 +445,11 @@ def best(self: Ledger, k: int = 1, strategy: str | None = None) -> list[Evaluati
 # %% ../../nbs/hood/ledger.ipynb #6b0000b1
 def evaluate(ledger: Ledger, architectures: list[str],
              oracle, engine,               # see Engines; the oracle as the engine shares it
-             space: SearchSpace = ENAS,
+             space: SearchSpace | None = None, # of the architectures; default: the ledger's
              ended=lambda: None,           # called after each
             ) -> None:
     "See to it that these are evaluated, each once, here or by another process on the same ledger."
+    space = ledger.space_of_keys(space)
     architectures = list(dict.fromkeys(architectures))
     while architectures:
         most = 1 if engine.slots == 1 else 4 * engine.slots
@@ -456,7 +480,7 @@ def progress_bar(ledger: Ledger, total: int,
             if bar.disable: return
             with lock:
                 bar.n, best, by = ledger.tally()
-                bar.set_postfix_str(f"best {best:.4f} ({by})" if by else "")
+                bar.set_postfix_str(f"best {ledger.score(best):.4f} ({by})" if by else "")
         yield draw
 
 # %% ../../nbs/hood/ledger.ipynb #6b000030
@@ -466,10 +490,15 @@ def to_csv(self: Ledger, path: Path) -> int: # rows written
     with self._lock, self._errors():
         found = self.db.execute("SELECT * FROM ledger WHERE study = ?", (self.study,))
         rows = found.fetchall()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column[0] for column in found.description])
-    writer.writerows(rows)
+    text, names = io.StringIO(), [column[0] for column in found.description]
+    writer, space = csv.writer(text, lineterminator="\n"), self.space
+    more = dict(higher_is_better=self.higher_is_better, space=space.name if space else "",
+                operations=", ".join(space.operations) if space else "")
+    writer.writerow([*names, *more])
+    for row in rows:
+        row = dict(zip(names, row))
+        row |= {name: self.score(row[name]) for name in ("value", "mean")}
+        writer.writerow([*row.values(), *more.values()])
     write_whole(path, text.getvalue().encode())
     return len(rows)
 
@@ -484,11 +513,11 @@ def _optuna(): # the library
 # %% ../../nbs/hood/ledger.ipynb #6b000032
 @patch
 def to_optuna(self: Ledger, storage: str, # optuna's address of a database: "sqlite:///search.db"
-              space: SearchSpace = ENAS,
+              space: SearchSpace | None = None, # of the architectures; default: the ledger's
               name: str = "",     # in front of the studies' names; default: the study's
              ) -> int:            # trials written
     "Write a study for optuna's dashboard for each strategy, in place of an earlier export."
-    optuna = _optuna()
+    optuna, space = _optuna(), self.space_of_keys(space)
     try: return _write_trials(optuna, self, storage, space, name or self.study)
     except OpembedError: raise
     except Exception as e:  # SQLAlchemy and its drivers raise what they like
@@ -500,7 +529,7 @@ def to_optuna(self: Ledger, storage: str, # optuna's address of a database: "sql
 def _write_trials(optuna, ledger, storage, space, name): # how many
     many = 0
     for strategy in sorted({r.strategy for r in ledger.rows()}):
-        study = _fresh_study(optuna, storage, f"{name} {strategy}")
+        study = _fresh_study(optuna, storage, f"{name} {strategy}", ledger.higher_is_better)
         study.set_user_attr("ledger", ledger.path)
         for r in ledger.rows(strategy):
             if r.architecture is None: continue
@@ -509,14 +538,15 @@ def _write_trials(optuna, ledger, storage, space, name): # how many
     return many
 
 # %% ../../nbs/hood/ledger.ipynb #ad6b2dfb
-def _fresh_study(optuna, storage, title): # in place of an earlier export
+def _fresh_study(optuna, storage, title, higher): # in place of an earlier export
     for old in optuna.get_all_study_summaries(storage):
         if old.study_name != title: continue
         require("ledger" in old.user_attrs,
                 f"{storage}: has a study {title!r} that is no export of a ledger; "
                 "export to another file")
         optuna.delete_study(study_name=title, storage=storage)
-    return optuna.create_study(storage=storage, study_name=title, direction="maximize")
+    direction = "maximize" if higher else "minimize"
+    return optuna.create_study(storage=storage, study_name=title, direction=direction)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000033
 def _optuna_trial(optuna, row, ledger, space): # of an architecture
@@ -535,5 +565,5 @@ def _optuna_trial(optuna, row, ledger, space): # of an architecture
     if row.state in ("waiting", "running"): state = states.WAITING
     origin = dict(seed=row.seed, round=row.round, position=row.position, state=row.state,
                   oracle=ledger.oracle, oracle_version=ledger.version)
-    return optuna.trial.create_trial(params=params, distributions=kinds, value=row.value,
-                                     state=state, user_attrs=origin)
+    return optuna.trial.create_trial(params=params, distributions=kinds, state=state,
+                                     value=ledger.score(row.value), user_attrs=origin)
