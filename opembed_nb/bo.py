@@ -187,7 +187,8 @@ class SearchState:
     @property
     def space(self) -> SearchSpace: return self.data.space
     def draw(self, n: int) -> DAGBatch: # at random, as deep as those of the train part
-        return (self.table or self.data).draw(n, self.generator)
+        if self.table: return self.table.draw(n, self.generator)
+        return self.data.random_like(n, self.generator)
     def near(self, architecture: DAGBatch) -> DAGBatch: # neighbours
         return self.table.near(architecture) if self.table else neighbours(architecture, self.space)
 
@@ -488,7 +489,7 @@ def _first(problem, name, seed): # the random evaluations of a seed, whoever sea
     if table:
         rows = torch.randperm(len(table), generator=generator, device="cpu")
         batch = table.batch[rows[:problem.start]]
-    else: batch = problem.data.draw(problem.start, generator)
+    else: batch = problem.data.random_like(problem.start, generator)
     keys = dict.fromkeys(to_keys(batch, space))
     return [Evaluation(name, seed, 0, i, key, "waiting", None) for i, key in enumerate(keys)], None
 
@@ -834,7 +835,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                         "leave that out (full_epochs 0)")
     groups = {("found", name): batch for name, batch in found.items()}
     generator = torch.Generator("cpu").manual_seed(seed)
-    groups["random", None] = data.draw(5, generator)
+    groups["random", None] = data.random_like(5, generator)
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
     device = chosen_device(device)

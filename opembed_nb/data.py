@@ -129,11 +129,13 @@ def cat_batches(batches: list[DAGBatch]) -> DAGBatch: # all graphs, in order, pa
 # %% ../nbs/00_data.ipynb #df74e4d1
 def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same batch
     "`OpembedError` names the tensor and what is wrong if `batch` holds no graphs of `space`."
-    _same_space(batch.space, space, "batch")
+    own = f" of space {batch.space}" if batch.space not in (None, space) else ""
     try:
         _check_form(batch, space)
         if len(batch): _check_content(batch, space)
-    except OpembedError as e: raise OpembedError(f"batch is not of space {space}: {e}") from None
+    except OpembedError as e:
+        raise OpembedError(f"batch{own} is not of space {space}: {e}") from None
+    _same_space(batch.space, space, "batch")
     return batch
 
 def _check_form(batch, space): # shapes and types
@@ -545,7 +547,8 @@ def from_scores(cls: ArchDataset,
     require(isinstance(task, str), f"task {task!r} is no text; say what the scores measure")
     if counts is None: batch, scores, groups, counts, errors = _once_each(batch, scores, groups)
     else: counts, errors = torch.as_tensor(counts), torch.as_tensor(errors, dtype=torch.float)
-    require(len(batch) >= 10, f"{len(batch)} different architectures; 10 at least can be split")
+    what = "architectures" if counts is None else "different architectures"
+    require(len(batch) >= 10, f"{len(batch)} {what}; 10 at least can be split")
     groups = _alike_together(name, batch, groups)
     order, n_train = split_rows(len(batch), seed, groups)
     accuracy = (scores if higher_is_better else -scores).float()
@@ -556,8 +559,9 @@ def from_scores(cls: ArchDataset,
 
 # %% ../nbs/00_data.ipynb #5bace003
 def _once_each(batch, scores, groups): # repeats become one, with mean, count and standard error
+    if not len(batch): return batch, scores, groups, None, None
     kind = codes(batch).unique(dim=0, return_inverse=True)[1]
-    n = int(kind.max()) + 1 if len(batch) else 0
+    n = int(kind.max()) + 1
     if n == len(batch): return batch, scores, groups, None, None
     rows = torch.full((n,), len(batch), device="cpu")
     rows = rows.scatter_reduce(0, kind, torch.arange(len(batch), device="cpu"), "amin")
@@ -605,9 +609,9 @@ def _mixed(x): # (…) whole numbers, spread over all of 64 bits
 
 # %% ../nbs/00_data.ipynb #5bace005
 @patch
-def draw(self: ArchDataset, n: int,
-         generator: torch.Generator, # gives randomness and device
-        ) -> DAGBatch:               # n valid architectures
+def random_like(self: ArchDataset, n: int,
+                generator: torch.Generator, # gives randomness and device
+               ) -> DAGBatch:               # n valid architectures
     "Random architectures as deep as those of the train part."
     space, depths = self.space, self.batch.n_nodes[self.order[:self.n_train]]
     if bool((depths == space.max_nodes).all()): return random_architectures(n, space, generator)

@@ -144,6 +144,7 @@ def both(types):
 def chains_and(write):
     free = SearchSpace("free", ENAS.operations, 6, chain=False)
     chains, loose = (random_architectures(3, space, generator()) for space in (ENAS, free))
+    loose = DAGBatch(loose.ops, loose.adj, loose.n_nodes)
     return lambda: write(cat_batches([chains, loose]))
 
 

@@ -432,7 +432,9 @@ def _search_model(p, args, engine): # p: the parameters of chapter 7
     record = search_record(ledger, list(strategies), p.seed, p.trials, p.rounds, p.batch_size,
                            **settings)
     save_record(run.folder, "search", record, time.perf_counter() - start)
-    print(f"\n{strategy_table(record['strategies'], record['oracle'])}\n\n"
+    table = strategy_table(record["strategies"], record["oracle"],
+                           direction=record.get("direction", "maximize"))
+    print(f"\n{table}\n\n"
           f"every evaluation: {ledger.path}")
     failed = ledger.errors()
     if failed: print(f"{len(failed)} of them gave no value; the first: {failed[0]}")
