@@ -10,6 +10,7 @@ from test_data import any_graphs, generator, quick, seeds, spaces
 
 from opembed_nb.data import (
     ENAS,
+    DAGBatch,
     SearchSpace,
     cat_batches,
     check_batch,
