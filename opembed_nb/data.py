@@ -176,12 +176,13 @@ def _told(space, other): # its name, and what tells it from another of the same 
     if space.operations == other.operations: return f"{space}, chain={space.chain}"
     return f"{space}: {', '.join(space.operations)}"
 
-def refuse_other_space(who: str, **parts) -> None: # model=…, oracle=…: each with its `space`, or None
+def refuse_other_space(who: str, **parts) -> None: # model=…, oracle=…: what has a `space`, or None
     "`OpembedError` names two that belong to different spaces."
     known = {name: part.space for name, part in parts.items()
              if getattr(part, "space", None) is not None}
     for (a, one), (b, other) in zip(known.items(), list(known.items())[1:]):
-        same = all(getattr(one, x) == getattr(other, x) for x in ("operations", "n_layers", "chain"))
+        same = all(getattr(one, x) == getattr(other, x)
+                   for x in ("operations", "n_layers", "chain"))
         require(same, f"{who}: the {a} is of space {_told(one, other)}, the {b} of space "
                       f"{_told(other, one)}; give such as belong together")
 

@@ -205,7 +205,10 @@ def test_a_table_of_your_own():
     table = TableOracle(data)
     assert torch.equal(table(relabelled(batch[rows])), -scores) and table.best == 0
     twice = ArchDataset.from_scores(
-        "twice", space, cat_batches([batch[rows], relabelled(batch[rows])[:9]]), range(len(rows) + 9)
+        "twice",
+        space,
+        cat_batches([batch[rows], relabelled(batch[rows])[:9]]),
+        range(len(rows) + 9),
     )
     assert "are isomorphic to" in refused(TableOracle, twice)
 

@@ -361,7 +361,8 @@ def test_what_is_minimised_is_shown_as_it_was_measured(small_model, tmp_path, ca
     counts = dict(zip(("rounds", "q", "seed"), np.array([2, 3, 0])))
     found = oe.search(small_model, data, timed, "evolution", **counts, folder=tmp_path)
     best = float(found.scores())
-    assert best == pytest.approx(found.curve[-1]) == pytest.approx(float(milliseconds(found.best())))
+    assert best == pytest.approx(found.curve[-1])
+    assert best == pytest.approx(float(milliseconds(found.best())))
     [path] = tmp_path.glob("*.sqlite")
     ledger = Ledger(path)
     assert len(asked) == 5 + 6 == 5 + len(ledger.rows())  # the first five count for nothing
@@ -424,7 +425,8 @@ def test_repeats_become_one_and_what_is_alike_stays_on_one_side(tmp_path, capsys
     once = measured().batch
     noise = torch.randn(300, generator=torch.Generator().manual_seed(0))
     data = ArchDataset.from_scores("repeated", OWN, once.repeat(5), noise)
-    assert "240 of 300 scores are of an architecture that is given before" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "240 of 300 scores are of an architecture that is given before" in said
     five = noise.view(60, 5).double()
     assert len(data) == 60 and data.counts.tolist() == [5] * 60
     assert torch.allclose(data.accuracy.double(), five.mean(1))
@@ -436,8 +438,9 @@ def test_repeats_become_one_and_what_is_alike_stays_on_one_side(tmp_path, capsys
     batch = random_architectures(400, tiny, torch.Generator().manual_seed(0))
     data = ArchDataset.from_scores("alike", tiny, batch, torch.arange(400.0))
     assert "in another order; these stay on one side" in capsys.readouterr().out
-    sides = [{*map(tuple, codes(in_one_order(part.batch)).tolist())} for part in
-             (data.train, data.test)]
+    sides = [
+        {*map(tuple, codes(in_one_order(part.batch)).tolist())} for part in (data.train, data.test)
+    ]
     assert len(data) > len(sides[0] | sides[1]) and not sides[0] & sides[1]
 
 
@@ -446,8 +449,10 @@ def test_random_architectures_are_as_deep_as_the_data():
     data = ArchDataset.from_scores("depths", FREE, batch, scores)
     drawn = data.random_like(500, torch.Generator().manual_seed(0))
     assert validity(drawn, FREE).all() and {*drawn.n_nodes.tolist()} == {5, 6, 7, 8, 9}
-    shares = [(b.n_nodes[:, None] == torch.arange(5, 10)).float().mean(0) for b in
-              (drawn, data.train.batch)]
+    shares = [
+        (b.n_nodes[:, None] == torch.arange(5, 10)).float().mean(0)
+        for b in (drawn, data.train.batch)
+    ]
     assert (shares[0] - shares[1]).abs().max() < 0.08
     full, ours = measured(), [torch.Generator().manual_seed(0) for _ in range(2)]
     assert same_graphs(full.random_like(9, ours[0]), random_architectures(9, OWN, ours[1])).all()
