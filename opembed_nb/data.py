@@ -120,7 +120,7 @@ def cat_batches(batches: list[DAGBatch]) -> DAGBatch: # all graphs, in order, pa
     n = max(b.ops.shape[1] for b in batches)
     def pad(x, dims): return torch.nn.functional.pad(x, (0, n - x.shape[-1]) * dims)
     spaces = [b.space for b in batches if b.space is not None]
-    whole = max(spaces, key=lambda space: space.n_layers, default=None)  # the deepest
+    whole = max(spaces, key=lambda s: (not s.chain, s.n_layers), default=None)  # the widest
     for space in spaces: _same_space(space, whole, "cat_batches: a batch")
     return DAGBatch(torch.cat([pad(b.ops, 1) for b in batches]),
                     torch.cat([pad(b.adj, 2) for b in batches]),
@@ -164,9 +164,9 @@ def space_of(batch: DAGBatch,
         raise OpembedError(f"{who}: the {e}; say what they are architectures of: space=…") from None
     return ENAS
 
-def _same_space(own, space, what): # a shallower space's are architectures of a deeper one, too
+def _same_space(own, space, what): # chains are free graphs, too, and shallow ones of a deeper space
     if own is None or own is space: return
-    alike = own.operations == space.operations and own.chain == space.chain
+    alike = own.operations == space.operations and own.chain >= space.chain
     if alike and own.n_layers <= space.n_layers: return
     raise OpembedError(f"{what} is of space {_told(own, space)}, not of {_told(space, own)}; "
                        "data, model, oracle and batch must be of one space")
