@@ -27,8 +27,8 @@ from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
 
 from .data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, random_architectures,
-    raw_features, validity)
+    ArchDataset, DAGBatch, SearchSpace, cat_batches, codes, raw_features, refuse_other_space,
+    space_of, validity)
 from .hood.engines import Engine, LocalEngine, run_again, share_or_say, side_by_side
 from .hood.files import ASSETS, OpembedError, chosen_device, make_folder, require
 from .hood.formats import from_keys, to_keys
@@ -36,11 +36,12 @@ from .hood.intervals import mean_std, paired
 from .hood.kernels import normal_scores
 from .hood.ledger import Evaluation, Ledger, evaluate, progress_bar
 from .hood.networks import NETWORKS, cifar10_images, digit_images, train_each
-from .hood.records import (
-    Table as MarkdownTable, code_digest, is_own, stream, tensors_of)
-from .oracle import ArchTable, Oracle
+from .hood.records import Table as MarkdownTable, code_digest, is_own, stream, tensors_of
+from .oracle import (
+    ArchTable, Oracle, SurrogateOracle, TableOracle, WeightSharingOracle, as_oracle, refuse_scores)
 from .sgp import SmallGP, SparseGP
 from .training import GraphVAE
+
 
 # %% ../nbs/07_bo.ipynb #3a6fd136
 def expected_improvement(mean: Tensor,  # (n,) of the belief, in target units
@@ -185,9 +186,9 @@ class SearchState:
     def least(self) -> int: return int(self.data.train.batch.n_nodes.min()) # nodes
     @property
     def space(self) -> SearchSpace: return self.data.space
-    def draw(self, n: int) -> DAGBatch: # at random
+    def draw(self, n: int) -> DAGBatch: # at random, as deep as those of the train part
         if self.table: return self.table.draw(n, self.generator)
-        return random_architectures(n, self.space, self.generator)
+        return self.data.random_like(n, self.generator)
     def near(self, architecture: DAGBatch) -> DAGBatch: # neighbours
         return self.table.near(architecture) if self.table else neighbours(architecture, self.space)
 
@@ -320,9 +321,10 @@ def _latents(model, batch): # (B, latent) on the model's device; of no dimension
 
 # %% ../nbs/07_bo.ipynb #c064dc60
 def neighbours(architecture: DAGBatch,   # one graph
-               space: SearchSpace = ENAS,
+               space: SearchSpace | None = None, # see `space_of`
               ) -> DAGBatch:             # all that differ in one operation or one edge
     "The valid neighbours: 30 operations and 15 skip connections in the ENAS space."
+    space = space_of(architecture, space, "neighbours")
     ops, adj, n = architecture.ops[0], architecture.adj[0], int(architecture.n_nodes)
     kinds = torch.arange(2, space.n_types, device=ops.device)
     layers = torch.arange(1, n - 1, device=ops.device).repeat_interleave(len(kinds))
@@ -335,7 +337,7 @@ def neighbours(architecture: DAGBatch,   # one graph
     rows = torch.arange(many, device=ops.device)
     ops[rows[:len(layers)], layers] = kinds
     adj[rows[len(layers):], u, v] ^= True
-    near = DAGBatch(ops, adj, architecture.n_nodes.repeat(many))
+    near = DAGBatch(ops, adj, architecture.n_nodes.repeat(many), space)
     return near[validity(near, space)]
 
 # %% ../nbs/07_bo.ipynb #ddd382d9
@@ -454,6 +456,8 @@ def make_problem(model: GraphVAE | None, data: ArchDataset, oracle: Oracle,
     require(model is None or not model.training,
             f"search: model {getattr(model, 'name', '')!r} is in training mode; "
             "call model.eval() first")
+    oracle = as_oracle(data, oracle)
+    refuse_other_space("search", model=model, data=data, oracle=oracle, table=table)
     rows = slice(0, 0 if start else n_train or data.n_train)
     x = _latents(model, data.train.batch[rows])
     around = _latents(model, table.batch) if table else None
@@ -485,7 +489,7 @@ def _first(problem, name, seed): # the random evaluations of a seed, whoever sea
     if table:
         rows = torch.randperm(len(table), generator=generator, device="cpu")
         batch = table.batch[rows[:problem.start]]
-    else: batch = random_architectures(problem.start, space, generator)
+    else: batch = problem.data.random_like(problem.start, generator)
     keys = dict.fromkeys(to_keys(batch, space))
     return [Evaluation(name, seed, 0, i, key, "waiting", None) for i, key in enumerate(keys)], None
 
@@ -624,6 +628,7 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
         ledger.keep_strategy(name, _said(strategy))
     engine = engine or LocalEngine()
     shared = _share(problem, engine)
+    if not (problem.start or ledger.tally()[0]): _ask_first(problem, shared[1], engine)
     jobs = [(*chosen, seed + k) for k in range(trials) for chosen in strategies.items()]
     with progress_bar(ledger, len(jobs) * (problem.start + rounds * q), progress) as draw:
         def one(job, step):
@@ -634,6 +639,26 @@ def search(problem: Problem, strategies: dict[str, Strategy], ledger: Ledger,
             ended()
         side_by_side(one, jobs, engine.slots)
     _refuse_failed(ledger)
+
+# %% ../nbs/07_bo.ipynb #5bace008
+def _ask_first(problem, oracle, engine): # a few known architectures, before anything runs
+    data, train = problem.data, problem.data.train
+    if _goes_with(problem.oracle, data): return
+    place = torch.linspace(0, len(train.accuracy) - 1, 5, device="cpu").round().long()
+    rows = train.accuracy.cpu().argsort()[place.unique()]  # from the worst to the best
+    known = train.accuracy.cpu()[rows]
+    given, there = torch.full_like(known, math.nan, dtype=torch.double), train.batch.to("cpu")
+    keys = to_keys(there[rows], data.space)
+    for i, value, error in engine.run(_asked, [(oracle, key, data.space) for key in keys]):
+        if not error: given[i] = value
+    refuse_scores(data, problem.oracle, known, given)
+
+def _asked(oracle, key, space): return float(oracle(from_keys([key], space))[0])
+
+def _goes_with(oracle, data): # whether it is the data's own
+    if isinstance(oracle, WeightSharingOracle): return data.about.oracle == "supernet"
+    called = f"table {data.name}", f"surrogate of {data.name}"
+    return isinstance(oracle, (TableOracle, SurrogateOracle)) and oracle.name in called
 
 # %% ../nbs/07_bo.ipynb #727e2a33
 def _said(strategy): # its class and plain fields
@@ -687,9 +712,11 @@ def _shares(rows): # with an architecture, distinct among these, inside the 95 %
 def strategy_table(found: dict[str, dict], # strategy → what `summarise` gave
                    oracle: str,            # who evaluated them all
                    ours: str = "tuned",    # the strategy that the others are compared with
+                   direction: str = "maximize", # or "minimize": what the record says
                   ) -> MarkdownTable:
     "Strategies side by side."
-    head = (f"evaluated by {oracle}", "best", "area under the curve", f"{ours} minus it [95 %]",
+    best = "best" if direction == "maximize" else "best (lower is better)"
+    head = (f"evaluated by {oracle}", best, "area under the curve", f"{ours} minus it [95 %]",
             "with architecture (%)", "distinct (%)", "in the 95 % bars (%)",
             "seconds: fit + propose + evaluate")
     rows = []
@@ -708,6 +735,7 @@ def _difference(found, ours, name):
     a, b = found[ours]["best"], found[name]["best"]
     if len(a) != len(b): return "–"
     mean, low, high = paired(a, b)
+    if math.isnan(mean): return "–"
     return f"{mean:+.4f}" + ("" if math.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")
 
 # %% ../nbs/07_bo.ipynb #b07733ec
@@ -738,6 +766,7 @@ def open_ledger(folder: Path,      # a run's folder
     own = [code_digest(type(part)) for part in parts if part is not None and not is_own(type(part))]
     if own: settings["model"] = own
     if problem.start: settings["start"] = problem.start
+    if not problem.data.higher_is_better: settings["higher_is_better"] = False
     if problem.table: settings["table"] = _sha(problem.table.forms.numpy().tobytes())[:12]
     whole = [settings, problem.oracle.name, problem.oracle.version]
     name = _sha(json.dumps(whole, sort_keys=True).encode())[:8]
@@ -762,8 +791,18 @@ def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to
         curves[name] = [np.round(c[every - 1::every], 5).tolist() for c in trials_of]
         top[name] = _top(rows)
     settings = dict(seed=seed, trials=trials, rounds=rounds, batch_size=batch_size, **settings)
-    return dict(settings=settings, oracle=ledger.oracle, oracle_version=ledger.version, every=every,
-                strategies=strategies, curves=curves, top=top)
+    record = dict(settings=settings, oracle=ledger.oracle, oracle_version=ledger.version,
+                  every=every, strategies=strategies, curves=curves, top=top)
+    return record if ledger.higher_is_better else _minimised(record)
+
+def _minimised(record): # with scores as people know them, of which lower ones are better
+    def turned(x): return [turned(one) for one in x] if isinstance(x, list) else -x
+    strategies = {name: {**s, **{key: turned(s[key]) for key in ("best", "auc", "mean")}}
+                  for name, s in record["strategies"].items()}
+    top = {name: [{**row, "value": -row["value"]} for row in rows]
+           for name, rows in record["top"].items()}
+    return {**record, "strategies": strategies, "curves": {n: turned(c) for n, c in
+            record["curves"].items()}, "top": top, "direction": "minimize"}
 
 def _top(rows): # the five best architectures
     distinct = {r.architecture: r for r in rows if r.value is not None}
@@ -801,7 +840,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                         "leave that out (full_epochs 0)")
     groups = {("found", name): batch for name, batch in found.items()}
     generator = torch.Generator("cpu").manual_seed(seed)
-    groups["random", None] = random_architectures(5, data.space, generator)
+    groups["random", None] = data.random_like(5, generator)
     groups["best of the data", None] = data.train.batch[data.train.accuracy.argmax()]
     batch = cat_batches(list(groups.values()))
     device = chosen_device(device)

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['ENAS', 'PALETTE', 'DARK', 'SPLITS', 'RESERVED', 'SearchSpace', 'DAGBatch', 'codes', 'same_graphs', 'cat_batches',
-           'check_batch', 'from_edges', 'validity', 'wiring_tensor', 'SVG', 'draw', 'random_architectures',
-           'skip_pairs', 'raw_features', 'About', 'Split', 'ArchDataset', 'split_rows', 'wirings', 'extremes',
-           'read_head']
+           'check_batch', 'space_of', 'refuse_other_space', 'from_edges', 'validity', 'wiring_tensor', 'SVG', 'draw',
+           'random_architectures', 'skip_pairs', 'raw_features', 'About', 'Split', 'ArchDataset', 'split_rows',
+           'wirings', 'extremes', 'read_head']
 
 # %% ../nbs/00_data.ipynb #67685a63
 import hashlib
 import html
 import json
+import math
 import random
 import re
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,8 @@ import torch
 from torch import BoolTensor, LongTensor, Tensor
 
 from .hood.files import (
-    OpembedError, brief, check_fields, json_line, patch, read_text, require, write_whole)
+    OpembedError, brief, check_fields, json_line, patch, plain, read_text, require, write_whole)
+
 
 # %% ../nbs/00_data.ipynb #c0ae77bf
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class SearchSpace:
         require(not isinstance(self.operations, str),
                 f"space {self.name!r}: operations are a list of names, not {self.operations!r}")
         object.__setattr__(self, "operations", tuple(self.operations))
+        object.__setattr__(self, "n_layers", plain(self.n_layers))
         object.__setattr__(self, "wirings", tuple(self.wirings))
 
     @property
@@ -69,11 +72,13 @@ class DAGBatch:
     ops: LongTensor      # (B, N) node types
     adj: BoolTensor      # (B, N, N) adj[b, u, v]: edge u → v, strictly upper-triangular
     n_nodes: LongTensor  # (B,) nodes of each graph; rows and columns past it are empty
+    space: SearchSpace | None = None # what they are graphs of, if that is known
 
     def __len__(self): return self.ops.shape[0]
     def __getitem__(self, index): # int, slice, index or mask tensor → a batch again
+        if hasattr(index, "to_numpy"): index = index.to_numpy()  # a column of a pandas table
         if np.ndim(index) == 0 and not isinstance(index, slice): index = [int(index)]
-        return DAGBatch(self.ops[index], self.adj[index], self.n_nodes[index])
+        return DAGBatch(self.ops[index], self.adj[index], self.n_nodes[index], self.space)
     @property
     def device(self): return self.ops.device
     @property
@@ -82,7 +87,8 @@ class DAGBatch:
     def repeat(self, times: int) -> "DAGBatch": # every graph so many times, one after the other
         return self[torch.arange(len(self), device=self.device).repeat_interleave(times)]
     def to(self, device) -> "DAGBatch":
-        return DAGBatch(self.ops.to(device), self.adj.to(device), self.n_nodes.to(device))
+        there = (part.to(device) for part in (self.ops, self.adj, self.n_nodes))
+        return DAGBatch(*there, self.space)
     def __repr__(self):
         size, edges = self.ops.shape[1], int(self.adj.sum())
         return f"DAGBatch({len(self)} graphs, up to {size} nodes, {edges} edges)"
@@ -114,17 +120,23 @@ def cat_batches(batches: list[DAGBatch]) -> DAGBatch: # all graphs, in order, pa
     require(len(batches) > 0, "cat_batches: no batches to join; one at least gives the device")
     n = max(b.ops.shape[1] for b in batches)
     def pad(x, dims): return torch.nn.functional.pad(x, (0, n - x.shape[-1]) * dims)
+    spaces = [b.space for b in batches if b.space is not None]
+    whole = max(spaces, key=lambda s: (not s.chain, s.n_layers), default=None)  # the widest
+    for space in spaces: _same_space(space, whole, "cat_batches: a batch")
     return DAGBatch(torch.cat([pad(b.ops, 1) for b in batches]),
                     torch.cat([pad(b.adj, 2) for b in batches]),
-                    torch.cat([b.n_nodes for b in batches]))
+                    torch.cat([b.n_nodes for b in batches]), whole)
 
 # %% ../nbs/00_data.ipynb #df74e4d1
 def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same batch
     "`OpembedError` names the tensor and what is wrong if `batch` holds no graphs of `space`."
+    own = f" of space {batch.space}" if batch.space not in (None, space) else ""
     try:
         _check_form(batch, space)
         if len(batch): _check_content(batch, space)
-    except OpembedError as e: raise OpembedError(f"batch is not of space {space}: {e}") from None
+    except OpembedError as e:
+        raise OpembedError(f"batch{own} is not of space {space}: {e}") from None
+    _same_space(batch.space, space, "batch")
     return batch
 
 def _check_form(batch, space): # shapes and types
@@ -137,6 +149,43 @@ def _check_form(batch, space): # shapes and types
         dtype = getattr(batch, name).dtype
         require(dtype == kind, f"{name} is {dtype}, {kind} is needed")
     require(N <= space.max_nodes, f"ops has {N} nodes, the space at most {space.max_nodes}")
+
+# %% ../nbs/00_data.ipynb #5bace001
+def space_of(batch: DAGBatch,
+             space: SearchSpace | None = None, # None: the batch's own; of a bare batch `ENAS`
+             who: str = "space_of",            # who asks, for the message
+            ) -> SearchSpace:
+    "What a batch holds architectures of; `OpembedError` if it is of another space, or of none."
+    if space is not None:
+        _same_space(batch.space, space, f"{who}: the batch")
+        return space
+    if batch.space is not None: return batch.space
+    try: check_batch(batch, ENAS)
+    except OpembedError as e:
+        raise OpembedError(f"{who}: the {e}; say what they are architectures of: space=…") from None
+    return ENAS
+
+def _same_space(own, space, what): # chains are free graphs, too, and shallow ones of a deeper space
+    if own is None or own is space: return
+    alike = own.operations == space.operations and own.chain >= space.chain
+    if alike and own.n_layers <= space.n_layers: return
+    raise OpembedError(f"{what} is of space {_told(own, space)}, not of {_told(space, own)}; "
+                       "data, model, oracle and batch must be of one space")
+
+def _told(space, other): # its name, and what tells it from another of the same size
+    if str(space) != str(other): return str(space)
+    if space.operations == other.operations: return f"{space}, chain={space.chain}"
+    return f"{space}: {', '.join(space.operations)}"
+
+def refuse_other_space(who: str, **parts) -> None: # model=…, oracle=…: what has a `space`, or None
+    "`OpembedError` names two that belong to different spaces."
+    known = {name: part.space for name, part in parts.items()
+             if getattr(part, "space", None) is not None}
+    for (a, one), (b, other) in zip(known.items(), list(known.items())[1:]):
+        same = all(getattr(one, x) == getattr(other, x)
+                   for x in ("operations", "n_layers", "chain"))
+        require(same, f"{who}: the {a} is of space {_told(one, other)}, the {b} of space "
+                      f"{_told(other, one)}; give such as belong together")
 
 # %% ../nbs/00_data.ipynb #78835c17
 def _check_content(batch, space):
@@ -176,7 +225,7 @@ def from_edges(graphs: list,             # (types, edges) of each: integers, and
         ops[b, :len(types)] = types
         if edges: adj[b][tuple(zip(*edges))] = True
     sizes = torch.tensor([len(types) for types, _ in rows], dtype=torch.long, device="cpu")
-    return check_batch(DAGBatch(torch.from_numpy(ops), torch.from_numpy(adj), sizes), space)
+    return check_batch(DAGBatch(torch.from_numpy(ops), torch.from_numpy(adj), sizes, space), space)
 
 # %% ../nbs/00_data.ipynb #0a7a0003
 def _checked_graph(types, edges, space): # types as integers, edges
@@ -201,8 +250,11 @@ def _checked_type(value, where, space):
     return int(value)
 
 # %% ../nbs/00_data.ipynb #b79bc440
-def validity(batch: DAGBatch, space: SearchSpace = ENAS) -> BoolTensor: # (B,)
+def validity(batch: DAGBatch,
+             space: SearchSpace | None = None, # see `space_of`
+            ) -> BoolTensor:                   # (B,)
     "Which graphs are architectures of the space, of any depth (the validity of Table 1)."
+    space = space_of(batch, space, "validity")
     ops, adj, mask = batch.ops, batch.adj, batch.mask
     position = torch.arange(ops.shape[1], device=batch.device)
     first, last = position == 0, position == batch.n_nodes[:, None] - 1
@@ -255,14 +307,15 @@ _SVG_FRAME = """\
 
 # %% ../nbs/00_data.ipynb #58185799
 def draw(batch: DAGBatch,              # the architectures, drawn side by side
-         space: SearchSpace = ENAS,    # gives the operations their names
+         space: SearchSpace | None = None, # gives operations their names; see `space_of`
          titles: list[str] | None = None, # a line above each
         ) -> SVG:
     """Nodes from top to bottom, coloured by operation; skip connections at the sides.
 
     >>> data = oe.load("enas-digits")
-    >>> picture = oe.draw(data.test.batch[:3], data.space)
+    >>> picture = oe.draw(data.test.batch[:3])
     """
+    space = space_of(batch, space, "draw")
     width, step, parts = 190, 44, []
     titles = titles or [""] * len(batch)
     graphs = zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist())
@@ -308,7 +361,7 @@ def random_architectures(n: int,                # how many
         adj[:, :, -1] = False
         adj.diagonal(1, 1, 2)[:] = True
     else: _tie(adj, torch.rand(n, N, generator=generator, device=device))
-    return DAGBatch(ops, adj, torch.full((n,), N, device=device))
+    return DAGBatch(ops, adj, torch.full((n,), N, device=device), space)
 
 # %% ../nbs/00_data.ipynb #5e67ffa1
 def _tie(adj, chance): # nodes without a predecessor or a successor, to an earlier one or the output
@@ -330,9 +383,10 @@ def skip_pairs(space: SearchSpace = ENAS,
     return torch.triu_indices(nodes, nodes, 2 if space.chain else 1, device=device)
 
 def raw_features(batch: DAGBatch,           # architectures of the space, of any depth
-                 space: SearchSpace = ENAS,
+                 space: SearchSpace | None = None, # see `space_of`
                 ) -> Tensor:                # (B, layers · operations + pairs) 0.0 or 1.0
     "One-hot operations of the layers, zero where one is missing, then a bit for each skip pair."
+    space = space_of(batch, space, "raw_features")
     require(bool((batch.n_nodes <= space.max_nodes).all()),
             f"raw_features: a graph has more than the {space.max_nodes} nodes of space {space}")
     pad = torch.nn.functional.pad
@@ -378,6 +432,14 @@ class ArchDataset:
     groups: tuple | None = None # (n,) what the split kept together
     test_score: Tensor | None = None # (n,) for the report, where `accuracy` is of validation
     usable: BoolTensor | None = None # (n,) what is worth ranking, where some learn nothing
+    counts: LongTensor | None = None # (n,) how often each was scored, where some were repeatedly
+    errors: Tensor | None = None     # (n,) standard error of the mean; nan for a single score
+
+    def __post_init__(self): # its architectures know what they are architectures of
+        _same_space(self.batch.space, self.space, f"data set {self.name}: the batch")
+        if self.batch.space == self.space: return
+        parts = self.batch.ops, self.batch.adj, self.batch.n_nodes
+        object.__setattr__(self, "batch", DAGBatch(*parts, self.space))
 
     def __len__(self): return len(self.batch)
     def __repr__(self):
@@ -475,24 +537,98 @@ def from_scores(cls: ArchDataset,
                 groups: list | None = None, # (n,) numbers or names; a group is never split
                 higher_is_better: bool = True,
                 task: str = "scores of your own", # what they measure
-               ) -> ArchDataset:   # 90 % train
+                counts=None, errors=None, # (n,) of scores that are means; see `ArchDataset`
+               ) -> ArchDataset:   # 90 % train; an architecture that is given twice has the mean
     "A data set of your own; `OpembedError` names the row or field that is not fit for one."
+    seed, higher_is_better = plain(seed), plain(higher_is_better)
     _check_name(name)
     _check_space(space)
     batch = _checked_architectures(batch.to("cpu"), space)
+    batch = DAGBatch(batch.ops, batch.adj, batch.n_nodes, space)
     scores = _checked_scores(scores, len(batch))
     if groups is not None: groups = _checked_groups(groups, len(batch))
     require(type(seed) is int, f"seed {seed!r} is no integer")
     require(type(higher_is_better) is bool,
             f"higher_is_better is {higher_is_better!r}; give True or False")
     require(isinstance(task, str), f"task {task!r} is no text; say what the scores measure")
-    require(len(batch) >= 10, f"{len(batch)} architectures; 10 at least can be split")
+    if counts is None: batch, scores, groups, counts, errors = _once_each(batch, scores, groups)
+    else: counts, errors = torch.as_tensor(counts), torch.as_tensor(errors, dtype=torch.float)
+    what = "architectures" if counts is None else "different architectures"
+    require(len(batch) >= 10, f"{len(batch)} {what}; 10 at least can be split")
+    groups = _alike_together(name, batch, groups)
     order, n_train = split_rows(len(batch), seed, groups)
     accuracy = (scores if higher_is_better else -scores).float()
     data = cls(name, space, batch, accuracy, torch.tensor(order, device="cpu"), n_train,
-               About(task), higher_is_better, seed, groups)
+               About(task), higher_is_better, seed, groups, counts=counts, errors=errors)
     _check_spread(data, scores)
     return data
+
+# %% ../nbs/00_data.ipynb #5bace003
+def _once_each(batch, scores, groups): # repeats become one, with mean, count and standard error
+    if not len(batch): return batch, scores, groups, None, None
+    kind = codes(batch).unique(dim=0, return_inverse=True)[1]
+    n = int(kind.max()) + 1
+    if n == len(batch): return batch, scores, groups, None, None
+    rows = torch.full((n,), len(batch), device="cpu")
+    rows = rows.scatter_reduce(0, kind, torch.arange(len(batch), device="cpu"), "amin")
+    rows, order = rows.sort()  # each kind where it stands first
+    kind = order.argsort()[kind]
+    counts, total = kind.bincount(), scores.new_zeros(n)
+    mean = total.index_add(0, kind, scores) / counts
+    square = total.index_add(0, kind, (scores - mean[kind]).square())
+    errors = (square / (counts - 1) / counts).sqrt().float()  # nan where there is one score
+    print(f"{len(batch) - n} of {len(batch)} scores are of an architecture that is given before; "
+          f"each of the {n} has the mean of its scores (see counts, errors)")
+    if groups is not None:
+        groups = _joined(kind, groups) if _splits(kind, groups) else groups
+        groups = tuple(groups[row] for row in rows.tolist())
+    return batch[rows], mean, groups, counts, errors
+
+def _splits(kind, groups): # whether rows of one kind are of several groups
+    return len(set(zip(kind.tolist(), groups))) > int(kind.max()) + 1
+
+# %% ../nbs/00_data.ipynb #5bace004
+def _alike_together(name, batch, groups): # groups that keep the same graph in another order whole
+    kind = _shapes(batch)
+    known = kind.tolist() if groups is None else groups
+    n = int(kind.max()) + 1
+    if n == len(batch) or not _splits(kind, known) and groups is not None: return groups
+    print(f"{name}: {len(batch) - n} of {len(batch)} architectures are others with their nodes in "
+          "another order; these stay on one side of the split")
+    return tuple(_joined(kind, known))
+
+def _shapes(batch): # (B,) equal where graphs differ in the order of their nodes alone
+    own, N = torch.arange(len(batch), device="cpu"), batch.ops.shape[1]
+    if batch.space.chain or not 0 < N <= 32: return own  # a chain has but one order
+    kind, parts = batch.ops.where(batch.mask, -1), []
+    for chunk, adj in zip(kind.split(4096), batch.adj.split(4096)):
+        for _ in range(N):  # a node is told by what feeds it and what it feeds, and these by theirs
+            before = (adj * _mixed(chunk + 7)[:, :, None]).sum(1)
+            after = (adj * _mixed(chunk + 11)[:, None]).sum(2)
+            chunk = _mixed(chunk + 3 * before + 5 * after)
+        parts.append(chunk.sort(1).values)
+    return torch.cat(parts).unique(dim=0, return_inverse=True)[1]
+
+def _mixed(x): # (…) whole numbers, spread over all of 64 bits
+    for shift in (31, 29): x = (x ^ (x >> shift)) * 0x3F58476D1CE4E5B9
+    return x ^ (x >> 32)
+
+# %% ../nbs/00_data.ipynb #5bace005
+@patch
+def random_like(self: ArchDataset, n: int,
+                generator: torch.Generator, # gives randomness and device
+               ) -> DAGBatch:               # n valid architectures
+    "Random architectures as deep as those of the train part."
+    space, depths = self.space, self.batch.n_nodes[self.order[:self.n_train]]
+    if bool((depths == space.max_nodes).all()): return random_architectures(n, space, generator)
+    device = generator.device
+    rows = torch.randint(len(depths), (n,), generator=generator, device=device)
+    nodes, parts = depths.to(device)[rows], []
+    for size in nodes.unique().tolist():
+        some = replace(space, n_layers=size - 2)
+        parts.append(random_architectures(int((nodes == size).sum()), some, generator))
+    batch = cat_batches([*parts, random_architectures(0, space, generator)])
+    return batch[nodes.argsort(stable=True).argsort()]
 
 # %% ../nbs/00_data.ipynb #01b22bfa
 RESERVED = {  # folder names of the data sets of `hood.sources`
@@ -535,7 +671,9 @@ def _checked_architectures(batch, space, called="architecture {}".format): # the
                        f"its first node alone is the input, its last alone the output, and {edges}")
 
 def _checked_scores(scores, n): # (n,) double
-    try: scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
+    try:
+        if hasattr(scores, "to_numpy"): scores = scores.to_numpy()  # a column of a pandas table
+        scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
     except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
     wrong = (~(scores.abs() <= 1e38)).nonzero().flatten().tolist()
@@ -546,7 +684,7 @@ def _checked_scores(scores, n): # (n,) double
     return scores
 
 def _checked_groups(groups, n):
-    try: groups = tuple(groups.tolist() if isinstance(groups, (Tensor, np.ndarray)) else groups)
+    try: groups = tuple(groups.tolist() if hasattr(groups, "tolist") else groups)
     except TypeError: raise OpembedError(f"groups is {groups!r}, not a list of them") from None
     groups = tuple(g.item() if isinstance(g, np.integer) else g for g in groups)
     require(len(groups) == n, f"{len(groups)} groups, {n} are needed: one for each architecture")
@@ -588,6 +726,8 @@ def _rows(data):
         row = dict(nodes=[data.space.types[t] for t in ops[:n]], edges=adj.nonzero().tolist(),
                    score=float(str(scores[i])))  # the shortest number that is read as the same
         if data.groups: row["group"] = data.groups[i]
+        if data.counts is not None and data.counts[i] > 1:
+            row |= dict(count=int(data.counts[i]), error=float(str(data.errors[i].numpy())))
         yield row
 
 # %% ../nbs/00_data.ipynb #b776e5e5
@@ -604,8 +744,9 @@ def digest(self: ArchDataset) -> str: # 16 hexadecimal digits
 # %% ../nbs/00_data.ipynb #c41f0b24
 _HEAD = {"name": str, "space": dict, "task": str, "higher_is_better": bool, "seed": int}
 _SPACE = {"name": str, "operations": list, "layers": int, "chain": bool, "wirings": list}
-_ROW = {"nodes": list, "edges": list, "score": (int, float), "group": (int, str)}
-_OPTIONAL = {"task", "higher_is_better", "seed", "group", "wirings"}
+_ROW = {"nodes": list, "edges": list, "score": (int, float), "group": (int, str),
+        "count": int, "error": (int, float)}
+_OPTIONAL = {"task", "higher_is_better", "seed", "group", "wirings", "count", "error"}
 
 def read_head(path: Path, # of a data set of one's own
              ) -> tuple[dict, SearchSpace, list[str]]: # the first line, its space, the other lines
@@ -628,7 +769,7 @@ def read(cls: ArchDataset, path: Path) -> ArchDataset:
     "A data set that `save` wrote; `OpembedError` names the line and the field that are wrong."
     head, space, lines = read_head(path)
     numbers = {name: k for k, name in enumerate(space.types)}
-    graphs, scores, groups = [], [], []
+    graphs, scores, groups, counts, errors = [], [], [], [], []
     for number, line in enumerate(lines, 2):
         where = f"{path}, line {number}"
         row = check_fields(json_line(line, where), _ROW, where, _OPTIONAL)
@@ -639,9 +780,14 @@ def read(cls: ArchDataset, path: Path) -> ArchDataset:
         require(("group" in row) == bool(groups) or number == 2,
                 f"{where}: either all lines have a group, or none")
         if "group" in row: groups.append(row["group"])
+        counts.append(row.get("count", 1))
+        errors.append(float(row.get("error", math.nan)))
+        require(1 <= counts[-1] < 2**31 and not errors[-1] < 0,
+                f"{where}: count {brief(counts[-1])} is none, or error {errors[-1]} is below 0")
     batch = from_edges(graphs, space, called=lambda b: f"{path}, line {b + 2}")
     _checked_architectures(batch, space, lambda b: f"{path}, line {b + 2}")
     kept = {k: head[k] for k in ("seed", "higher_is_better", "task") if k in head}
+    if max(counts, default=1) > 1: kept |= dict(counts=counts, errors=errors)
     try: return cls.from_scores(head["name"], space, batch, scores, groups=groups or None, **kept)
     except OpembedError as e: raise OpembedError(f"{path}: {e}") from None
 

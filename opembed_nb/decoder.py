@@ -74,8 +74,7 @@ def _places(mask, count): # graph, u and v of what is true; without waiting if t
 @dataclass(frozen=True, eq=False, repr=False)
 class PlannedBatch(DAGBatch):
     "Graphs of a space, checked, whose plans have known sizes: nothing waits for their device."
-    space: SearchSpace
-    states: np.ndarray # (B, 2) how many partial and final states each graph has
+    states: np.ndarray = None # (B, 2) how many partial and final states each graph has
 
     def part(self, rows: LongTensor,  # on the CPU
              there: LongTensor,       # the same, on the batch's device

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import LongTensor, Tensor
 
-from .data import ENAS, ArchDataset, DAGBatch, SearchSpace
+from .data import ArchDataset, DAGBatch, SearchSpace, space_of
 from .hood.files import OpembedError, require
 
 # %% ../nbs/08_graph_properties.ipynb #942e900e
@@ -235,9 +235,10 @@ def variance_within(values: Tensor,     # (n,)
 # %% ../nbs/08_graph_properties.ipynb #22bc58b3
 def operation_means(batch: DAGBatch,  # of any depth
                     accuracy: Tensor, # (B,)
-                    space: SearchSpace = ENAS,
+                    space: SearchSpace | None = None, # see `space_of`
                    ) -> Tensor:       # (layers, operations) NaN where none has the operation there
     "Mean accuracy of the architectures that apply an operation in a layer."
+    space = space_of(batch, space, "operation_means")
     kinds = torch.arange(2, space.n_types, device=batch.device)
     has = (batch.ops[:, 1:-1, None] == kinds).to(accuracy.dtype)
     return (has * accuracy[:, None, None]).sum(0) / has.sum(0)

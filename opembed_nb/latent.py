@@ -13,18 +13,19 @@ from typing import NamedTuple
 import torch
 from torch import BoolTensor, LongTensor, Tensor
 
-from .data import ENAS, PALETTE, DAGBatch, SearchSpace, cat_batches, validity
+from .data import (
+    PALETTE, DAGBatch, SearchSpace, cat_batches, space_of, validity)
 from .hood.files import require
 from .graph_properties import Correlation, pearson
 
 # %% ../nbs/09_latent.ipynb #2d8295f6
 def plain_vectors(batch: DAGBatch,
-                  space: SearchSpace = ENAS,
+                  space: SearchSpace | None = None, # see `space_of`
                   operations: float = 1.0,  # weight of the one-hot operations; 0 leaves the wiring
                   edges: float = 1.0,       # weight of the edges; 0 leaves the operations
                  ) -> Tensor:               # (B, N · types + N(N-1)/2)
     "Architectures as vectors without any model: one-hot types, then a number per possible edge."
-    n = batch.ops.shape[1]
+    space, n = space_of(batch, space, "plain_vectors"), batch.ops.shape[1]
     types = torch.nn.functional.one_hot(batch.ops, space.n_types) * batch.mask[:, :, None]
     u, v = torch.triu_indices(n, n, 1, device=batch.device)
     return torch.cat([operations * types.flatten(1), edges * batch.adj[:, u, v]], 1)
@@ -187,11 +188,11 @@ def interpolate(model,           # encode(batch) → (μ, log σ²), sample(z, g
                 start: DAGBatch, # P architectures, on the model's device
                 end: DAGBatch,   # P architectures
                 steps: int = 11, # S points of each walk, both ends included
-                space: SearchSpace = ENAS,
+                space: SearchSpace | None = None, # see `space_of`
                 generator: torch.Generator | None = None, # of the decoder's decisions
                ) -> Walks:
     "Walk straight from μ of one architecture to μ of another and decode at every step."
-    P = len(start)
+    P, space = len(start), space_of(start, space, "interpolate")
     require(P == len(end) and steps >= 2,
             f"interpolate: {P} starts, {len(end)} ends, {steps} steps; "
             "as many ends as starts and 2 or more steps are needed")

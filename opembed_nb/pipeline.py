@@ -286,7 +286,9 @@ def _execute(source, out, parameters, stream): # what went wrong, or None
     import papermill
     from nbclient.exceptions import DeadKernelError
     streams = dict(log_output=False, stdout_file=stream, stderr_file=stream, progress_bar=False)
-    with _logged_to(stream), tempfile.TemporaryDirectory(prefix="opembed") as folder:
+    short = "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > 60 else None
+    # The name of a socket has at most some 100 characters.
+    with _logged_to(stream), tempfile.TemporaryDirectory(prefix="opembed", dir=short) as folder:
         kernel = dict(kernel_name="python3", kernel_manager_class=_kernel(stream),
                       config=_connection(folder), start_timeout=KERNEL_STARTS)
         try:

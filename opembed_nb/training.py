@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MODELS', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE', 'elbo_terms', 'Parts',
            'Models', 'twin_pairs', 'parts_of', 'code_of', 'build_model', 'load_weights', 'open_gates',
-           'scale_operations', 'scale_layers', 'whiten_latents', 'signal_weights', 'reach', 'TrainConfig',
-           'train_config', 'step_schedule', 'round_seed', 'new_weights', 'history_row', 'Trained', 'fit_rounds', 'fit',
-           'read_card', 'load_pretrained', 'save_pretrained', 'add_to_card', 'train_or_load', 'train_models',
-           'abilities']
+           'scale_operations', 'scale_layers', 'calm_messages', 'whiten_latents', 'signal_weights', 'reach',
+           'TrainConfig', 'train_config', 'step_schedule', 'round_seed', 'new_weights', 'history_row', 'Trained',
+           'fit_rounds', 'fit', 'read_card', 'load_pretrained', 'save_pretrained', 'add_to_card', 'train_or_load',
+           'train_models', 'abilities']
 
 # %% ../nbs/04_training.ipynb #8da34fde
 import hashlib
@@ -26,7 +26,8 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 from .data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, same_graphs, validity)
+    ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, refuse_other_space, same_graphs,
+    space_of, validity)
 from .decoder import (
     DAGDecoder, GraphRNNDecoder, PlannedBatch, SequenceDecoder, plan_batch)
 from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
@@ -39,6 +40,7 @@ from .hood.records import (
     refuse_code, run_folder, save_tensors, tensors_of, watched)
 from .hood.sources import load_dataset
 from .hood.sweeps import Linear
+
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):
@@ -86,7 +88,8 @@ class GraphVAE(nn.Module):
         "`repeats` graphs for each row of z, one after the other."
         _check_latents(self, z)
         require(repeats >= 1, f"model {self.name!r}: repeats is {repeats}; 1 is the least")
-        return self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
+        drawn = self.decoder.sample(z, self.embedding.table(), generator, stochastic, repeats)
+        return DAGBatch(drawn.ops, drawn.adj, drawn.n_nodes, self.space)
 
     @torch.no_grad()
     def latents(self, batch: DAGBatch, chunk: int = 4096) -> Tensor: # (B, latent), where batch is
@@ -130,8 +133,8 @@ def _refuse_nan(model, *results): # an error that names the first weight that is
     if torch.compiler.is_compiling() or all(r.isfinite().all() for r in results): return
     wrong = [name for name, p in model.named_parameters() if not p.isfinite().all()]
     what = f"weight {wrong[0]!r} holds" if wrong else "a result is too large: it became"
-    raise OpembedError(f"model {model.name!r}: {what} a number that is not finite; "
-                       "load another checkpoint or train with a smaller lr")
+    raise OpembedError(f"model {model.name!r}: {what} a number that is not finite; load another "
+                       "checkpoint, or train with a smaller lr or the recipe paper")
 
 # %% ../nbs/04_training.ipynb #7648fcf1
 @dataclass(frozen=True)
@@ -272,6 +275,22 @@ def scale_layers(model: nn.Module,
     if isinstance(model.encoder, GCNEncoder):  # a mean is smaller than what it is taken of
         for level in model.encoder.levels[1:]: level.weight.mul_(2)
 
+# %% ../nbs/04_training.ipynb #5d1c90d2
+@torch.no_grad()
+def calm_messages(model: nn.Module,
+                  batch: DAGBatch,   # train architectures
+                  most: float = 2.5, # predecessors of a node whose messages may add up as they are
+                 ) -> None:
+    "Weaken sums of messages, by how many predecessors add up, in spaces of more than six layers."
+    if model.space.n_layers <= 6: return
+    predecessors = batch.adj.sum() / (batch.n_nodes - 1).sum().clamp_min(1)
+    gain = float(min(1.0, most / predecessors.clamp_min(1)))
+    for module in model.modules():
+        if isinstance(module, GatedSum): module.map.weight[:, :module.map.out_features] *= gain
+    if isinstance(model.encoder, GINEncoder):  # sums over predecessors, in the end over all nodes
+        for layer in model.encoder.before: layer.weight *= gain
+        model.encoder.after[-1].weight *= gain * 6 / model.space.n_layers
+
 # %% ../nbs/04_training.ipynb #5d1c90a8
 @torch.no_grad()
 def whiten_latents(model: nn.Module,
@@ -308,6 +327,7 @@ def signal_weights(model: nn.Module,
     "Initial weights that carry what z says to every node, in place of PyTorch's."
     if gates: open_gates(model)
     if layers: scale_layers(model, seed)
+    calm_messages(model, batch[:2048])
     if operations: scale_operations(model, operations)
     if latents: whiten_latents(model, batch[:2048], latents)
 
@@ -387,8 +407,10 @@ def round_seed(config: TrainConfig, round: int) -> int:
 
 def new_weights(name: str, batch: DAGBatch, config: TrainConfig,
                 round: int = 1, table: Tensor | None = None, # of operations, from the round before
-                space: SearchSpace = ENAS, device: str | None = None, **sizes) -> GraphVAE:
+                space: SearchSpace | None = None, # see `space_of`
+                device: str | None = None, **sizes) -> GraphVAE:
     "A model as a round starts with it."
+    space = space_of(batch, space, f"model {name!r}")
     seed = round_seed(config, round)
     model = build_model(name, space, seed=seed, **sizes).to(chosen_device(device))
     if table is not None: warm_start(model.embedding, table)
@@ -400,7 +422,7 @@ def new_weights(name: str, batch: DAGBatch, config: TrainConfig,
 
 # %% ../nbs/04_training.ipynb #4b6fc32a
 class _Training: # of a model, as `go_on` wants it
-    def __init__(self, name, batch, config, space=ENAS, device=None, **sizes):
+    def __init__(self, name, batch, config, space, device=None, **sizes):
         self.batch, self.config = batch[:config.max_graphs or len(batch)], config
         self.new = partial(new_weights, name, self.batch, config, space=space, device=device,
                            **sizes)
@@ -463,9 +485,16 @@ def _finite(total, model, epoch, config): # (3,) on the CPU, read together with 
     total, weights = torch.cat([total, weights[None]]).cpu().split(3)
     good = total.isfinite().all()
     what = "a weight is not finite" if good else f"the loss is {total[0]}"
-    require(good and weights.isfinite(), f"model {model.name!r}: {what} in epoch {epoch}; "
-                                         f"a smaller lr than {config.lr} may help")
+    require(good and weights.isfinite(),
+            f"model {model.name!r}: {what} in epoch {epoch}, with lr {config.lr:g}, weights "
+            f"{config.weights!r} and {model.space.n_layers} layers; {_way_out(config)}")
     return total
+
+def _way_out(config): # of a loss that is not finite
+    ways = []
+    if config.lr > 1e-6: ways.append(f"a smaller lr, such as {config.lr / 10:.1g}")
+    if config.weights != "pytorch": ways.append("the recipe paper")
+    return f"try {' or '.join(ways)}" if ways else "the model's own parts let values grow"
 
 def history_row(round: int, epoch: int, lr: float, # at the start of the epoch
                 loss: float, reconstruction: float, kl: float, # means over architectures
@@ -485,7 +514,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
                batch: DAGBatch,              # the architectures to train on
                config: TrainConfig,
                folder: Path | None = None,   # keeps the checkpoint; None: nothing is kept
-               space: SearchSpace = ENAS,
+               space: SearchSpace | None = None, # see `space_of`
                device: str | None = None,    # default: a GPU where there is one
                progress: bool | None = None, # a bar; default: on a terminal
                stop_after: int | None = None, # leave after so many epochs, as if interrupted
@@ -493,6 +522,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
                **sizes,                      # hidden, latent, dim, embedding: see `build_model`
               ) -> Trained:
     "Train over rounds: new weights in each, the operation table kept (paper, section 3.3)."
+    space = space_of(batch, space, f"model {name!r}")
     run, checked = _Training(name, batch, config, space, device, **sizes), []
     data = digest(batch.ops, batch.adj, batch.n_nodes)[:16]
     identity = dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
@@ -538,11 +568,26 @@ def read_card(name: str,                # one of `MODELS`
              ) -> dict | None: # config, sizes, space, history, sha256, abilities, prediction
     "What is said of a packaged model; None if there is none."
     path = Path(folder, f"{dataset}-{name}.json")
-    try: return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        _check_card(card)
     except FileNotFoundError: return None
-    except (OSError, json.JSONDecodeError) as e:
-        raise OpembedError(f"{path}: is no card of a model ({e}); "
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise OpembedError(f"{path}: is no card of a model ({str(e)[:200]}); "
                            "install the package again") from None
+    return card
+
+def _check_card(card): # or an error that says what is of another kind
+    kinds = dict(config=dict, sizes=dict, space=dict, history=list, sha256=str)
+    for key, kind in kinds.items(): require(type(card[key]) is kind, f"{key} is no {kind.__name__}")
+    space = card["space"]
+    for key, kind in dict(name=str, n_layers=int, operations=list).items():
+        require(type(space[key]) is kind, f"space's {key} is no {kind.__name__}")
+    require(all(type(x) is str for x in space["operations"]), "an operation is no name")
+    require(1 <= space["n_layers"] <= 1000, f"{str(space['n_layers'])[:20]} layers")
+    for key in ("hidden", "latent", "dim"):
+        size = card["sizes"].get(key, 1)
+        require(type(size) is int and 1 <= size <= 10_000, f"size {key} is {str(size)[:20]}")
 
 # %% ../nbs/04_training.ipynb #37ed7b94
 def load_pretrained(name: str,            # one of `MODELS`
@@ -566,8 +611,12 @@ def load_pretrained(name: str,            # one of `MODELS`
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise OpembedError(f"{path}: is not the file that its card describes (its sha256 differs); "
                            "install the package again, or run make weights")
-    space = SearchSpace(**{**card["space"], "operations": tuple(card["space"]["operations"])})
-    model = build_model(name, space, **card["sizes"])
+    try:
+        space = SearchSpace(**{**card["space"], "operations": tuple(card["space"]["operations"])})
+        model = build_model(name, space, **card["sizes"])
+    except TypeError as e:
+        raise OpembedError(f"{path.with_suffix('.json')}: is no card of a model ({str(e)[:200]}); "
+                           "install the package again") from None
     return load_weights(model, load_tensors(path)[0], str(path)).eval()
 
 # %% ../nbs/04_training.ipynb #7a11c0d2
@@ -705,6 +754,7 @@ def abilities(model: GraphVAE,         # in evaluation mode
     >>> assert oe.abilities(model, data, decodings=1, points=100)["accuracy"] > 99
     """
     require(min(decodings, points, point_decodings) >= 1, "abilities: each count is 1 at least")
+    refuse_other_space("abilities", model=model, data=data)
     generator = torch.Generator(model.device).manual_seed(seed)
     test, train, hits = data.test.batch, data.train.batch, 0
     mu = model.latents(test).to(model.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from opembed_nb.data import (
@@ -81,7 +81,7 @@ def test_no_graphs_at_all():
 @quick
 @given(spaces, seeds)
 def test_graphs_are_equal_exactly_when_types_and_edges_are(space, seed):
-    a, b = any_graphs(2, space, seed, 0.3), any_graphs(2, space, seed + 1, 0.3)
+    a, b = bare(any_graphs(2, space, seed, 0.3)), bare(any_graphs(2, space, seed + 1, 0.3))
     mixed = cat_batches([a, b, a])
     rows = torch.randint(len(mixed), (len(mixed),), generator=generator(seed))
     other = mixed[rows]
@@ -91,7 +91,7 @@ def test_graphs_are_equal_exactly_when_types_and_edges_are(space, seed):
         return batch.ops[i, :n].tolist(), batch.adj[i, :n, :n].tolist()
 
     expected = [plain(mixed, i) == plain(other, i) for i in range(len(mixed))]
-    wider = cat_batches([other, random_architectures(1)])[: len(other)]
+    wider = cat_batches([other, bare(random_architectures(1))])[: len(other)]
     assert same_graphs(mixed, other).tolist() == expected == same_graphs(mixed, wider).tolist()
     distinct = {json.dumps(plain(mixed, i)) for i in range(len(mixed))}
     assert codes(mixed).unique(dim=0).shape[0] == len(distinct)
@@ -106,7 +106,7 @@ def test_codes_tell_deep_graphs_apart(layers):
     assert same_graphs(batch, batch).all() and codes(batch).unique(dim=0).shape[0] == 5
     assert same_graphs(batch, other).tolist() == [False, True, True, True, True]
     shallow = random_architectures(5, ENAS, generator())
-    joined = cat_batches([shallow, batch])
+    joined = cat_batches([bare(shallow), bare(batch)])
     assert same_graphs(joined[:5], shallow).all()
     assert torch.equal(codes(joined[:5]), codes(shallow, joined.ops.shape[1]))
 
@@ -142,6 +142,22 @@ def bad_batch(**changes):
 
 DEEP = SearchSpace("deep", ENAS.operations, 9)
 MANY = SearchSpace("many", tuple(map(str, range(300))), 40)
+
+
+def bare(batch):
+    "The same graphs, of nobody knows what."
+    return DAGBatch(batch.ops, batch.adj, batch.n_nodes)
+
+
+def deep_batch():
+    return random_architectures(1, DEEP)
+
+
+def distinct(batch):
+    "Each graph once."
+    return batch[[*{tuple(row): i for i, row in enumerate(codes(batch).tolist())}.values()]]
+
+
 BATCHES = {  # message → a batch that is none of the space
     "ops has shape": bad_batch(ops=lambda ops: ops[0]),
     "do not go together": bad_batch(adj=lambda adj: adj[:1]),
@@ -158,7 +174,10 @@ REFUSED = {
     "above 255": lambda: codes(random_architectures(1, MANY)),
     "no batches to join": lambda: cat_batches([]),
     "p_skip = 2.0 is no probability": lambda: random_architectures(2, p_skip=2.0),
-    "more than the 8 nodes": lambda: raw_features(random_architectures(1, DEEP)),
+    "8; say what they are architectures of: space=": lambda: raw_features(bare(deep_batch())),
+    "batch is of space deep (9 layers, 6 operations), not of enas": lambda: raw_features(
+        deep_batch(), ENAS
+    ),
     "same_graphs: 6 graphs and 1; give equally many": lambda: same_graphs(
         random_architectures(6), random_architectures(1)
     ),
@@ -256,7 +275,7 @@ def test_random_architectures_have_the_skips_that_were_asked_for():
 def test_a_drawing_is_well_formed_and_says_what_it_shows():
     batch = random_architectures(3, generator=generator())
     for space in (ENAS, SearchSpace("<&>", tuple(f"<{i}&>" for i in range(6)), 6)):
-        picture = draw(batch, space, titles=["a < b", "", "c"])
+        picture = draw(bare(batch), space, titles=["a < b", "", "c"])
         root = tree.fromstring(picture)
         texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
         assert texts.count("input") == texts.count("output") == 3 and "a < b" in texts
@@ -270,9 +289,11 @@ def test_raw_features_say_which_layers_and_edges_there_are():
     assert features.shape == (50, 51) and (features[:, :36].view(50, 6, 6).sum(2) == 1).all()
     assert (features[:, 36:].sum(1) == batch.adj.sum((1, 2)) - 7).all()
     small = from_flat("1 4 0 5 0 1", SearchSpace("shallow", ENAS.operations, 3))
-    assert raw_features(small).shape == (1, 51) and raw_features(small)[:, 18:36].sum() == 0
+    wide = raw_features(small, ENAS)
+    assert wide.shape == (1, 51) and wide[:, 18:36].sum() == 0
+    assert raw_features(small).shape == (1, 21)  # of its own space
     padded = cat_batches([batch[:1], random_architectures(1, DEEP)])[:1]
-    assert torch.equal(raw_features(padded), features[:1])
+    assert torch.equal(raw_features(bare(padded), ENAS), features[:1])
     free = SearchSpace("free", ("a", "b"), 2, chain=False)
     assert skip_pairs(free).shape == (2, 6)
     assert raw_features(random_architectures(3, free), free).shape == (3, 10)
@@ -321,9 +342,9 @@ def test_a_group_is_never_split(seed, n, kinds):
 
 def test_a_split_by_wiring_keeps_groups_together():
     space = SearchSpace("mine", ("a", "b"), 3, chain=False)
-    batch = random_architectures(300, space, generator())
-    scores = torch.rand(300, generator=generator())
-    pairs = ArchDataset.from_scores("mine", space, batch, scores, groups=[*np.arange(300) // 2])
+    batch = distinct(random_architectures(300, space, generator()))
+    scores, n = torch.rand(len(batch), generator=generator()), len(batch)
+    pairs = ArchDataset.from_scores("mine", space, batch, scores, groups=[*np.arange(n) // 2])
     assert "cannot be split by wiring" in refused(pairs.split, "wiring")  # groups join all of it
     assert "known are own, wiring" in refused(pairs.split, "paper")
     groups = wirings(batch).tolist()
@@ -360,6 +381,8 @@ def test_a_data_set_of_ones_own_is_saved_and_read(
     deep = SearchSpace("drawn", ("a", "β", "a,b"), layers, chain)
     depths = [SearchSpace("part", deep.operations, d, chain) for d in range(1, layers + 1)]
     batch = cat_batches([random_architectures(10, depth, generator(seed)) for depth in depths])
+    batch = distinct(batch)
+    assume(len(batch) >= 10)
     scores = (torch.randn(len(batch), generator=generator(seed)) * scale).tolist()
     groups = None if kind is None else [i // 3 for i in range(len(batch))]
     if kind == "names":
@@ -531,7 +554,7 @@ BROKEN = [  # (line, what becomes of it: other fields or another line, the messa
     (3, graph(["conv", "conv", "output"], [[0, 1], [1, 2]]), "it is none of space mine"),
     (3, {"edges": None}, "field 'edges' is missing"),
     (3, {"weight": 3}, "field 'weight' is unknown; known are nodes, edges, score, group"),
-    (3, {"group": 1}, "either all lines have a group, or none"),
+    (3, {"group": None}, "either all lines have a group, or none"),
     (3, '{"score": 1, "score": 2}', "field 'score' stands twice"),
     *((number, line, "") for number in (1, 4) for line in NO_LINES),
 ]
@@ -562,9 +585,17 @@ def test_a_file_of_ones_own_that_holds_no_data(tmp_path, own_lines, content):
     assert content != "head" or "mine.jsonl: 0 architectures; 10 at least" in said
 
 
+STRAIGHT = [[i, i + 1] for i in range(6)]
+
+
 def test_a_file_by_hand_needs_no_more_than_it_says(tmp_path):
     head = {"name": "by-hand", **space_of(operations=["conv", "pool"], layers=2, chain=True)}
-    rows = [{**graph(CHAIN, [[0, 1], [1, 2]]), "score": i} for i in range(20)]
+    kinds = [("conv", "pool")[int(bit)] for i in range(20) for bit in f"{i:05b}"]
+    head["space"]["layers"] = 5
+    rows = [
+        {**graph(["input", *kinds[5 * i : 5 * i + 5], "output"], STRAIGHT), "score": i}
+        for i in range(20)
+    ]
     file = tmp_path / "hand.jsonl"
     file.write_text("\r\n".join(map(json.dumps, [head, *rows])), encoding="utf-8-sig")
     data = load_dataset(str(file))

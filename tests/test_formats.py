@@ -10,6 +10,7 @@ from test_data import any_graphs, generator, quick, seeds, spaces
 
 from opembed_nb.data import (
     ENAS,
+    DAGBatch,
     SearchSpace,
     cat_batches,
     check_batch,
@@ -144,6 +145,7 @@ def both(types):
 def chains_and(write):
     free = SearchSpace("free", ENAS.operations, 6, chain=False)
     chains, loose = (random_architectures(3, space, generator()) for space in (ENAS, free))
+    loose = DAGBatch(loose.ops, loose.adj, loose.n_nodes)
     return lambda: write(cat_batches([chains, loose]))
 
 

@@ -362,6 +362,11 @@ def test_an_oracle_evaluates_where_it_was_asked_to(monkeypatch, tmp_path):
 DOUBLE = """
 import torch
 torch.set_default_dtype(torch.double)
+from opembed_nb.data import ENAS, random_architectures
+from opembed_nb.hood.networks import NetSizes, Schedule, digit_images, to_module
+from opembed_nb.hood.networks import train_fully, train_supernet
+from opembed_nb.hood.sources import load_dataset
+from opembed_nb.oracle import load_oracle
 data = load_dataset("enas-digits")
 oracle = load_oracle(data)
 batch = data.batch[:3]

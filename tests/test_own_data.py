@@ -1,14 +1,41 @@
 "Chapters 8 and 9 on a data set of one's own: free graphs, chains of several depths."
 
+import csv
+import io
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import networkx
+import numpy as np
 import pytest
 import torch
 
-from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_architectures, skip_pairs
+import opembed_nb as oe
+from opembed_nb.bo import (
+    make_problem,
+    make_strategies,
+    neighbours,
+    open_ledger,
+    search_record,
+    strategy_table,
+)
+from opembed_nb.bo import search as search_study
+from opembed_nb.data import (
+    ENAS,
+    ArchDataset,
+    DAGBatch,
+    SearchSpace,
+    cat_batches,
+    codes,
+    random_architectures,
+    raw_features,
+    same_graphs,
+    skip_pairs,
+    validity,
+)
 from opembed_nb.graph_properties import (
     average_path_length,
     bootstrap_interval,
@@ -16,9 +43,14 @@ from opembed_nb.graph_properties import (
     pearson,
     score_label,
 )
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import from_igraph, from_networkx, to_igraph, to_networkx
+from opembed_nb.hood.isomorphs import in_one_order
+from opembed_nb.hood.ledger import Ledger, progress_bar
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.latent import plot_operations
 from opembed_nb.pipeline import run_stage
+from opembed_nb.training import build_model, fit_rounds, train_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FREE = SearchSpace("cells", ("conv", "pool", "norm"), n_layers=7, chain=False)
@@ -173,3 +205,255 @@ def test_axes_are_named_after_what_the_scores_measure(free, chains):
     assert score_label(load_dataset(str(free))) == "latency in ms, negated"
     assert score_label(load_dataset(str(chains))) == "scores of your own"
     assert score_label(load_dataset("enas-digits")) == "weight-sharing accuracy"
+
+
+# What belongs together is compared
+
+OWN = SearchSpace("own", ("conv", "pool", "norm"), 5, chain=False)
+OTHER = SearchSpace("other", ("pool", "conv", "norm"), 5, chain=False)  # in another order
+BOTH = r"own \(5 layers, 3 operations\).*(other \(5|enas \(6)|(other \(5|enas \(6).*own \(5"
+
+
+def milliseconds(batch):
+    "Latencies that somebody might measure."
+    return batch.adj.sum((1, 2)).double() + batch.ops.sum(1) / 10
+
+
+def measured(n=60, space=OWN, batch=None, scores=milliseconds, **kwargs):
+    if batch is None:
+        batch = random_architectures(n, space, torch.Generator().manual_seed(0))
+    return ArchDataset.from_scores("measured", space, batch, scores(batch), **kwargs)
+
+
+def bare(batch):
+    return DAGBatch(batch.ops, batch.adj, batch.n_nodes)
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    integers = {name: np.int64(k) for name, k in dict(hidden=8, latent=4, epochs=1).items()}
+    return oe.fit("gin-emb", measured(), **integers, seed=np.int64(0), max_graphs=np.int64(40))
+
+
+def test_a_batch_knows_its_space():
+    data = measured()
+    assert small_pieces(data.batch) == {OWN}
+    features = raw_features(data.batch)
+    assert torch.equal(features, raw_features(bare(data.batch), OWN)) and features.shape[1] == 36
+    assert "norm" in oe.draw(data.batch)
+    assert from_networkx(to_networkx(data.batch), OWN).space == OWN
+    assert build_model("gin", OWN, 8, 4).sample(torch.zeros(2, 4)).space == OWN
+    deep = bare(random_architectures(2, SearchSpace("deep", OWN.operations, 9)))
+    for use in (raw_features, oe.draw, to_networkx, neighbours):
+        with pytest.raises(OpembedError, match="architectures of: space="):
+            use(deep[:1])
+
+
+def small_pieces(batch):
+    "The spaces of what is made of a batch."
+    column = Column([3, 1], index=[7, 9])
+    parts = batch[2], batch[1:5], batch[column], batch.repeat(2), batch.to("cpu")
+    more = cat_batches([batch, bare(batch)]), pickle.loads(pickle.dumps(batch))
+    return {part.space for part in (*parts, *more)}
+
+
+def test_an_old_pickle_of_a_batch_is_read():
+    old = bare(random_architectures(2))
+    del old.__dict__["space"]
+    assert pickle.loads(pickle.dumps(old)).space is None
+
+
+class Column:
+    "A column of a pandas table: what stands in its brackets is a label, not a place."
+
+    def __init__(self, values, index):
+        self.values, self.index = np.asarray(values), index
+
+    def to_numpy(self):
+        return self.values
+
+    tolist = property(lambda self: self.values.tolist)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, label):
+        return self.values[self.index.index(label)]
+
+
+def test_filtered_columns_and_integers_of_numpy_are_taken():
+    batch = measured().batch
+    scores = Column(milliseconds(batch).numpy(), index=list(range(100, 160)))
+    groups = Column(np.arange(60) // 2, index=list(range(100, 160)))
+    settings = dict(seed=np.int64(3), groups=groups, higher_is_better=np.bool_(False))
+    data = ArchDataset.from_scores("own", OWN, batch, scores, **settings)
+    assert torch.equal(data.scores(data.accuracy), milliseconds(batch).float())
+    assert data.seed == 3 and data.groups[:3] == (0, 0, 1) and not data.higher_is_better
+    assert SearchSpace("own", OWN.operations, np.int64(5), False) == OWN
+    assert oe.oracle(data, lambda b: Column([1.5], [4]))(batch[0]) == -1.5
+
+
+MIXED = {  # what is put together → how
+    "features": lambda model, enas: raw_features(measured().batch, OTHER),
+    "drawing": lambda model, enas: oe.draw(measured().batch[:1], ENAS),
+    "networkx": lambda model, enas: to_networkx(measured().batch[:1], OTHER),
+    "data": lambda model, enas: measured(space=OTHER, batch=measured().batch),
+    "batches": lambda model, enas: cat_batches([measured().batch, enas.batch[:1]]),
+    "training": lambda model, enas: fit_rounds(
+        "gin", measured().batch, train_config("signal", 8), space=OTHER
+    ),
+    "latents": lambda model, enas: model.latents(measured(space=OTHER).batch),
+    "abilities": lambda model, enas: oe.abilities(model, enas),
+    "problem": lambda model, enas: make_problem(model, enas, milliseconds),
+    "search": lambda model, enas: oe.search(model, measured(space=OTHER), milliseconds),
+    "oracle": lambda model, enas: oe.search(model, measured(), oe.oracle(enas, milliseconds)),
+    "ledger": lambda model, enas: [
+        Ledger(model.kept, oracle=oe.oracle(measured(space=s), milliseconds)) for s in (OWN, OTHER)
+    ],
+    "keys": lambda model, enas: Ledger(
+        ":memory:", oracle=oe.oracle(measured(), milliseconds)
+    ).space_of_keys(OTHER),
+}
+
+
+@pytest.mark.parametrize("what", MIXED)
+def test_things_of_different_spaces_are_refused_by_both_names(what, small_model, tmp_path):
+    small_model.kept = tmp_path / "l.sqlite"
+    with pytest.raises(OpembedError, match=BOTH) as e:
+        MIXED[what](small_model, load_dataset("enas-digits"))
+    assert "\n" not in str(e.value)
+
+
+class Protocol:
+    "An oracle that gives milliseconds, though larger ought to be better."
+
+    name, version, space = "protocol", "1", OWN
+
+    def __call__(self, batch):
+        return milliseconds(batch)
+
+
+LOW = dict(higher_is_better=False)
+OTHERWISE = [  # scores of the data, their direction, oracle → what is said
+    (milliseconds, LOW, Protocol(), "gives 18.7 where the data have -18.7.*give the function its"),
+    (lambda b: -milliseconds(b), {}, milliseconds, "18.7 where.*-18.7.*say higher_is_better=False"),
+    (milliseconds, LOW, lambda b: -milliseconds(b), "gives -18.7 where the data have 18.7"),
+    (milliseconds, LOW, lambda b: 100 - milliseconds(b), "81.3 where .* 18.7, the other way round"),
+    (lambda b: milliseconds(b) / 100, {}, milliseconds, "0.187: percent against shares"),
+    (milliseconds, {}, lambda b: milliseconds(b) / 100, "0.187 where .* 18.7: percent against sha"),
+    (milliseconds, LOW, lambda b: milliseconds(b) / 1000, "one unit, say by a factor of 1e\\+03"),
+]
+
+
+@pytest.mark.parametrize(("scores", "how", "oracle", "said"), OTHERWISE)
+def test_an_oracle_of_another_direction_or_scale_is_refused(small_model, scores, how, oracle, said):
+    with pytest.raises(OpembedError, match=said):
+        oe.search(small_model, measured(scores=scores, **how), oracle, "evolution", 1, 3)
+
+
+def test_what_is_minimised_is_shown_as_it_was_measured(small_model, tmp_path, capsys):
+    data, asked = measured(**LOW), []
+
+    def timed(batch):
+        asked.append(len(batch))
+        return milliseconds(batch)
+
+    counts = dict(zip(("rounds", "q", "seed"), np.array([2, 3, 0])))
+    found = oe.search(small_model, data, timed, "evolution", **counts, folder=tmp_path)
+    best = float(found.scores())
+    assert best == pytest.approx(found.curve[-1])
+    assert best == pytest.approx(float(milliseconds(found.best())))
+    [path] = tmp_path.glob("*.sqlite")
+    ledger = Ledger(path)
+    assert len(asked) == 5 + 6 == 5 + len(ledger.rows())  # the first five count for nothing
+    with progress_bar(ledger, 6, True) as show:
+        show()
+    assert f"best {best:.4f} (evolution)" in capsys.readouterr().err
+    ledger.to_csv(tmp_path / "l.csv")
+    rows = list(csv.DictReader((tmp_path / "l.csv").open()))
+    assert min(float(row["value"]) for row in rows) == pytest.approx(best)
+    assert {(r["space"], r["operations"], r["higher_is_better"]) for r in rows} == {
+        ("own", "conv, pool, norm", "False")
+    }
+    record = search_record(ledger, ["evolution"], 0, 1, 2, 3)
+    assert record["direction"] == "minimize"
+    assert record["strategies"]["evolution"]["best"] == pytest.approx([best])
+    assert record["top"]["evolution"][0]["value"] == pytest.approx(best)
+    assert record["curves"]["evolution"][0][-1] == pytest.approx(best, abs=1e-4)
+    table = strategy_table(record["strategies"], "timed", direction=record["direction"])
+    assert f"{best:.4f}" in table and "lower is better" in table
+
+
+def test_the_direction_of_an_export_to_optuna(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    data = measured(**LOW)
+    problem = make_problem(None, data, milliseconds)
+    ledger = open_ledger(tmp_path, problem, 0, 0, 3)
+    search_study(problem, make_strategies(["evolution"]), ledger, 1, 1, 3)
+    address = f"sqlite:///{tmp_path / 'o.db'}"
+    assert ledger.to_optuna(address) == 3
+    study = optuna.load_study(study_name="search evolution", storage=address)
+    assert study.direction.name == "MINIMIZE" and study.best_value > 0
+    assert set(study.trials[0].params.values()) & {*OWN.operations}
+
+
+def test_operations_are_imported_by_name():
+    batch = measured().batch
+    new = torch.tensor([0, 1, 3, 2, 4])  # conv and pool have changed places
+    for write, read in ((to_networkx, from_networkx), (to_igraph, from_igraph)):
+        there = read(write(batch), OTHER)
+        assert torch.equal(there.ops, new[batch.ops] * batch.mask) and there.space == OTHER
+        assert same_graphs(read(write(there), OWN), batch).all()
+    graphs = to_networkx(batch)
+    file = io.BytesIO()
+    networkx.write_graphml(graphs[0], file)
+    file.seek(0)
+    graphs[1] = networkx.convert_node_labels_to_integers(networkx.read_graphml(file))
+    assert torch.equal(from_networkx(graphs, OTHER).ops[1], new[batch.ops[0]])
+    for change, said in (
+        (dict(operation="pool"), "graph 0: vertex 2: type 4 is operation 'norm'|elsewhere"),
+        (dict(operation="kanv"), "operation 'kanv' is none of space other"),
+        (dict(operation=None), "vertex 1 has no attribute 'operation', and others have one"),
+    ):
+        wrong = to_networkx(batch)
+        wrong[0].nodes[1].update(change)
+        with pytest.raises(OpembedError, match=said):
+            from_networkx(wrong, OTHER)
+
+
+def test_repeats_become_one_and_what_is_alike_stays_on_one_side(tmp_path, capsys):
+    once = measured().batch
+    noise = torch.randn(300, generator=torch.Generator().manual_seed(0))
+    data = ArchDataset.from_scores("repeated", OWN, once.repeat(5), noise)
+    said = capsys.readouterr().out
+    assert "240 of 300 scores are of an architecture that is given before" in said
+    five = noise.view(60, 5).double()
+    assert len(data) == 60 and data.counts.tolist() == [5] * 60
+    assert torch.allclose(data.accuracy.double(), five.mean(1))
+    assert torch.allclose(data.errors.double(), five.std(1) / 5**0.5)
+    data.save(tmp_path / "r.jsonl")
+    again = oe.load(str(tmp_path / "r.jsonl"))
+    assert again.digest() == data.digest() and torch.equal(again.errors, data.errors)
+    tiny = SearchSpace("tiny", ("a", "b"), 4, chain=False)
+    batch = random_architectures(400, tiny, torch.Generator().manual_seed(0))
+    data = ArchDataset.from_scores("alike", tiny, batch, torch.arange(400.0))
+    assert "in another order; these stay on one side" in capsys.readouterr().out
+    sides = [
+        {*map(tuple, codes(in_one_order(part.batch)).tolist())} for part in (data.train, data.test)
+    ]
+    assert len(data) > len(sides[0] | sides[1]) and not sides[0] & sides[1]
+
+
+def test_random_architectures_are_as_deep_as_the_data():
+    batch, scores = made_up(FREE, range(3, 8))
+    data = ArchDataset.from_scores("depths", FREE, batch, scores)
+    drawn = data.random_like(500, torch.Generator().manual_seed(0))
+    assert validity(drawn, FREE).all() and {*drawn.n_nodes.tolist()} == {5, 6, 7, 8, 9}
+    shares = [
+        (b.n_nodes[:, None] == torch.arange(5, 10)).float().mean(0)
+        for b in (drawn, data.train.batch)
+    ]
+    assert (shares[0] - shares[1]).abs().max() < 0.08
+    full, ours = measured(), [torch.Generator().manual_seed(0) for _ in range(2)]
+    assert same_graphs(full.random_like(9, ours[0]), random_architectures(9, OWN, ours[1])).all()
+    assert torch.equal(*(g.get_state() for g in ours))

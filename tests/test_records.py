@@ -22,8 +22,20 @@ from opembed_nb.hood.files import OpembedError, refused, write_whole
 from opembed_nb.hood.formats import from_networkx, to_networkx
 from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
-    best_profile, by_model, load_tensors, provenance, read_record, read_records, record_files,
-    run_folder, run_name, runs_root, save_record, save_tensors, stream)
+    best_profile,
+    by_model,
+    load_tensors,
+    provenance,
+    read_record,
+    read_records,
+    record_files,
+    run_folder,
+    run_name,
+    runs_root,
+    save_record,
+    save_tensors,
+    stream,
+)
 from opembed_nb.lab import commands
 from opembed_nb.lab.runner import how_named
 

@@ -14,9 +14,23 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.sgp import (
-    JITTER, PAPER_TABLE_2, SETTINGS, YARDSTICKS, Prior, SparseGP, VariationalGP, best_belief,
-    choose_inducing, collapsed_bound, evaluate_latents, fit_variational, metrics, table_2,
-    top_recall, yardsticks)
+    JITTER,
+    PAPER_TABLE_2,
+    SETTINGS,
+    YARDSTICKS,
+    Prior,
+    SparseGP,
+    VariationalGP,
+    best_belief,
+    choose_inducing,
+    collapsed_bound,
+    evaluate_latents,
+    fit_variational,
+    metrics,
+    table_2,
+    top_recall,
+    yardsticks,
+)
 
 
 class Brief(SparseGP):
@@ -213,6 +227,7 @@ def test_settings_exchange_their_parameters(brief):
 
 TWICE = """
 import sys, torch
+from opembed_nb.sgp import SparseGP
 class Brief(SparseGP): passes, minibatch, step = 5, 50, 5e-3
 x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
 def fitted(setting): return Brief(30, 0, setting).fit(x, x[:, 0].sin()).predict(x[:5], noise=True)

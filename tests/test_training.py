@@ -18,20 +18,29 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opembed_nb import encoders, training
-from opembed_nb.bo import PaperBO, Tuned, make_problem, search
 from opembed_nb.data import (
-    ENAS, ArchDataset, DAGBatch, SearchSpace, random_architectures, same_graphs, validity)
+    ENAS,
+    ArchDataset,
+    DAGBatch,
+    SearchSpace,
+    random_architectures,
+    same_graphs,
+    validity,
+)
 from opembed_nb.decoder import plan_batch
-from opembed_nb.encoders import GINEncoder
-from opembed_nb.graph_properties import average_path_length
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
 from opembed_nb.hood.files import OpembedError
-from opembed_nb.hood.ledger import Ledger
 from opembed_nb.hood.records import load_tensors, save_record, save_tensors
-from opembed_nb.sgp import SparseGP
 from opembed_nb.training import (
-    MODELS, TrainConfig, *, abilities, build_model, fit, fit_rounds, new_weights, train_config,
-    train_models)
+    MODELS,
+    TrainConfig,
+    build_model,
+    fit,
+    fit_rounds,
+    new_weights,
+    train_config,
+    train_models,
+)
 
 SMALL = dict(hidden=12, latent=6, device="cpu", progress=False)
 CONFIG = TrainConfig(epochs=3, minibatch=16, lr=1e-3, patience=0, factor=0.5)
@@ -62,6 +71,8 @@ def test_a_run_stopped_after_each_epoch_ends_like_an_unbroken_one(name, config, 
 
 LONG_RUN = """
 import sys, torch
+from opembed_nb.data import random_architectures
+from opembed_nb.training import *
 graphs = random_architectures(64, generator=torch.Generator().manual_seed(0))
 config = TrainConfig(epochs=400, minibatch=16, lr=1e-3)
 small = dict(hidden=12, latent=6, device='cpu', progress=False)
@@ -513,6 +524,12 @@ def test_other_depths_and_operations():
 # A tensor that is made without a device cannot meet the model's where torch's default is `meta`.
 ELSEWHERE = """
 import torch
+from opembed_nb.bo import PaperBO, Tuned, make_problem, search
+from opembed_nb.data import ENAS, ArchDataset, random_architectures
+from opembed_nb.graph_properties import average_path_length
+from opembed_nb.hood.ledger import Ledger
+from opembed_nb.sgp import SparseGP
+from opembed_nb.training import TrainConfig, abilities, build_model, fit_rounds
 
 def seeded(device=None):
     return torch.Generator(device).manual_seed(0)

@@ -12,6 +12,7 @@ import os
 import pickle
 import queue
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -230,6 +231,7 @@ def _connected(address, cpus): # the module ray, connected
     except ImportError:
         raise OpembedError("engine ray: Ray is not installed; "
                            "pip install '.[parallel]'") from None
+    _check_address(address)
     quiet = dict(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         if not ray.is_initialized():
@@ -239,6 +241,15 @@ def _connected(address, cpus): # the module ray, connected
         raise OpembedError(f"engine ray: no cluster at {where} ({why}); see `ray status` there, "
                            "and set RAY_AUTH_MODE=token here if it asks for a token") from None
     return ray
+
+# %% ../../nbs/hood/engines.ipynb #2b0c97a1
+def _check_address(address): # of a cluster: Ray itself would ask for minutes
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or len(port) > 5: return  # "auto", or Ray's to refuse
+    try: socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as e:
+        raise OpembedError(f"engine ray: nobody answers at {address} ({e}); "
+                           "see `ray status` there") from None
 
 # %% ../../nbs/hood/engines.ipynb #3800755b
 def _alone(timeout, function, *job): # on a worker of Ray: one thread, and an end

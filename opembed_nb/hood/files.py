@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
            'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'Download', 'find_file', 'verified',
-           'json_line', 'check_fields', 'brief', 'patch']
+           'json_line', 'check_fields', 'brief', 'patch', 'plain']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -191,7 +191,8 @@ def check_fields(found: object,            # what `json_line` gave
     "`OpembedError` names the field that is unknown, missing or of another type."
     require(isinstance(found, dict), f"{where}: it is no object with the fields {', '.join(kinds)}")
     for name in found:
-        require(name in kinds, f"{where}: field {name[:80]!r} is unknown; known are {', '.join(kinds)}")
+        require(name in kinds,
+                f"{where}: field {name[:80]!r} is unknown; known are {', '.join(kinds)}")
     for name, kind in kinds.items():
         require(name in found or name in optional, f"{where}: field {name!r} is missing")
         allowed = kind if isinstance(kind, tuple) else (kind,)
@@ -211,3 +212,8 @@ def patch(f): # its first parameter: `self: Class`, or `cls: Class` for a class 
     first, owner = next(iter(f.__annotations__.items()))
     f.__qualname__ = f"{owner.__name__}.{f.__name__}"
     setattr(owner, f.__name__, classmethod(f) if first == "cls" else f)
+
+# %% ../../nbs/hood/files.ipynb #5bace002
+def plain(value):
+    "A number of numpy's as Python's own; anything else as it is."
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -12,7 +12,7 @@ import operator
 import torch
 from torch import Tensor
 
-from ..data import ENAS, DAGBatch, SearchSpace, from_edges, validity
+from ..data import ENAS, DAGBatch, SearchSpace, from_edges, space_of, validity
 from .files import OpembedError, require
 
 # %% ../../nbs/hood/formats.ipynb #cf3b4202
@@ -32,7 +32,7 @@ def from_flat(rows,                      # (B, L(L+1)/2) integers, or strings "3
         at += i + 1
     adj.diagonal(1, 1, 2)[:] = True  # the chain is always there
     ops[:, n - 1] = space.OUTPUT
-    return DAGBatch(ops, adj, ops.new_full((len(flat),), n))
+    return DAGBatch(ops, adj, ops.new_full((len(flat),), n), space)
 
 # %% ../../nbs/hood/formats.ipynb #cf3b4203
 def _flat_tensor(rows, space): # (B, L(L+1)/2), checked
@@ -67,7 +67,8 @@ def _integer(x): return int(x) if isinstance(x, str) else operator.index(x)
 
 def to_flat(batch: DAGBatch) -> list[str]: # one string a graph, whatever its number of layers
     "The architectures as flat strings; a graph that is no chain would lose edges and is refused."
-    chains = validity(batch).tolist()  # of any operations
+    chain = DAGBatch(batch.ops, batch.adj, batch.n_nodes)
+    chains = validity(chain, ENAS).tolist()  # of any operations
     if not all(chains):
         raise OpembedError(f"graph {chains.index(False)} is no chain: a flat string would lose "
                            "edges of it; `to_keys` writes it")
@@ -122,19 +123,23 @@ def malformed(row, space: SearchSpace) -> str: # "" if nothing is wrong
     return ""
 
 # %% ../../nbs/hood/formats.ipynb #62312805
-def to_igraph(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # igraph.Graph, directed
+def to_igraph(batch: DAGBatch,
+              space: SearchSpace | None = None, # see `space_of`
+             ) -> list:                         # igraph.Graph, directed
     "One igraph graph per architecture, with the vertex attributes `type` and `operation`."
     import igraph
-    graphs = []
+    space, graphs = space_of(batch, space, "to_igraph"), []
     for ops, adj, n in zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist()):
         names = {"type": ops[:n], "operation": [space.types[t] for t in ops[:n]]}
         graphs.append(igraph.Graph(n, adj.nonzero().tolist(), directed=True, vertex_attrs=names))
     return graphs
 
-def to_networkx(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # networkx.DiGraph
+def to_networkx(batch: DAGBatch,
+                space: SearchSpace | None = None, # see `space_of`
+               ) -> list:                         # networkx.DiGraph
     "One networkx graph per architecture, with the node attributes `type` and `operation`."
     import networkx
-    graphs = []
+    space, graphs = space_of(batch, space, "to_networkx"), []
     for ops, adj, n in zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist()):
         graph = networkx.DiGraph()
         for v in range(n): graph.add_node(v, type=ops[v], operation=space.types[ops[v]])
@@ -144,34 +149,54 @@ def to_networkx(batch: DAGBatch, space: SearchSpace = ENAS) -> list: # networkx.
 
 # %% ../../nbs/hood/formats.ipynb #74f99226
 def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
-    "Tensors of igraph graphs whose vertices carry `type` and stand in a topological order."
+    "Tensors of igraph graphs in topological order whose vertices carry `operation` or `type`."
     import igraph
     def types(graph):
-        known = "type" in graph.vs.attributes()
-        return graph.vs["type"] if known else [None] * graph.vcount()
+        known = {x: graph.vs[x] if x in graph.vs.attributes() else [None] * graph.vcount()
+                 for x in ("type", "operation")}
+        return known["type"], known["operation"]
     return _from_objects(graphs, space, igraph.Graph, types, lambda graph: graph.get_edgelist())
 
 def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
-    "Tensors of networkx graphs with nodes 0 … n-1 in a topological order that carry `type`."
+    "Tensors of networkx graphs, nodes 0 … n-1 in topological order with `operation` or `type`."
     import networkx
     def types(graph):
         nodes = range(len(graph))
         require(set(graph) == set(nodes), f"its nodes are not numbered 0 … {len(graph) - 1}; "
                 "`networkx.convert_node_labels_to_integers` numbers them")
-        return [graph.nodes[v].get("type") for v in nodes]
+        return tuple([graph.nodes[v].get(x) for v in nodes] for x in ("type", "operation"))
     def edges(graph): return [tuple(map(int, edge[:2])) for edge in graph.edges]  # some have a key
     return _from_objects(graphs, space, networkx.Graph, types, edges)
 
-def _from_objects(graphs, space, kind, types, edges): # types(graph), edges(graph): lists
+def _from_objects(graphs, space, kind, types, edges): # types(graph): numbers, names
     require(not isinstance(graphs, kind), "one graph was given; a list of graphs is needed")
-    rows = []
+    rows, meant = [], {}
     for b, graph in enumerate(graphs):
         try:
             require(isinstance(graph, kind), f"a {type(graph).__name__} is no {kind.__name__}")
             require(graph.is_directed(), "it is undirected; edges of architectures are directed")
-            rows.append((types(graph), edges(graph)))
+            rows.append((_types_by_name(*types(graph), space, meant), edges(graph)))
         except OpembedError as e: raise OpembedError(f"graph {b}: {e}") from None
     return from_edges(rows, space)
+
+# %% ../../nbs/hood/formats.ipynb #5bace006
+def _types_by_name(numbers, names, space, meant): # a number has one name, whatever its order
+    if not any(isinstance(name, str) and name for name in names): return numbers
+    types = []
+    for v, (number, name) in enumerate(zip(numbers, names)):
+        if not (isinstance(name, str) and name):
+            end = number in (space.INPUT, space.OUTPUT)
+            require(end, f"vertex {v} has no attribute 'operation', and others have one")
+            types.append(number)
+            continue
+        known = ", ".join(space.types)
+        require(name in space.types, f"vertex {v}: operation {name!r} is none of space {space}: "
+                                     f"{known}; say what they are architectures of: space=…")
+        was = name if number is None else meant.setdefault(number, name)
+        require(was == name, f"vertex {v}: type {number} is operation {name!r} here and {was!r} "
+                             "elsewhere; write each graph with the same numbers, or with none")
+        types.append(space.types.index(name))
+    return types
 
 # %% ../../nbs/hood/formats.ipynb #5f0c41a1
 def to_keys(batch: DAGBatch,     # architectures of any depth, and any other graphs

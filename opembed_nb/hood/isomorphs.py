@@ -42,7 +42,7 @@ def in_one_order(batch: DAGBatch, # graphs of at most 8 nodes; the first and the
         orders = _orders(edges.numpy().tobytes(), n)
         ops[rows, :n] = _smallest(ops[rows][:, orders.to(batch.device)])
         adj[rows, :n, :n] = edges[orders[0]][:, orders[0]].to(batch.device)
-    return DAGBatch(ops, adj, batch.n_nodes)
+    return DAGBatch(ops, adj, batch.n_nodes, batch.space)
 
 # %% ../../nbs/hood/isomorphs.ipynb #b0be0012a
 def _alike(features): # the rows of each kind
@@ -85,7 +85,7 @@ def skips_first(batch: DAGBatch, # architectures of `GNNS` of full depth; others
         order, parents = _front_skips(parents, tuple(skip[rows[0]].tolist()))
         ops[rows, 1:-1] = batch.ops[rows][:, order]
         adj[rows] = _tree_wiring(parents).to(adj.device)
-    return DAGBatch(ops, adj, batch.n_nodes)
+    return DAGBatch(ops, adj, batch.n_nodes, batch.space)
 
 # %% ../../nbs/hood/isomorphs.ipynb #b0be0042b
 def _tree_wiring(parents): # leaves feed the output

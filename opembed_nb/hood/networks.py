@@ -26,7 +26,8 @@ from torch import LongTensor, Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from ..data import ENAS, DAGBatch, SearchSpace, check_batch, random_architectures, validity
+from ..data import (
+    ENAS, DAGBatch, SearchSpace, check_batch, random_architectures, space_of, validity)
 from .engines import local_engine, run_again
 from .files import Download, OpembedError, chosen_device, find_file, require
 from .formats import to_flat
@@ -428,10 +429,12 @@ def _halves_used(sizes, skips): # names of the halvings that some layer asks for
 # %% ../../nbs/hood/networks.ipynb #5b000038
 def to_module(architecture: DAGBatch,        # one graph
               net: Supernet | None = None,   # gives its weights, space and sizes
-              space: SearchSpace = ENAS, sizes: NetSizes = NetSizes(), # without a supernet
+              space: SearchSpace | None = None, # see `space_of`
+              sizes: NetSizes = NetSizes(),     # both without a supernet
              ) -> Network:                   # in evaluation mode
     "An architecture as a runnable module: with the supernet's weights, or with new ones."
-    if net: space, sizes = net.space, replace(net.sizes, auxiliary=False)
+    space = net.space if net else space_of(architecture, space, "to_module")
+    if net: sizes = replace(net.sizes, auxiliary=False)
     n = len(architecture)
     require(n == 1, f"{n} architectures, a module is made of one")
     [layers] = layers_of(check_architectures(architecture, space))
@@ -516,7 +519,7 @@ class FullyTrained(NamedTuple):
 # %% ../../nbs/hood/networks.ipynb #298c6872
 def train_fully(architecture: DAGBatch,         # one graph
                 images: Images,
-                space: SearchSpace = ENAS,
+                space: SearchSpace | None = None, # see `space_of`
                 sizes: NetSizes = NetSizes(),
                 schedule: Schedule = Schedule(100, cycle=100),
                 folder: Path | None = None, progress: bool | None = None, # see `learn`
@@ -526,6 +529,7 @@ def train_fully(architecture: DAGBatch,         # one graph
     "Train one architecture from new weights; the test images are read once, at the end."
     n = len(architecture)
     require(n == 1, f"{n} architectures, one can be trained at a time")
+    space = space_of(architecture, space, "train_fully")
     [layers] = layers_of(check_architectures(architecture, space))
     if device: images = images.to(chosen_device(device))
     what = dict(what=to_flat(architecture)[0], space=str(space))

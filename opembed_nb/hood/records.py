@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NEEDED', 'LETTERS', 'PAPER_WIDTH', 'runs_root', 'run_folder', 'save_tensors', 'load_tensors', 'tensors_of', 'digest',
            'is_own', 'code_digest', 'refuse_code', 'load_checkpoint', 'optimizer_tensors', 'restore_optimizer',
-           'copy_into', 'Training', 'keep', 'resume', 'go_on', 'read_history', 'watched', 'processor', 'provenance',
-           'save_record', 'files_below', 'read_record', 'record_files', 'read_records', 'run_name', 'names_of',
-           'best_profile', 'committed', 'by_model', 'Table', 'stream']
+           'copy_into', 'Training', 'keep', 'resume', 'go_on', 'read_history', 'watched', 'processor', 'strict_json',
+           'provenance', 'save_record', 'files_below', 'read_record', 'record_files', 'read_records', 'run_name',
+           'names_of', 'best_profile', 'committed', 'by_model', 'Table', 'stream']
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d2
 import ast
@@ -15,6 +15,7 @@ import glob
 import hashlib
 import inspect
 import json
+import math
 import os
 import platform
 import re
@@ -42,6 +43,7 @@ from .files import (
     ASSETS, OpembedError, chosen_folder, project_folder, require, write_whole)
 from .sources import dataset_folder, folder_dataset
 
+
 # %% ../../nbs/hood/records.ipynb #0c7ec0d6
 def runs_root() -> Path: # absolute
     "The folder of all runs: $OPEMBED_RUNS, or the project's runs/."
@@ -53,6 +55,10 @@ def run_folder(dataset: str, # its name, or the file of one's own
                root: Path | None = None, # default: `runs_root()`
               ) -> Path:                 # runs/<profile>/<dataset>/<model>/seed-<k>
     "Where a run is kept."
+    for part in (profile, model):
+        named = isinstance(part, str) and part not in ("", ".", "..")
+        plain = named and not set(part) & set("/\\\0")
+        require(plain, f"{str(part)[:80]!r} is no name of a folder; use letters, digits, - and _")
     return Path(root or runs_root(), profile, dataset_folder(dataset), model, f"seed-{seed}")
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d9
@@ -62,7 +68,15 @@ def save_tensors(path: Path,
                 ) -> None:
     "Write tensors and JSON, whole or not at all; `OpembedError` if the folder can't be written."
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, save(own, {name: json.dumps(value) for name, value in meta.items()}))
+    said = {name: json.dumps(value) for name, value in meta.items()}
+    write_whole(path, save(own, said | {"checksum": _checksum(own, said)}))
+
+def _checksum(tensors, said): # of all that a file of tensors holds
+    whole = hashlib.sha256(repr(sorted(said.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        whole.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 # %% ../../nbs/hood/records.ipynb #4b40ddab
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]: # tensors on the CPU, meta
@@ -70,10 +84,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]: # tensors on the
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            meta = file.metadata() or {}
-        return tensors, {name: json.loads(value) for name, value in meta.items()}
-    except (OSError, SafetensorError, json.JSONDecodeError) as e:
-        raise OpembedError(f"{path}: is no whole safetensors file ({e}); "
+            said = file.metadata() or {}
+        kept = said.pop("checksum", None)  # older files have none
+        if kept not in (None, _checksum(tensors, said)): raise ValueError("its checksum differs")
+        return tensors, {name: json.loads(value) for name, value in said.items()}
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError,
+            RecursionError) as e:
+        raise OpembedError(f"{path}: is no whole safetensors file ({str(e)[:200]}); "
                            "delete it and run the same command again") from None
 
 # %% ../../nbs/hood/records.ipynb #4b40ddad
@@ -182,8 +199,10 @@ def load_checkpoint(path: Path,     # written by `save_tensors` with its identit
                    ) -> tuple[dict[str, Tensor], dict]: # tensors on the CPU, meta
     "Read a checkpoint of this training; `OpembedError` names the first field that differs."
     tensors, meta = load_tensors(path)
-    wanted = _parameters_of(json.loads(json.dumps(identity)))
-    kept = _parameters_of(meta.get("identity", {}))
+    wanted, said = _parameters_of(json.loads(json.dumps(identity))), meta.get("identity", {})
+    require(isinstance(said, dict), f"{path}: is no whole checkpoint (identity is no object); "
+                                    "delete it and run the same command again")
+    kept = _parameters_of(said)
     for key in sorted(wanted.keys() | kept.keys()):
         before, now = kept.get(key), wanted.get(key)
         if key[0] == "code": refuse_code(path, key[-1], before, now)
@@ -212,12 +231,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer,
 def restore_optimizer(optimizer: torch.optim.Optimizer,
                       name: str, tensors: dict[str, Tensor], # see `optimizer_tensors`
                      ) -> None:
-    "Give an optimizer the state that it had."
-    state = optimizer.state_dict()
+    "Give an optimizer the state that it had; `OpembedError` if part of it is missing or broken."
+    state, sizes = optimizer.state_dict(), [p.shape for g in optimizer.param_groups
+                                            for p in g["params"]]
     for key, value in tensors.items():
         if not key.startswith(f"{name}."): continue
-        _, i, quantity = key.split(".")
-        state["state"].setdefault(int(i), {})[quantity] = value
+        number, _, quantity = key.removeprefix(f"{name}.").partition(".")
+        known = number.isdecimal() and len(number) < 9 and int(number) < len(sizes)
+        fits = known and value.shape in (sizes[int(number)], ()) and value.isfinite().all()
+        require(bool(fits), f"the optimizer's {key!r} fits no parameter")
+        state["state"].setdefault(int(number), {})[quantity] = value
+    whole = {frozenset(found) for found in state["state"].values()}
+    require(len(whole) <= 1, "the optimizer's state is not complete")
     optimizer.load_state_dict(state)
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0e8
@@ -265,7 +290,12 @@ def resume(path: Path, identity: dict, # see `load_checkpoint`
     "Bring a training to where `keep` left it."
     tensors, meta = load_checkpoint(path, identity)
     run.history = meta.get("history", [])
-    run.begin(run.history[-1].get("round", 1) if run.history else 1)
+    rows = isinstance(run.history, list) and all(isinstance(row, dict) for row in run.history)
+    round = run.history[-1].get("round", 1) if rows and run.history else 1
+    require(rows and type(round) is int and 1 <= round <= max(1, len(run.history)),
+            f"{path}: is no whole checkpoint (its history is none); "
+            "delete it and run the same command again")
+    run.begin(round)
     parts, found = run.parts(), tensors | meta
     states = [k for k, part in parts.items() if not isinstance(part, dict | torch.optim.Optimizer)]
     missing = [name for name in ("history", *states) if found.get(name) is None]
@@ -276,18 +306,36 @@ def resume(path: Path, identity: dict, # see `load_checkpoint`
             head = f"{name}."
             own = {k.removeprefix(head): t for k, t in tensors.items() if k.startswith(head)}
             copy_into(part, own, str(path))
-        elif isinstance(part, torch.optim.Optimizer): restore_optimizer(part, name, tensors)
         elif isinstance(part, torch.Generator): _restore_generator(path, part, found[name], run)
-        else:
-            part.load_state_dict(found[name])
-            [part.optimizer.param_groups[0]["lr"]] = part.get_last_lr()
+        else: _restore_state(path, part, name, tensors, found)
+
+def _restore_state(path, part, name, tensors, found): # of an optimizer, or of its schedule
+    try:
+        if isinstance(part, torch.optim.Optimizer): return restore_optimizer(part, name, tensors)
+        usual, state = part.state_dict(), found[name]
+        odd = [key for key in usual if type(state[key]) is not type(usual[key])
+               and not {type(state[key]), type(usual[key])} <= {int, float, type(None)}]
+        require(not odd, f"{name}: {', '.join(odd)} is of another kind")
+        part.load_state_dict(state)
+        [part.optimizer.param_groups[0]["lr"]] = part.get_last_lr()
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as e:
+        raise OpembedError(f"{path}: is no whole checkpoint ({str(e)[:200]}); "
+                           "delete it and run the same command again") from None
 
 def _restore_generator(path, generator, state, run): # its state on a GPU is of another size
-    same = len(state) == len(generator.get_state())
+    usual = generator.get_state()
+    require(state.dtype == usual.dtype and state.dim() == 1,
+            f"{path}: is no whole checkpoint (a generator's state is none); "
+            "delete it and run the same command again")
+    same = len(state) == len(usual)
     require(same or len(run.history) == run.epochs,
             f"{path}: an unfinished training goes on only where it was begun, on a GPU or on a "
             "processor")
-    if same: generator.set_state(state)
+    if same:
+        try: generator.set_state(state)
+        except RuntimeError as e:
+            raise OpembedError(f"{path}: is no whole checkpoint ({str(e).splitlines()[0]}); "
+                               "delete it and run the same command again") from None
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0ec
 def go_on(run: Training, identity: dict,   # see `load_checkpoint`
@@ -319,8 +367,8 @@ def read_history(folder: Path) -> list[dict]: # empty where there is no checkpoi
     "How far the training in a folder is, without reading its tensors."
     try:
         with safe_open(Path(folder, "checkpoint.safetensors"), "pt") as file:
-            return json.loads(file.metadata()["history"])
-    except (OSError, SafetensorError): return []
+            return list(json.loads(file.metadata()["history"]))
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError): return []
 
 @contextmanager
 def watched(folders: dict[str, Path], # name of a training → where its checkpoint is
@@ -375,6 +423,15 @@ def _version(): # of the package that is installed
     try: return f"version {metadata.version('opembed_nb')}"
     except metadata.PackageNotFoundError: return "unknown"
 
+# %% ../../nbs/hood/records.ipynb #0c7ec0fe
+def strict_json(value) -> str: # with null in place of NaN and infinity, which JSON has not
+    "A value as JSON that every program reads."
+    def finite(x):
+        if isinstance(x, dict): return {key: finite(part) for key, part in x.items()}
+        if isinstance(x, list | tuple): return [finite(part) for part in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+    return json.dumps(finite(value), allow_nan=False)
+
 # %% ../../nbs/hood/records.ipynb #8f4e93af
 def provenance() -> dict: # commit (else $OPEMBED_COMMIT or the package's version), versions, …
     "Where a number comes from, at this moment; + after the commit: the code differs from it."
@@ -395,7 +452,7 @@ def save_record(folder: Path,   # a run's folder
                ) -> Path:
     "Write a section of a run's record, whole or not at all; a line for each of its values."
     path, origin = Path(folder, f"{section}.json"), provenance()
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
+    lines = [f"{json.dumps(key)}: {strict_json(value)}" for key, value in values.items()]
     text = '{"values": {\n ' + ",\n ".join(lines) + "},\n"
     text += f'"seconds": {round(seconds, 1)},\n"provenance": {json.dumps(origin)}}}\n'
     write_whole(path, text.encode())
@@ -430,13 +487,43 @@ NEEDED = {  # of a section, what tables read
 def read_record(path: Path) -> dict: # values, seconds, provenance
     "One record; `OpembedError` names the file if it is none."
     try: record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e: raise _no_record(path, e) from None
+    except (OSError, ValueError, RecursionError) as e: raise _no_record(path, e) from None
     whole = isinstance(record, dict) and {"values", "seconds", "provenance"} <= record.keys()
     if not whole or not isinstance(record["values"], dict):
         raise _no_record(path, "no values, seconds and provenance")
     for key in NEEDED.get(path.stem, ()):
         if record["values"].get(key) in (None, []): raise _no_record(path, f"no {key}")
+    if odd := _odd_kind(record, path.stem): raise _no_record(path, odd)
     return record
+
+# %% ../../nbs/hood/records.ipynb #0c7ec0a8
+_KINDS = {  # of what tables read
+    "history": list, "rows": list, "oracle": str, "epochs": int, "strategies": dict,
+    "accuracy": (int, float), "validity": (int, float), "uniqueness": (int, float),
+    "rmse": (int, float, list), "pearson": (int, float, list)}
+
+def _odd_kind(record, section): # what is of a kind that no table can read, or ""
+    for key, kind in dict(seconds=(int, float), provenance=dict).items():
+        if not isinstance(record[key], kind) or record[key] is True: return f"{key} is of no use"
+    for key in NEEDED.get(section, ()):
+        value = record["values"][key]
+        if key in _KINDS and not isinstance(value, _KINDS[key]) or isinstance(value, bool):
+            return f"{key} is {type(value).__name__}"
+    return _uneven(record["values"], "values") if section in NEEDED else ""
+
+def _uneven(value, where): # numbers and texts mixed in a list, or rows with other fields
+    parts = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    for key, part in parts:
+        if isinstance(part, dict | list):
+            if odd := _uneven(part, f"{where}.{key}"): return odd
+    kinds = {_kind(part) for _, part in parts} - {None} if isinstance(value, list) else set()
+    if len(kinds) > 1: return f"{where} mixes {' and '.join(sorted(map(str, kinds)))}"
+    return ""
+
+def _kind(value): # None fits everywhere
+    if value is None: return None
+    if isinstance(value, bool): return "truth values"
+    return "numbers" if isinstance(value, int | float) else f"{type(value).__name__}s"
 
 # %% ../../nbs/hood/records.ipynb #abaff3e8
 def _no_record(path, why):

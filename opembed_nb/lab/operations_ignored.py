@@ -12,7 +12,6 @@ import torch
 
 from ..data import SearchSpace, random_architectures
 from ..hood.networks import Images, Layers, NetSizes, Schedule, Supernet, layers_of, learn
-from ..hood.records import Table
 
 
 # %% ../../nbs/lab/operations_ignored.ipynb #08b0001c

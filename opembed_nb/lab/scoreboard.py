@@ -186,11 +186,13 @@ def _search_rows(found, where):
     oracles = sorted({v["oracle"] for v in searches})
     require(len(oracles) < 2, f"{where}: the searches were scored by different oracles, "
                               f"{' and '.join(oracles)}; keep each in a profile of its own")
+    lower = any(v.get("direction") == "minimize" for v in searches)
+    title = "best found (lower is better)" if lower else "best found"
     for name in dict.fromkeys(name for v in searches for name in v["strategies"]):
         best = {m: [v["strategies"][name]["best"] for v in seeds if name in v["strategies"]]
                 for m, seeds in found.items()}
         ours = {m: over_seeds(values, 4) for m, values in best.items() if values}
-        yield f"best found, {name} ({oracles[0]})", ours
+        yield f"{title}, {name} ({oracles[0]})", ours
 
 def _nothing(what, root, profile, dataset):
     return (f"No {what} of profile {profile} and data set {dataset} in {Path(root).name}/ yet; "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import pad
 
-from ..data import ENAS, DAGBatch, SearchSpace
+from ..data import DAGBatch, SearchSpace, space_of
 from ..decoder import plan_batch
 from ..embeddings import OperationEmbedding
 from ..hood.files import chosen_device, require
@@ -24,6 +24,7 @@ from ..hood.records import go_on, tensors_of
 from ..hood.sweeps import plainly
 from ..training import (
     GraphVAE, TrainConfig, Trained, elbo_terms, history_row, new_weights, round_seed, step_schedule)
+
 
 # %% ../../nbs/lab/stacks.ipynb #4b000007
 class _Terms(nn.Module): # encoder and decoder, without weights of their own that count
@@ -233,7 +234,7 @@ class _Together: # a stack on its way over the rounds, as `go_on` wants it
 def fit_stack(name: str,       # one of `MODELS`
               batch: DAGBatch, # the architectures to train on
               members: list[tuple[str | None, TrainConfig]], # embedding and configuration of each
-              space: SearchSpace = ENAS,
+              space: SearchSpace | None = None, # see `space_of`
               device: str | None = None, # default: a GPU where there is one
               after: Callable[[int, int, list[GraphVAE]], None] | None = None, # is called before
               # the first and after every pass with round, pass and the models
@@ -243,7 +244,7 @@ def fit_stack(name: str,       # one of `MODELS`
     config = members[0][1]
     like = {replace(c, seed=0, weights="signal") for _, c in members}
     require(len(like) == 1, "stack: the configurations differ in more than seed and weights")
-    batch = batch[:config.max_graphs or len(batch)]
+    batch, space = batch[:config.max_graphs or len(batch)], space_of(batch, space, "fit_stack")
     def new(embedding, config, round, table):
         model = new_weights(name, batch, config, round, table, space, "cpu", embedding=embedding,
                             **sizes)
