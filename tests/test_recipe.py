@@ -176,7 +176,7 @@ def test_gradients_are_cut_to_the_limit():
     from opembed_nb.training import _Training
 
     batch = graphs(32)
-    run = _Training("dvae", batch, train_config("signal", 12, clip=1e-3), hidden=12, latent=6)
+    run = _Training("dvae", batch, train_config("signal", 12, clip=1e-3), ENAS, hidden=12, latent=6)
     run.begin(1)
     run.step(batch)
     norm = torch.stack([p.grad.norm() for p in run.model.parameters()]).norm()

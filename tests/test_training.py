@@ -236,7 +236,7 @@ def test_one_hot_models_have_one_round(graphs):
 def test_the_step_size_falls_when_the_loss_does_not(graphs):
     run = fit("dvae", graphs, replace(CONFIG, epochs=4, lr=1e-12), **SMALL)
     assert [h["lr"] for h in run.history][0] == 1e-12 and run.history[-1]["lr"] <= 1e-12
-    still = training._Training("dvae", graphs, replace(CONFIG, lr=1.0), hidden=12, latent=6)
+    still = training._Training("dvae", graphs, replace(CONFIG, lr=1.0), ENAS, hidden=12, latent=6)
     still.begin(1)
     for _ in range(3):
         still.schedule.step(1.0)
@@ -330,6 +330,7 @@ def test_what_cannot_be_kept_is_refused_by_name(encoder, says, graphs, tmp_path,
 CELL = """
 import torch
 from torch import nn
+from opembed_nb.encoders import GINEncoder
 SHIFT = {shift}
 def shifted(x): return x + SHIFT
 class Layer(nn.Module):
