@@ -4,7 +4,12 @@ import resource
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import settings
 from scipy.stats import ttest_rel
+
+# The same examples in every run: a red test is red again.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ REFUSED = [
     (lambda s, a: s.tell(a, "high"), "tell: 4 scores for 1 architectures"),
     (lambda s, a: s.tell(a, [["high"]]), "tell: score 0 is 'high'"),
     (lambda s, a: s.tell(a, [1.0, 2.0]), "tell: 2 scores for 1 architectures; give each one"),
-    (lambda s, a: s.tell(random_architectures(1, CELLS), 1.0), "batch is not of space blocks"),
+    (lambda s, a: s.tell(random_architectures(1, CELLS), 1.0), "is not of space blocks"),
     (lambda s, a: Search(FREE, "/"), "cannot be used as a search"),
     (lambda s, a: Search(FREE, zero=("nothing",)).ask(), "operation 'nothing' is not one of"),
 ]

@@ -23,7 +23,7 @@ RECIPES = {
 }
 SAYS = {
     "An encoder": "'validity': ",
-    "A data set of your own": "ArchDataset(my-blocks: 16 architectures, 8 train, 8 test)",
+    "A data set of your own": "ArchDataset(my-blocks: 12 architectures, 6 train, 6 test)",
     "A strategy": " architectures scored by weight sharing on ",
 }
 

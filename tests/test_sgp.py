@@ -122,15 +122,18 @@ def test_the_papers_numbers_are_the_defaults():
     assert SparseGP().setting == "tuned" and SETTINGS == ("tuned", "paper", "thorough")
 
 
-def test_the_thorough_setting_finds_parameters_that_are_no_worse():
-    "On so few rows both see all of them; over seeds their bounds differ by 0.02 either way."
-    x, y = (t.double() for t in toy(400))
+@pytest.mark.parametrize("seed", range(3))
+def test_the_thorough_setting_finds_better_parameters(seed):
+    "Of twenty dimensions three count: the tuned fit's steps do not suffice to find out."
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(800, 20, generator=g).double()
+    y = torch.sin(2 * x[:, 0]) + 0.5 * x[:, 1] * x[:, 2] + 0.1 * torch.randn(800, generator=g)
     bounds = {}
     for setting in ("tuned", "thorough"):
         gp = SparseGP(40, setting=setting).fit(x, y)
         units = (x - gp.shift) / gp.scale
         bounds[setting] = collapsed_bound(gp.prior, units, y, gp.points).item()
-    assert bounds["thorough"] > bounds["tuned"] - 0.1
+    assert bounds["thorough"] > bounds["tuned"] + 0.5
 
 
 def test_posterior_of_the_papers_setting_is_the_variational_predictive(brief):
@@ -172,7 +175,7 @@ def test_minibatch_bound_meets_the_collapsed_one_and_rises():
         return (each.sum() - kl).item()
 
     first = bound()
-    assert math.isclose(first, collapsed_bound(prior, x, y, x[:20]).item(), rel_tol=1e-2)
+    assert math.isclose(first, collapsed_bound(prior, x, y, x[:20]).item(), rel_tol=3e-2)
     fit_variational(model, x, y, 10, 50, 0.01, torch.Generator().manual_seed(0))
     assert bound() > first + 10
 

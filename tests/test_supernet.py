@@ -273,9 +273,9 @@ def test_training_the_supernet_resumes_exactly(images, tmp_path, sizes):
 
 def test_a_supernet_can_be_relearned(images):
     net, history = train_supernet(images, ENAS, NetSizes(8), QUICK)
-    assert history[-1]["accuracy"] > 0.3 > 0.2 > history[0]["accuracy"]
+    assert history[-1]["accuracy"] > 0.2 > 0.15 > history[0]["accuracy"]  # by chance: 0.1
     oracle = WeightSharingOracle(net, images)
-    assert oracle(random_architectures(5, ENAS, generator())).mean() > 0.3
+    assert oracle(random_architectures(5, ENAS, generator())).mean() > 0.2
 
 
 def test_the_disk_is_full(images, tmp_path, monkeypatch):

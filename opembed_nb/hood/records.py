@@ -634,8 +634,8 @@ def best_profile(section: str, dataset: str = "*",
         width = [int(change[1:]) for change in group.split(",") if re.fullmatch(r"w\d+", change)]
         return *(width or [PAPER_WIDTH]), groups[group], -group.count(","), group
     best = max(groups, key=size, default="none")
-    same = [name for name in _profiles() if best in _meant(name)]
-    return max(same, key=lambda name: _said(name)["epochs"], default=best)
+    same = [name for name in _profiles() if name != "demo" and best in _meant(name)]
+    return same[0] if len(same) == 1 else best  # a demo is `quick` with less of it, and no result
 
 def committed(section: str, dataset: str) -> list[dict]: # see `read_records`
     "What results/ holds of a section: the records of `best_profile`."

@@ -8,8 +8,10 @@ __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'SEARCH', 'SEARCHES', 
            'search_arm', 'check_names', 'plan', 'run_study', 'run_stacks', 'main', 'study_records', 'cost_table']
 
 # %% ../../nbs/lab/arms.ipynb #9a000003
+import importlib
 import math
 import shutil
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -429,3 +431,9 @@ def cost_table(records: list[dict]) -> Table:
         training, whole = torch.tensor(seconds).median(0).values.tolist()
         rows.append([model, how, len(seconds), f"{training:.1f}", f"{whole:.0f}"])
     return Table.of(head, rows, "llr")
+
+# %% ../../nbs/lab/arms.ipynb #e9b000ff
+#| eval: false
+if __name__ == "__main__" and "__file__" in globals():  # of a command, not of a chapter that runs
+    # by its name, so that other processes find its functions
+    sys.exit(importlib.import_module("opembed_nb.lab.arms").main())
