@@ -30,6 +30,7 @@ _DOOR = {
     "Parts": "training:Parts",
     "OperationEmbedding": "embeddings:OperationEmbedding",
     "DAGDecoder": "decoder:DAGDecoder",
+    "from_module": "hood.exchange:from_module",
 }
 __all__ = list(_DOOR)
 
