@@ -111,6 +111,7 @@ class Search:
         told, out = len(self), len(self._rows("scores IS NULL"))
         return f"Search({self.space}: {told} evaluated, {out} on their way)"
     def close(self) -> None: self._db.close()
+    def more_facts(self) -> dict: return {} # of a search of another kind
 
 # %% ../../nbs/hood/asking.ipynb #a5c0000a
 @patch
@@ -145,12 +146,13 @@ def _check_same(self: Search, among): # or begin
     whole = dict(asdict(self.space), higher_is_better=self.higher_is_better, seed=self.seed,
                  start=self.start, zero=self.zero, identity=self.identity, twins=self.twins,
                  among=None if among is None else digest(among.ops, among.adj)[:16])
+    whole |= self.more_facts()
     wanted = {name: json.dumps(value) for name, value in whole.items()}
     kept = dict(self._db.execute("SELECT name, value FROM search"))
-    for name, value in wanted.items():
-        require(not kept or kept.get(name) == value,
-                f"{self.path}: is a search with {name} = {kept.get(name)}, not {value}; "
-                "name another file, or ask for the same")
+    for name in {**wanted, **kept} if kept else ():
+        was, now = kept.get(name), wanted.get(name)
+        require(was == now, f"{self.path}: is a search with {name} = {was}, not {now}; "
+                            "name another file, or ask for the same")
     rows = [] if kept else list(wanted.items())
     self._db.executemany("INSERT INTO search VALUES (?, ?)", rows)
 
@@ -304,7 +306,9 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture
        ) -> None:
     "Ask and tell in this process; an evaluation that raises has failed."
     while len(self) < budget and len(batch := self.ask()):
-        try: found = float(score(batch))
+        try:
+            found = score(batch)
+            found = [found] if isinstance(found, list) else float(found)
         except Exception as e:
             warnings.warn(f"{to_keys(batch, self.space)[0]}: {type(e).__name__}: {e}", stacklevel=2)
             found = None
