@@ -14,7 +14,8 @@ import torch
 
 import opembed_nb as oe
 from opembed_nb.data import ENAS, SearchSpace, random_architectures, validity
-from opembed_nb.hood.asking import Search, everything, mutants
+from opembed_nb.hood.asking import everything, mutants
+from opembed_nb.hood.asking_run import Search
 from opembed_nb.hood.features import counted_features, fingerprints, live_part, types_of
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys

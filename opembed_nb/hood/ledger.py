@@ -201,7 +201,7 @@ def _begin(self: Ledger, oracle, settings):
     require(oracle is not None, f"{self.path}: holds no study {self.study!r}; "
                                 f"open one of those it has: {', '.join(studies) or 'none'}")
     space = getattr(oracle, "space", None)
-    if space is not None: settings = {**settings, "space": asdict(space)}
+    if space is not None: settings = {**settings, "space": space.facts()}
     row = self.study, oracle.name, oracle.version, json.dumps(settings, sort_keys=True)
     self.db.execute("INSERT INTO studies VALUES (?, ?, ?, ?)", row)
 
