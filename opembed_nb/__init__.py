@@ -25,7 +25,7 @@ _DOOR = {
     "oracle": "own_space:oracle",
     "Tuned": "bo:Tuned",
     "search": "own_space:search",
-    "Search": "hood.asking_run:Search",
+    "Search": "hood.asking_report:Search",
     "MODELS": "training:MODELS",
     "Parts": "training:Parts",
     "OperationEmbedding": "embeddings:OperationEmbedding",

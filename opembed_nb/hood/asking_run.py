@@ -69,7 +69,8 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
             out[len(jobs)] = key
             jobs.append((shared, from_keys([key], self.space)))
     disable = None if progress is None else not progress
-    with tqdm(total=budget, desc="search", unit="evaluation", disable=disable) as bar:
+    with tqdm(total=budget, initial=len(self), desc="search", unit="evaluation",
+              disable=disable) as bar:
         try:
             fill()
             for job, found, error in engine.run(_evaluated, jobs):
