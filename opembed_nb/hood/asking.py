@@ -25,7 +25,7 @@ from ..data import (
 from .features import fingerprints, types_of
 from .files import OpembedError, home_path, patch, plain, require
 from .formats import from_keys, to_keys
-from .judge import Counts, Judge, Part
+from .judge import Counts, Judge, Part, View
 from .records import stream
 
 # %% ../../nbs/hood/asking.ipynb #a5c00006
@@ -318,17 +318,15 @@ def _judged(self: Search, rows, n, generator): # by expected improvement
     known, pool = self._graphs(told + out), self._among
     if pool is None: pool = self._mutants(self._graphs(told), scores, generator)
     rows = self._new(pool, self._kinds(known))
-    points = [torch.cat([part.points(known, self.space), whole[rows]])
-              for part, whole in zip(self.parts, self._points(pool))]
-    chosen = Judge(points, scores).choose(n, range(len(told), len(known)))
-    return pool[[rows[row - len(known)] for row in chosen]]
+    judge = Judge(self._views(pool), known, scores)
+    return pool[judge.choose(n, rows)]
 
 @patch
-def _points(self: Search, pool): # of each part; of a listed pool once
-    if pool is not self._among: return [part.points(pool, self.space) for part in self.parts]
-    if self._listed is None:
-        self._listed = [part.points(pool, self.space) for part in self.parts]
-    return self._listed
+def _views(self: Search, pool): # of each part; of a listed pool once
+    if pool is self._among and self._listed: return self._listed
+    views = [View(part, self.space, pool) for part in self.parts]
+    if pool is self._among: self._listed = views
+    return views
 
 @patch
 def _targets(self: Search, told): # (n,) larger is better; nan where an evaluation failed
@@ -425,8 +423,7 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
     told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
     if not told: return []
     scores, batch = self._targets(told), self._graphs(told)
-    points = [part.points(batch, self.space) for part in self.parts]
-    mean = scores if len(told) < 3 else Judge(points, scores).mean
+    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores).mean
     sign = 1 if self.higher_is_better else -1
     rows = zip((key for _, key, _ in told), (sign * scores).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])

@@ -26,7 +26,7 @@ from .asking import Search
 from .asking_run import _wrong
 from .files import patch, require, write_whole
 from .formats import from_keys, to_keys
-from .judge import Judge
+from .judge import Judge, Part, View
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300006
 @dataclass(frozen=True, eq=False)
@@ -52,26 +52,38 @@ class Beliefs:
 @patch
 def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over everything scored; `OpembedError` if that is less than three."
-    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
-    require(len(told) >= 3, f"{self.path}: {len(told)} evaluations have a score; a judgement "
-                            "needs three")
-    target, batch, every = self._targets(told), self._graphs(told), range(len(told))
-    judge = Judge([part.points(batch, self.space) for part in self.parts], target)
-    gain = judge.gain[:, :len(told)]
-    covariance = judge._covariance(every, every) - gain.T @ gain
-    inverse = torch.cholesky_inverse(judge.lower)
-    alone = judge.target - inverse @ judge.target / inverse.diagonal()
+    told = self._judged_rows()
+    target, batch = self._targets(told), self._graphs(told)
+    judge = Judge(self._views(batch), batch, target)
+    gain, pool = judge.gain.double(), [x.double() for x in judge.pool]
+    covariance = judge.kernel.between(pool, pool) - gain.T @ gain
+    alone = judge.target - _missed(judge)
     sign = 1 if self.higher_is_better else -1
     upper = judge.target >= judge.target.median()
     x, y = judge.target[upper], target[upper]
     slope = float(((x - x.mean()) @ (y - y.mean())) / (x - x.mean()).square().sum().clamp_min(1e-12))
     noise, repeats = _measured_noise([row[2] for row in told])
-    if repeats < 3: noise, repeats = slope * float(judge.scales.noise) ** 0.5, 0
+    if repeats < 3: noise, repeats = slope * judge.noise ** 0.5, 0
     order = judge.mean.argsort(descending=True, stable=True)
     return Beliefs([told[k][1] for k in order.tolist()], sign * target[order],
                    torch.tensor([len(row[2]) for row in told])[order], judge.target[order],
                    judge.mean[order], covariance[order][:, order], alone[order],
                    sign * slope, sign * float(y.mean() - slope * x.mean()), noise, repeats)
+
+@patch
+def _judged_rows(self: Search): # scored ones, at most as many as an exact process takes
+    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
+    require(len(told) >= 3, f"{self.path}: {len(told)} evaluations have a score; a judgement "
+                            "needs three")
+    if len(told) <= Judge.most: return told
+    order = self._targets(told).argsort(descending=True, stable=True).tolist()
+    half = Judge.most // 2
+    rest = np.linspace(half, len(told) - 1, Judge.most - half).round().astype(int)
+    return [told[order[k]] for k in [*range(half), *rest]]
+
+def _missed(judge): # (n,) by how much the others miss each score
+    inverse = judge.weigh.T @ judge.weigh
+    return inverse @ judge.target / inverse.diagonal()
 
 def _measured_noise(lists): # standard deviation, and of how many repeats beyond the first
     several = [scores for scores in lists if len(scores) > 1]
@@ -105,27 +117,30 @@ def rivals(found: Beliefs, level: float = 0.05, # chance below which two are tol
     return sorted(listed, key=lambda rival: -rival.chance)
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000a
-def _looks(batch, space): # name → points, of those who see one thing alone
-    raw = raw_features(batch, space).double()
-    layers = space.n_layers * len(space.operations)
-    kinds = raw[:, :layers].view(len(batch), space.n_layers, -1)
-    return {"how many of each operation": kinds.sum(1), "operations, place by place": raw[:, :layers],
-            "wiring and depth": torch.cat([raw[:, layers:], batch.n_nodes[:, None].double()], 1)}
+class _Look(Part): # one kind of features alone
+    kinds = {"how many of each operation": lambda ops, edges: ops.sum(1),
+             "operations, place by place": lambda ops, edges: ops.flatten(1),
+             "wiring and depth": lambda ops, edges: edges}
+    def __init__(self, name): self.name = name
+    def points(self, batch, space):
+        raw = raw_features(batch, space).double()
+        layers = space.n_layers * len(space.operations)
+        edges = torch.cat([raw[:, layers:], batch.n_nodes[:, None].double()], 1)
+        return self.kinds[self.name](raw[:, :layers].unflatten(1, (space.n_layers, -1)), edges)
 
 @patch
 def explained(self: Search) -> dict[str, float]: # who sees what → share of the variance, 0 … 1
     "How well architectures are predicted from the others, by what is known of them."
-    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
+    told = self._judged_rows()
     target, batch = self._targets(told), self._graphs(told)
-    looks = {"all that the judge sees": [part.points(batch, self.space) for part in self.parts]}
-    looks |= {name: [x] for name, x in _looks(batch, self.space).items()
-              if bool((x.std(0) > 1e-9).any())}
+    looks = {"all that the judge sees": self._views(batch)}
+    looks |= {name: [View(_Look(name), self.space, batch)] for name in _Look.kinds}
     shares = {}
-    for name, points in looks.items():
-        judge = Judge(points, target)
-        inverse = torch.cholesky_inverse(judge.lower)
-        missed = (inverse @ judge.target / inverse.diagonal()).square().mean()
-        shares[name] = max(0.0, 1 - float(missed / judge.target.square().mean()))
+    for name, views in looks.items():
+        if not any(bool(view.vary.any()) for view in views): continue
+        judge = Judge(views, batch, target)
+        missed = _missed(judge).square().mean() / judge.target.square().mean()
+        shares[name] = max(0.0, 1 - float(missed))
     return shares
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000b
@@ -140,8 +155,9 @@ class Change(NamedTuple):
 def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judge likes best, first
     "What is expected if one operation or one edge of the incumbent is changed."
     space, best = self.space, from_keys(found.keys[:1], self.space)
-    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
+    told = self._judged_rows()
     known, variants, named = self._graphs(told), [], []
+    here = [key for _, key, _ in told].index(found.keys[0])
     def add(what, layer, operation, ops=best.ops, adj=best.adj):
         variants.append(DAGBatch(ops, adj, best.n_nodes, space))
         named.append((what, layer, operation))
@@ -159,10 +175,9 @@ def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judg
     if not variants: return []
     pool = cat_batches(variants)
     fits = validity(pool, space)
-    points = [torch.cat([part.points(known, space), part.points(pool[fits], space)])
-              for part in self.parts]
-    mean = Judge(points, self._targets(told)).mean
-    gains = found.slope * (mean[len(told):] - found.mean[0])
+    whole = cat_batches([known, pool[fits]])
+    mean = Judge(self._views(whole), known, self._targets(told)).mean
+    gains = found.slope * (mean[len(told):] - mean[here])
     sign = 1 if self.higher_is_better else -1
     listed = [Change(*name, float(gain)) for name, gain in zip(
         [name for name, fit in zip(named, fits.tolist()) if fit], gains)]
