@@ -9,6 +9,7 @@ __all__ = ['LISTED', 'SCHEMA', 'everything', 'mutants', 'Search']
 import json
 import math
 import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -103,6 +104,7 @@ class Search:
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             with self._writing():
+                _refuse_strange(self._db, self.path)
                 for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
                 self._check_same(among)
 
@@ -117,7 +119,7 @@ class Search:
 @contextmanager
 def _errors(self: Search):
     try: yield
-    except sqlite3.Error as e:
+    except (sqlite3.Error, UnicodeDecodeError) as e:
         raise OpembedError(f"{self.path}: cannot be used as a search ({e}); check the file, its "
                            "folder and the free space") from None
 
@@ -138,7 +140,20 @@ def _rows(self: Search, where="TRUE"): # (number, key, list of scores or None)
     with self._errors():
         found = self._db.execute(f"SELECT number, key, scores FROM architectures WHERE {where} "
                                  "ORDER BY number").fetchall()
-    return [(number, key, text and json.loads(text)) for number, key, text in found]
+    return [(number, key, _kept_scores(self.path, key, text)) for number, key, text in found]
+
+def _kept_scores(path, key, text): # a list, or None
+    if text is None: return None
+    try:
+        scores = json.loads(text)
+        if isinstance(scores, list): return _checked_scores(scores, key)
+    except (ValueError, TypeError, RecursionError): pass
+    raise OpembedError(f"{path}: the scores of {str(key)[:80]!r} are broken; use another file")
+
+def _refuse_strange(db, path): # views and triggers run whatever they say, perhaps without end
+    for kind, name in db.execute("SELECT type, name FROM sqlite_master"):
+        require(kind in ("table", "index"), f"{path}: has a {kind} {str(name)[:80]!r} that no "
+                                            "search has; use another file")
 
 @patch
 def _check_same(self: Search, among): # or begin
@@ -149,8 +164,8 @@ def _check_same(self: Search, among): # or begin
     kept = dict(self._db.execute("SELECT name, value FROM search"))
     for name, value in wanted.items():
         require(not kept or kept.get(name) == value,
-                f"{self.path}: is a search with {name} = {kept.get(name)}, not {value}; "
-                "name another file, or ask for the same")
+                f"{self.path}: is a search with {name} = {str(kept.get(name))[:200]}, not "
+                f"{value}; name another file, or ask for the same")
     rows = [] if kept else list(wanted.items())
     self._db.executemany("INSERT INTO search VALUES (?, ?)", rows)
 
@@ -203,7 +218,9 @@ def _drawn(self: Search, rows, n, generator): # at random
     return pool[found[:n]]
 
 @patch
-def _graphs(self: Search, rows): return from_keys([key for _, key, _ in rows], self.space)
+def _graphs(self: Search, rows):
+    try: return from_keys([key for _, key, _ in rows], self.space)
+    except OpembedError as e: raise OpembedError(f"{self.path}: {e}; use another file") from None
 
 # %% ../../nbs/hood/asking.ipynb #a5c0000d
 @patch
@@ -260,8 +277,9 @@ def _checked_scores(score, row): # a list
     several = score if isinstance(score, Sequence) else [] if score is None else [score]
     for value in several:
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
-        require(known and math.isfinite(value), f"tell: score {row} is {value!r}; give a finite "
-                "number, or None for an evaluation that failed")
+        require(known and abs(value) <= sys.float_info.max,
+                f"tell: score {row} is {repr(value)[:80]}; give a finite number, or None for an "
+                "evaluation that failed")
     return [float(value) for value in several]
 
 @patch
@@ -270,7 +288,7 @@ def _take(self: Search, key, scores):
     if row is None:
         warnings.warn(f"{self.path}: {key} was never asked for; it is taken", stacklevel=4)
         self._db.execute("INSERT INTO architectures (key) VALUES (?)", (key,))
-    whole = (json.loads(row[0]) if row and row[0] else []) + scores
+    whole = (_kept_scores(self.path, key, row[0]) or [] if row else []) + scores
     self._db.execute("UPDATE architectures SET scores = ?, told = ? WHERE key = ?",
                      (json.dumps(whole), time.time(), key))
 
