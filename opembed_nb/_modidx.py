@@ -644,6 +644,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                     'opembed_nb/hood/ledger.py'),
                                         'opembed_nb.hood.ledger.Ledger._begin': ( 'hood/ledger.html#ledger._begin',
                                                                                   'opembed_nb/hood/ledger.py'),
+                                        'opembed_nb.hood.ledger.Ledger._check_keys': ( 'hood/ledger.html#ledger._check_keys',
+                                                                                       'opembed_nb/hood/ledger.py'),
                                         'opembed_nb.hood.ledger.Ledger._end': ('hood/ledger.html#ledger._end', 'opembed_nb/hood/ledger.py'),
                                         'opembed_nb.hood.ledger.Ledger._errors': ( 'hood/ledger.html#ledger._errors',
                                                                                    'opembed_nb/hood/ledger.py'),

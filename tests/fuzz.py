@@ -20,14 +20,21 @@ from io import BytesIO
 from pathlib import Path
 
 import networkx
-
 import torch
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.hood.asking import Search
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import (
-    from_flat, from_keys, from_nested, from_networkx, to_flat, to_keys, to_nested, to_networkx)  # fmt: skip
+    from_flat,
+    from_keys,
+    from_nested,
+    from_networkx,
+    to_flat,
+    to_keys,
+    to_nested,
+    to_networkx,
+)
 from opembed_nb.hood.ledger import Evaluation, Ledger
 from opembed_nb.hood.networks import NetSizes, Supernet, load_supernet, save_supernet
 from opembed_nb.hood.records import read_record, save_record
@@ -135,7 +142,7 @@ class Readers:
 
     def _ledger(self):
         class Oracle:
-            name, version = "o", "1"
+            name, version, space = "o", "1", ENAS
 
         ledger = Ledger(self.folder / "search.db", oracle=Oracle(), settings=dict(q=2))
         rows = [Evaluation("tuned", 0, 1, i, key, "waiting", None, 0.5, 0.1, torch.zeros(3))

@@ -120,8 +120,9 @@ class Search:
 def _errors(self: Search):
     try: yield
     except (sqlite3.Error, UnicodeDecodeError) as e:
-        raise OpembedError(f"{self.path}: cannot be used as a search ({e}); check the file, its "
-                           "folder and the free space") from None
+        why = " ".join(str(e).split())[:200]
+        raise OpembedError(f"{self.path}: cannot be used as a search ({why}); "
+                           "check the file, its folder and the free space") from None
 
 @patch
 @contextmanager

@@ -191,8 +191,9 @@ def _types_by_name(numbers, names, space, meant): # a number has one name, whate
             types.append(number)
             continue
         known = ", ".join(space.types)
-        require(name in space.types, f"vertex {v}: operation {name!r} is none of space {space}: "
-                                     f"{known}; say what they are architectures of: space=…")
+        require(name in space.types, f"vertex {v}: operation {name[:80]!r} is none of space "
+                                     f"{space}: {known}; say what they are architectures of: "
+                                     "space=…")
         usable = number is None or isinstance(number, (Number, str))
         require(usable, f"vertex {v}: type {str(number)[:80]} is no number")
         was = name if number is None else meant.setdefault(number, name)
