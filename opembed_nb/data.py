@@ -726,7 +726,8 @@ def _checked_scores(scores, n): # (n,) double
     try:
         if hasattr(scores, "to_numpy"): scores = scores.to_numpy()  # a column of a pandas table
         scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
-    except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError) as e:
+        raise OpembedError(f"scores: {str(e)[:200]}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
     wrong = (~(scores.abs() <= 1e38)).nonzero().flatten().tolist()
     for i in wrong[:1]:

@@ -9,6 +9,7 @@ __all__ = ['LISTED', 'FORMAT', 'SCHEMA', 'everything', 'mutants', 'Search']
 import json
 import math
 import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -144,6 +145,7 @@ class Search:
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             with self._writing():
+                _refuse_strange(self._db, self.path)
                 for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
                 self._check_same(among)
 
@@ -158,7 +160,7 @@ class Search:
 @contextmanager
 def _errors(self: Search):
     try: yield
-    except sqlite3.Error as e:
+    except (sqlite3.Error, UnicodeDecodeError) as e:
         raise OpembedError(f"{self.path}: cannot be used as a search ({e}); check the file, its "
                            "folder and the free space") from None
 
@@ -179,7 +181,20 @@ def _rows(self: Search, where="TRUE"): # (number, key, list of scores or None)
     with self._errors():
         found = self._db.execute(f"SELECT number, key, scores FROM architectures WHERE {where} "
                                  "ORDER BY number").fetchall()
-    return [(number, key, text and json.loads(text)) for number, key, text in found]
+    return [(number, key, _kept_scores(self.path, key, text)) for number, key, text in found]
+
+def _kept_scores(path, key, text): # a list, or None
+    if text is None: return None
+    try:
+        scores = json.loads(text)
+        if isinstance(scores, list): return _checked_scores(scores, key, "tell")
+    except (ValueError, TypeError, RecursionError): pass
+    raise OpembedError(f"{path}: the scores of {str(key)[:80]!r} are broken; use another file")
+
+def _refuse_strange(db, path): # views and triggers run whatever they say, perhaps without end
+    for kind, name in db.execute("SELECT type, name FROM sqlite_master"):
+        require(kind in ("table", "index"), f"{path}: has a {kind} {str(name)[:80]!r} that no "
+                                            "search has; use another file")
 
 @patch
 def _check_same(self: Search, among): # or begin
@@ -212,16 +227,19 @@ def open(cls: Search, path: Path | str,
     require(path.is_file(), f"{path}: there is no such file; `oe.Search(space, path)` makes one")
     try:
         with closing(sqlite3.connect(path)) as db:
+            _refuse_strange(db, path)
             kept = dict(db.execute("SELECT name, value FROM search"))
-        require(kept.pop("format", None) == str(FORMAT), "is a search of another version")
+        require(kept.pop("format", None) == str(FORMAT), f"{path}: is a search of another version; "
+                "name another file, or use the version that made it")
         facts = {name: json.loads(value) for name, value in kept.items()}
         for name in ("short", "forbids"): facts.pop(name, None)
         own = {name: facts.pop(name) for name in SearchSpace.__dataclass_fields__ if name in facts}
         space = SearchSpace(**own)
         if facts["among"] is not None: facts["among"] = from_keys(facts["among"], space)
         return cls(space, path, allowed=allowed, parts=parts, **facts)
-    except sqlite3.Error as e: raise OpembedError(f"{path}: is no search ({e})") from None
-    except (KeyError, TypeError, ValueError) as e:
+    except (sqlite3.Error, UnicodeDecodeError) as e: raise OpembedError(f"{path}: is no search ({e})") from None
+    except OpembedError: raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise OpembedError(f"{path}: is no search of this version ({e})") from None
 
 # %% ../../nbs/hood/asking.ipynb #dda10005
@@ -307,7 +325,9 @@ def _new(self: Search, batch, known): # rows of a batch that are allowed, each k
     return rows
 
 @patch
-def _graphs(self: Search, rows): return from_keys([key for _, key, _ in rows], self.space)
+def _graphs(self: Search, rows):
+    try: return from_keys([key for _, key, _ in rows], self.space)
+    except OpembedError as e: raise OpembedError(f"{self.path}: {e}; use another file") from None
 
 # %% ../../nbs/hood/asking.ipynb #a5c0000d
 @patch
@@ -370,8 +390,9 @@ def _checked_scores(score, row, who): # a list
     several = [plain(value) for value in several]
     for value in several:
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
-        require(known and math.isfinite(value), f"{who}: score {row} is {value!r}; give a finite "
-                "number, or None for an evaluation that failed")
+        require(known and abs(value) <= sys.float_info.max,
+                f"{who}: score {row} is {repr(value)[:80]}; give a finite number, or None for an "
+                "evaluation that failed")
     return [float(value) for value in several]
 
 @patch
@@ -380,7 +401,7 @@ def _take(self: Search, key, scores):
     if row is None:
         warnings.warn(f"{self.path}: {key} was never asked for; it is taken", stacklevel=4)
         self._db.execute("INSERT INTO architectures (key) VALUES (?)", (key,))
-    whole = (json.loads(row[0]) if row and row[0] else []) + scores
+    whole = (_kept_scores(self.path, key, row[0]) or [] if row else []) + scores
     self._db.execute("UPDATE architectures SET scores = ?, told = ?, runner = NULL WHERE key = ?",
                      (json.dumps(whole), time.time(), key))
 
