@@ -52,7 +52,8 @@ class SearchSpace:
                 f"space {self.name!r}: operations are a list of names, not {self.operations!r}")
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "n_layers", plain(self.n_layers))
-        for name in ("wirings", "depths"): object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "wirings", tuple(self.wirings))
+        object.__setattr__(self, "depths", tuple(self.depths))
         some = [[each] if isinstance(each, str) else each for each in self.choices]
         object.__setattr__(self, "choices", tuple(map(tuple, some)))
 
@@ -63,7 +64,7 @@ class SearchSpace:
     @property
     def types(self) -> tuple[str, ...]: return ("input", "output", *self.operations)
 
-    def facts(self) -> dict: # what files keep of a space; a limit that it does not have is left out
+    def facts(self) -> dict: # what files keep of a space; limits that it does not have left out
         return {name: value for name, value in vars(self).items()
                 if value or name not in ("depths", "choices")}
 

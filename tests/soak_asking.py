@@ -92,24 +92,22 @@ def asking(minutes, seed, asks=100, kills=20, some=None):
         path, log = Path(folder, "search.sqlite"), os.open(Path(folder, "log"), LOG, 0o600)
         Search(SPACE, path, seed=seed).close()
         alive, killed, n = set(), 0, 0
-        while time.monotonic() < end:
-            for k in range(2 - len(alive)):
+        moments = sorted(draws.sample(range(4, 4 * asks), kills))  # by evaluations made
+        while time.monotonic() < end and (alive or n == 0 or moments):
+            while len(alive) < 2 and (moments or n < 2):
                 n += 1
-                again = (work, path, log, n, asks) if n % 2 else (run, path, log, asks)
-                alive.add(started(*again))
-            done, status = os.waitpid(-1 if killed >= kills else 0, os.WNOHANG)
+                function = work if n % 2 else run
+                alive.add(started(function, path, log, *([n] if n % 2 else []), asks))
+            time.sleep(draws.uniform(0, 0.02))
+            made = Path(folder, "log").read_bytes().count(b"\n")
+            if moments and made >= moments[0]:
+                victim, moments = draws.choice(sorted(alive)), moments[1:]
+                os.kill(victim, signal.SIGKILL)
+                killed += 1
+            done, status = os.waitpid(-1, os.WNOHANG)
             if done:
                 alive.discard(done)
                 assert status in (0, signal.SIGKILL), f"a process ended with {status}"
-                if status == 0 and killed >= kills:
-                    break
-            elif killed < kills:
-                time.sleep(draws.expovariate(kills / (0.25 * asks)))
-                victim = draws.choice(sorted(alive))
-                os.kill(victim, signal.SIGKILL)
-                killed += 1
-            else:
-                time.sleep(0.02)
         for pid in alive:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

@@ -15,7 +15,7 @@ import torch
 import opembed_nb as oe
 from opembed_nb.data import ENAS, SearchSpace, random_architectures, validity
 from opembed_nb.hood.asking import everything, mutants
-from opembed_nb.hood.asking_run import Search
+from opembed_nb.hood.asking_report import Search
 from opembed_nb.hood.features import counted_features, fingerprints, live_part, types_of
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
@@ -112,7 +112,7 @@ def test_lower_is_better_where_it_is_said():
     search = Search(FREE, higher_is_better=False, seed=5)
     search.run(lambda one: -value(one), 40)
     shown = [score for _, score, _ in search.believed()]
-    assert shown[0] == min(shown) and "mean score" in search.report(3)
+    assert shown[0] == min(shown) and "mean score" in str(search.report(3))
 
 
 def test_twins_are_evaluated_once_unless_it_is_asked_for():

@@ -237,7 +237,8 @@ def open(cls: Search, path: Path | str,
         space = SearchSpace(**own)
         if facts["among"] is not None: facts["among"] = from_keys(facts["among"], space)
         return cls(space, path, allowed=allowed, parts=parts, **facts)
-    except (sqlite3.Error, UnicodeDecodeError) as e: raise OpembedError(f"{path}: is no search ({e})") from None
+    except (sqlite3.Error, UnicodeDecodeError) as e:
+        raise OpembedError(f"{path}: is no search ({e})") from None
     except OpembedError: raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise OpembedError(f"{path}: is no search of this version ({e})") from None

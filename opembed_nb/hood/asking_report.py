@@ -61,7 +61,7 @@ def beliefs(self: Search) -> Beliefs:
     sign = 1 if self.higher_is_better else -1
     upper = judge.target >= judge.target.median()
     x, y = judge.target[upper], target[upper]
-    slope = float(((x - x.mean()) @ (y - y.mean())) / (x - x.mean()).square().sum().clamp_min(1e-12))
+    slope = float((x - x.mean()) @ (y - y.mean()) / ((len(x) - 1) * x.var()).clamp_min(1e-12))
     noise, repeats = _measured_noise([row[2] for row in told])
     if repeats < 3: noise, repeats = slope * judge.noise ** 0.5, 0
     order = judge.mean.argsort(descending=True, stable=True)

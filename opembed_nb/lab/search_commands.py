@@ -28,7 +28,7 @@ def new_search(file: Path | str, # a space in YAML, or in JSON
     file, path = home_path(file), home_path(path)
     require(not path.exists(), f"{path}: is there already; name another file, or remove it")
     facts = (json_line if file.suffix == ".json" else parse_yaml)(read_text(file), str(file))
-    require(isinstance(facts, dict), f"{file}: is no list of fields such as operations: [conv, pool]")
+    require(isinstance(facts, dict), f"{file}: has no fields such as operations: [conv, pool]")
     facts = {"name": file.stem, "chain": True, **facts}
     more = {name: facts.pop(name) for name in _MORE if name in facts}
     check_fields(more, _MORE, str(file), set(_MORE))
