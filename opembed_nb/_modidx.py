@@ -426,6 +426,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.hood.asking.Search.best': ('hood/asking.html#search.best', 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search.close': ( 'hood/asking.html#search.close',
                                                                                  'opembed_nb/hood/asking.py'),
+                                        'opembed_nb.hood.asking.Search.history': ( 'hood/asking.html#search.history',
+                                                                                   'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search.open': ('hood/asking.html#search.open', 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search.tell': ('hood/asking.html#search.tell', 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking._altered': ('hood/asking.html#_altered', 'opembed_nb/hood/asking.py'),

@@ -454,3 +454,8 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
 def best(self: Search, n: int = 1) -> DAGBatch: # (at most n,) the best first
     "The architectures that are believed to be the best."
     return from_keys([key for key, _, _ in self.believed()[:n]], self.space)
+
+@patch
+def history(self: Search) -> list[tuple[str, list[float]]]: # key, scores ([]: it failed)
+    "What was evaluated, in the order in which it was asked for."
+    return [(key, scores) for _, key, scores in self._rows("scores IS NOT NULL")]
