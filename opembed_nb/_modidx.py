@@ -396,6 +396,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.hood.asking.Search._new': ('hood/asking.html#search._new', 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search._rows': ( 'hood/asking.html#search._rows',
                                                                                  'opembed_nb/hood/asking.py'),
+                                        'opembed_nb.hood.asking.Search._some': ( 'hood/asking.html#search._some',
+                                                                                 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search._take': ( 'hood/asking.html#search._take',
                                                                                  'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search._targets': ( 'hood/asking.html#search._targets',

@@ -206,20 +206,23 @@ def fit_kernel(kernel: Kernel,
 
 # %% ../../nbs/hood/judge.ipynb #0dde000b
 class Judge:
-    "A Gaussian process over the candidates that its views hold."
+    "A Gaussian process over candidates."
     most = 500 # scores of an exact process; with more it is sparse
 
     def __init__(self, views: Sequence[View], # of each part
                  known: DAGBatch,             # the n that have a score, then those on their way
-                 scores: Tensor): # (n,) larger is better; nan where an evaluation failed
+                 scores: Tensor,  # (n,) larger is better; nan where an evaluation failed
+                 rows: Sequence[int]): # the candidates, of those that the views hold
+        self.rows = list(rows)
         self.target, self.kernel = normal_scores(scores.double()), Kernel(views)
         seen, n = [view.of(known) for view in views], len(scores)
-        rows = self._decisive()
-        anchors = [x[rows] for x in seen]
-        fit_kernel(self.kernel, anchors, self.target[rows])
+        best = self._decisive()
+        anchors = [x[best] for x in seen]
+        fit_kernel(self.kernel, anchors, self.target[best])
         self.noise = float(self.kernel.noise)
-        seen, self.pool = (self.kernel.moved(x) for x in (seen, [view.x for view in views]))
-        self.anchors = [points[rows] for points in seen]
+        seen = self.kernel.moved(seen)
+        self.pool = self.kernel.moved([view.x[self.rows] for view in views])
+        self.anchors = [points[best] for points in seen]
         self.weigh, self.share = self._solved([points[:n] for points in seen])
         self.gain = self.gained(self.pool)
         self.mean = (self.share.float() @ self.gain).double()
@@ -265,24 +268,20 @@ def await_scores(self: Judge, points: Sequence[Points], # p of each part
     self.variance = self.variance - joint.square().sum(0)
 
 @patch
-def choose(self: Judge, n: int,      # architectures
-           among: Sequence[int],     # rows of the candidates that can be chosen
-          ) -> list[int]:            # n rows, or fewer if no more are open
+def choose(self: Judge, n: int) -> list[int]: # n rows, or all if these are fewer
     "The candidates with the largest expected improvement, one after the other."
-    shut = torch.full_like(self.mean, -math.inf)
-    shut[list(among)] = 0
-    best, chosen = float(self.target.max()), []
+    shut, best, chosen = torch.zeros_like(self.mean), float(self.target.max()), []
     if len(self.pending[0]):
         gained = self.gained(self.pending)
         best = max(best, float((self.share @ gained).max()))
         self.await_scores(self.pending, gained)
-    for _ in range(min(n, len(among))):
+    for _ in range(min(n, len(self.rows))):
         gain = expected_gain(self.mean, self.variance, best) + shut
         row = int((gain >= (1 - 1e-4) * gain.max()).nonzero()[0])
         chosen.append(row)
         shut[row], best = -math.inf, max(best, float(self.mean[row]))
         self.await_scores([points[[row]] for points in self.pool], self.gain[:, [row]])
-    return chosen
+    return [self.rows[row] for row in chosen]
 
 # %% ../../nbs/hood/judge.ipynb #0dde000c
 def expected_gain(mean: Tensor, variance: Tensor, best: float) -> Tensor: # (n,)

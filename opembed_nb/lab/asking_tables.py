@@ -126,6 +126,7 @@ def ask_and_tell(arena: Arena, seed: int,
                  twins: bool = True, parts: tuple[str, ...] = ("counts",), **settings) -> Walk:
     "`oe.Search`."
     known = dict(counts=Counts(arena.zero), places=Places(arena.zero), vectors=Vectors(arena.zero))
+    twins = twins and arena.space is CELLS  # the other tables hold one of each kind
     search = Search(arena.space, seed=seed, among=arena.batch, zero=arena.zero, twins=twins,
                     identity=arena.identity, parts=[known[part] for part in parts], **settings)
     same = arena.kept.setdefault((twins, parts), {})
