@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..data import DAGBatch, SearchSpace
-from .asking import Search
+from .asking import LISTED
+from .asking_report import Search
 from .files import patch, require
 from .formats import from_keys, to_keys
 from .judge import Judge
@@ -120,16 +121,14 @@ def _judged(self: ParetoSearch, rows, n, generator): # by expected hypervolume i
     told = [row for row in rows if row[2] is not None]
     out = [row for row in rows if row[2] is None]
     scores = self.means(told) * self.signs
-    known, pool = self._graphs(told + out), self._among
-    if pool is None: pool = self._mutants(self._graphs(told), _standing(scores), generator)
+    known, pool, standing = self._graphs(told + out), self._among, _standing(scores)
+    if pool is None: pool = self._mutants(self._graphs(told), standing, generator)
     rows = self._new(pool, self._kinds(known))
-    points = [torch.cat([part.points(known, self.space), whole[rows]])
-              for part, whole in zip(self.parts, self._points(pool))]
-    judges = [Judge(points, column) for column in scores.T]
+    if len(rows) > LISTED: rows = self._some(pool, rows, known, standing, generator)
+    judges = [Judge(self._views(pool), known, column, rows) for column in scores.T]
     floor = torch.stack([_as_normal(judge.target, column, self._limit(k)) for k, (judge, column)
                          in enumerate(zip(judges, scores.T))])
-    chosen = _choose(judges, floor, n, range(len(told), len(known)))
-    return pool[[rows[row - len(known)] for row in chosen]]
+    return pool[[rows[row] for row in _choose(judges, floor, n)]]
 
 @patch
 def _limit(self: ParetoSearch, k): # of an objective: larger is better; None if there is none
@@ -156,25 +155,25 @@ def _as_normal(target, scores, limit): # of a limit: the normal score; without o
 
 SHORT = 1000 # candidates from which the second and all further ones of a call are chosen
 
-def _choose(judges, floor, n, pending): # n rows of candidates, or fewer if no more are left
+def _choose(judges, floor, n): # n candidates, or all if these are fewer
     believed = torch.stack([judge.target for judge in judges], 1)
-    def await_score(row):
-        nonlocal believed
-        expected = torch.stack([judge.mean[row] for judge in judges])
-        believed = torch.cat([believed, expected[None]])
-        for judge in judges: judge.await_score(row)
-    for row in pending: await_score(row)
-    first, chosen = len(judges[0].target) + len(pending), []
-    open_rows = torch.arange(first, len(judges[0].mean))
-    for _ in range(min(n, len(open_rows))):
-        gain = expected_growth(torch.stack([judge.mean for judge in judges], 1)[open_rows],
-                               torch.stack([judge.variance for judge in judges], 1)[open_rows],
-                               believed, floor)
-        row = int(open_rows[gain.argmax()])
+    if len(judges[0].pending[0]):
+        gained = [judge.gained(judge.pending) for judge in judges]
+        expected = [judge.share @ each for judge, each in zip(judges, gained)]
+        believed = torch.cat([believed, torch.stack(expected, 1)])
+        for judge, each in zip(judges, gained): judge.await_scores(judge.pending, each)
+    left, chosen = torch.arange(len(judges[0].mean)), []
+    for _ in range(min(n, len(left))):
+        mean = torch.stack([judge.mean[left] for judge in judges], 1)
+        variance = torch.stack([judge.variance[left] for judge in judges], 1)
+        growth = expected_growth(mean, variance, believed, floor)
+        row = int(left[growth.argmax()])
         chosen.append(row)
-        open_rows = open_rows[gain.topk(min(SHORT, len(gain))).indices.sort().values]
-        open_rows = open_rows[open_rows != row]
-        await_score(row)
+        believed = torch.cat([believed, mean[growth.argmax()][None]])
+        for judge in judges:
+            judge.await_scores([points[[row]] for points in judge.pool], judge.gain[:, [row]])
+        left = left[growth.topk(min(SHORT, len(left))).indices.sort().values]
+        left = left[left != row]
     return chosen
 
 def expected_growth(mean: Tensor, variance: Tensor, # (n, m) of candidates
