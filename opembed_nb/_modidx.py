@@ -525,8 +525,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                        'opembed_nb/hood/asking_run.py'),
                                             'opembed_nb.hood.asking_run._Held': ( 'hood/asking_run.html#_held',
                                                                                   'opembed_nb/hood/asking_run.py'),
-                                            'opembed_nb.hood.asking_run._evaluated': ( 'hood/asking_run.html#_evaluated',
-                                                                                       'opembed_nb/hood/asking_run.py'),
                                             'opembed_nb.hood.asking_run._wrong': ( 'hood/asking_run.html#_wrong',
                                                                                    'opembed_nb/hood/asking_run.py')},
             'opembed_nb.hood.engines': { 'opembed_nb.hood.engines.Engine': ('hood/engines.html#engine', 'opembed_nb/hood/engines.py'),
