@@ -262,7 +262,7 @@ def test_mutants_are_one_step_away_and_of_the_space():
 def test_the_judge_believes_what_it_was_told_and_less_far_away():
     batch = random_architectures(60, FREE, torch.Generator().manual_seed(0))
     scores = torch.tensor([value(each) for each in batch]).double()
-    judge = Judge([View(Places(), FREE, batch)], batch[:30], scores[:30])
+    judge = Judge([View(Places(), FREE, batch)], batch[:30], scores[:30], range(60))
     assert torch.corrcoef(torch.stack([judge.mean[:30], scores[:30]]))[0, 1] > 0.9
     assert judge.variance[:30].mean() < judge.variance[30:].mean()
     assert torch.corrcoef(torch.stack([judge.mean[30:], scores[30:]]))[0, 1] > 0.5

@@ -339,8 +339,15 @@ def _judged(self: Search, rows, n, generator): # by expected improvement
     known, pool = self._graphs(told + out), self._among
     if pool is None: pool = self._mutants(self._graphs(told), scores, generator)
     rows = self._new(pool, self._kinds(known))
-    judge = Judge(self._views(pool), known, scores)
-    return pool[judge.choose(n, rows)]
+    if len(rows) > LISTED: rows = self._some(pool, rows, known, scores, generator)
+    return pool[Judge(self._views(pool), known, scores, rows).choose(n)]
+
+@patch
+def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others
+    near = set(self._kinds(self._mutants(known[:len(scores)], scores, generator)))
+    some = torch.randperm(len(rows), generator=generator)[:LISTED // 5].tolist()
+    kinds = self._kinds(pool)
+    return sorted({rows[k] for k in some} | {row for row in rows if kinds[row] in near})
 
 @patch
 def _views(self: Search, pool): # of each part; of a listed pool once
@@ -445,7 +452,7 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
     told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
     if not told: return []
     scores, batch = self._targets(told), self._graphs(told)
-    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores).mean
+    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores, range(len(told))).mean
     sign = 1 if self.higher_is_better else -1
     rows = zip((key for _, key, _ in told), (sign * scores).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])
