@@ -1416,6 +1416,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.lab.stacks._Together.fill': ( 'lab/stacks.html#_together.fill',
                                                                                  'opembed_nb/lab/stacks.py'),
                                        'opembed_nb.lab.stacks._Together.of': ('lab/stacks.html#_together.of', 'opembed_nb/lab/stacks.py'),
+                                       'opembed_nb.lab.stacks._Together.parts': ( 'lab/stacks.html#_together.parts',
+                                                                                  'opembed_nb/lab/stacks.py'),
                                        'opembed_nb.lab.stacks._captured': ('lab/stacks.html#_captured', 'opembed_nb/lab/stacks.py'),
                                        'opembed_nb.lab.stacks._filled': ('lab/stacks.html#_filled', 'opembed_nb/lab/stacks.py'),
                                        'opembed_nb.lab.stacks._tensors': ('lab/stacks.html#_tensors', 'opembed_nb/lab/stacks.py'),
