@@ -410,6 +410,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.hood.asking.Search.best': ('hood/asking.html#search.best', 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search.close': ( 'hood/asking.html#search.close',
                                                                                  'opembed_nb/hood/asking.py'),
+                                        'opembed_nb.hood.asking.Search.out': ('hood/asking.html#search.out', 'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search.report': ( 'hood/asking.html#search.report',
                                                                                   'opembed_nb/hood/asking.py'),
                                         'opembed_nb.hood.asking.Search.run': ('hood/asking.html#search.run', 'opembed_nb/hood/asking.py'),

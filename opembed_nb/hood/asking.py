@@ -190,6 +190,11 @@ def ask(self: Search, n: int = 1, # architectures
     return batch
 
 @patch
+def out(self: Search) -> DAGBatch: # in the order in which they were asked for
+    "Architectures on their way: after a kill, the first to evaluate."
+    return self._graphs(self._rows("scores IS NULL"))
+
+@patch
 def _kinds(self: Search, batch): # equal for what is evaluated once
     if batch is self._among and self._listed_kinds: return self._listed_kinds
     if self.twins: kinds = to_keys(batch, self.space)
