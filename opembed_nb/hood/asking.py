@@ -154,6 +154,7 @@ class Search:
         told, out = len(self), len(self._rows("scores IS NULL"))
         return f"Search({self.space}: {told} evaluated, {out} on their way)"
     def close(self) -> None: self._db.close()
+    def more_facts(self) -> dict: return {} # of a search of another kind
 
 # %% ../../nbs/hood/asking.ipynb #a5c0000a
 @patch
@@ -202,6 +203,7 @@ def _check_same(self: Search, among): # or begin
                  seed=self.seed, start=self.start, zero=self.zero, identity=self.identity,
                  twins=self.twins, forbids=self.allowed is not None,
                  among=None if among is None else to_keys(among, self.space))
+    whole |= self.more_facts()
     wanted = {name: json.dumps(value) for name, value in whole.items()}
     kept = dict(self._db.execute("SELECT name, value FROM search"))
     if not kept:
