@@ -158,6 +158,20 @@ def test_scores_from_before_are_a_start_as_often_as_they_are_given():
     assert value(search.ask()) >= sorted(map(value, known))[-3]
 
 
+def test_asks_do_not_depend_on_the_order_of_what_was_asked_and_told():
+    known = random_architectures(14, FREE, torch.Generator().manual_seed(3))
+    scores = [[0.1 * k, 0.3, 1e9, -1e9] if k % 3 == 0 else 0.1 * k for k in range(12)]
+    asked = []
+    for order in (range(12), reversed(range(12))):
+        search = Search(FREE)
+        for k in order:
+            search.begin_with(known[k], [scores[k] if k % 3 else None])
+            if k % 3 == 0:
+                for score in sorted(scores[k], reverse=k < 6): search.tell(known[k], score)
+        asked.append(to_keys(search.ask(3), FREE))
+    assert asked[0] == asked[1]
+
+
 def full(search, one):
     "As if the disk were full."
     pages = search._db.execute("PRAGMA page_count").fetchone()[0]

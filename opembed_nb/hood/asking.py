@@ -437,6 +437,11 @@ def begin_with(self: Search, known: ArchDataset | DAGBatch, # what is scored alr
 
 # %% ../../nbs/hood/asking.ipynb #dda10009
 @patch
+def out(self: Search) -> DAGBatch: # in the order in which they were asked for
+    "Architectures on their way: after a kill, the first to evaluate."
+    return self._graphs(self._rows("scores IS NULL"))
+
+@patch
 def ask_again(self: Search, minutes: float, # since they were given out
              ) -> DAGBatch:
     "Give out again what has been out for long; nobody else is given it for as many minutes."

@@ -54,7 +54,7 @@ def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over everything scored; `OpembedError` if that is less than three."
     told = self._judged_rows()
     target, batch = self._targets(told), self._graphs(told)
-    judge = Judge(self._views(batch), batch, target)
+    judge = Judge(self._views(batch), batch, target, range(len(told)))
     gain, pool = judge.gain.double(), [x.double() for x in judge.pool]
     covariance = judge.kernel.between(pool, pool) - gain.T @ gain
     alone = judge.target - _missed(judge)
@@ -138,7 +138,7 @@ def explained(self: Search) -> dict[str, float]: # who sees what → share of th
     shares = {}
     for name, views in looks.items():
         if not any(bool(view.vary.any()) for view in views): continue
-        judge = Judge(views, batch, target)
+        judge = Judge(views, batch, target, range(len(told)))
         missed = _missed(judge).square().mean() / judge.target.square().mean()
         shares[name] = max(0.0, 1 - float(missed))
     return shares
@@ -176,7 +176,7 @@ def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judg
     pool = cat_batches(variants)
     fits = validity(pool, space)
     whole = cat_batches([known, pool[fits]])
-    mean = Judge(self._views(whole), known, self._targets(told)).mean
+    mean = Judge(self._views(whole), known, self._targets(told), range(len(whole))).mean
     gains = found.slope * (mean[len(told):] - mean[here])
     sign = 1 if self.higher_is_better else -1
     listed = [Change(*name, float(gain)) for name, gain in zip(

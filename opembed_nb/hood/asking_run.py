@@ -6,6 +6,7 @@
 __all__ = ['MISTAKES']
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200003
+import operator
 import os
 import time
 import warnings
@@ -73,7 +74,8 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
               disable=disable) as bar:
         try:
             fill()
-            for job, found, error in engine.run(_evaluated, jobs):
+            for job, found, error in engine.run(operator.call, jobs):
+                if hasattr(found, "tolist"): found = found.tolist()  # a tensor, an array
                 self._settle(out[job], found, error or _wrong(found), held)
                 del out[job]
                 fill()
@@ -81,23 +83,20 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
             self._fail(held)
         finally: self._drop([*out.values(), *held])
 
-def _evaluated(score, one): # a task
-    found = score(one)
-    return found.tolist() if hasattr(found, "tolist") else found
-
 def _wrong(found): # "" if it is a score
     try: return "" if found is None else _checked_scores(found, 0, "") and ""
     except OpembedError: return f"gave {str(found)[:80]}, which is no finite number"
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200009
-MISTAKES = ("NameError", "AttributeError", "TypeError", "ImportError", "ModuleNotFoundError")
+MISTAKES = ("NameError:", "AttributeError:", "TypeError:", "ImportError:", "ModuleNotFoundError:",
+            "a worker cannot read the task")  # what errors begin with
 
 class _Held(dict): # key → error of what failed before anything worked
     closed = False
 
 @patch
 def _settle(self: Search, key, found, error, held): # tell, or hold back
-    if not held.closed and error.split(":")[0] in MISTAKES:
+    if not held.closed and error.startswith(MISTAKES):
         held[key] = error
         require(len(held) < 3, f"run: the first three evaluations failed, the last with {error}; "
                                "mend the function, none of them counts as failed")
