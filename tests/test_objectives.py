@@ -14,6 +14,7 @@ from opembed_nb.hood.asking import everything
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import to_keys
 from opembed_nb.hood.objectives import ParetoSearch, expected_growth, hypervolume, undominated
+from opembed_nb.lab.fronts import SEARCHES, regrets, two_scores
 
 AIMS = dict(accuracy="max", latency="min")
 LISTED = SearchSpace("few", ("conv", "small", "skip"), 5, chain=False, wirings=("0 1 2 3 4 5",))
@@ -167,3 +168,18 @@ def test_without_botorch_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(page, "find_spec", lambda name: None)
     with pytest.raises(OpembedError, match=r"not installed; pip install '\.\[objectives\]'"):
         oe.Search(FREE, objectives=AIMS)
+
+
+def test_the_true_front_leaves_no_regret_and_every_search_keeps_to_its_budget():
+    device = "pixel3_latency"
+    try:
+        table = two_scores(device)
+    except OpembedError as e:
+        pytest.skip(str(e))
+    front = undominated(table.scores).nonzero().flatten().tolist()
+    assert regrets(table, front, at=[43]) == pytest.approx([0], abs=1e-9)
+    assert len(front) == 43
+    for name in ("random", "TPE", "NSGA-II", "ours"):
+        rows = SEARCHES[name](table, 0, 13)
+        first, last = regrets(table, rows, at=[4, 13])
+        assert len(rows) == 13 and 0 < last <= first <= 1
