@@ -119,9 +119,9 @@ def test_empty_batches():
 
 
 def test_all_the_data_at_once_and_fast(data):
-    start = time.perf_counter()
+    start = time.process_time()
     values = properties(data.batch)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(1))[:1500]
     graphs = to_igraph(data.batch[rows])
     # half of a chain's pairs are reachable

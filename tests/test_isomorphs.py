@@ -155,9 +155,9 @@ def test_the_table_says_what_the_data_say(name, request):
     table = load_oracle(data, "cpu")
     assert isinstance(table, TableOracle) and isinstance(table, Oracle)
     assert table.space == data.space and data.name in table.name
-    start = time.perf_counter()
+    start = time.process_time()
     assert torch.equal(table(data.batch), data.accuracy)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert table.best == float(data.accuracy.max())
     some = torch.randperm(len(data), generator=generator())[:300]
     moved = relabelled(data.batch[some])
