@@ -25,11 +25,12 @@ _DOOR = {
     "oracle": "own_space:oracle",
     "Tuned": "bo:Tuned",
     "search": "own_space:search",
-    "Search": "hood.asking:Search",
+    "Search": "hood.objectives:Search",
     "MODELS": "training:MODELS",
     "Parts": "training:Parts",
     "OperationEmbedding": "embeddings:OperationEmbedding",
     "DAGDecoder": "decoder:DAGDecoder",
+    "from_module": "hood.exchange:from_module",
 }
 __all__ = list(_DOOR)
 

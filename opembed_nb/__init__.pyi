@@ -5,7 +5,8 @@ from .data import SearchSpace as Space
 from .data import draw as draw
 from .decoder import DAGDecoder as DAGDecoder
 from .embeddings import OperationEmbedding as OperationEmbedding
-from .hood.asking import Search as Search
+from .hood.exchange import from_module as from_module
+from .hood.objectives import Search as Search
 from .hood.sources import load_dataset as load
 from .own_space import fit as fit
 from .own_space import oracle as oracle
@@ -34,4 +35,5 @@ __all__ = [
     "Parts",
     "OperationEmbedding",
     "DAGDecoder",
+    "from_module",
 ]

@@ -19,7 +19,7 @@ MOVED = {
     "bo:evaluate": "hood.ledger",
     "bo:paired": "hood.intervals",
     "data:ASSETS": "hood.files",
-    "data:CELLS": "hood.sources",
+    "data:CELLS": "hood.exchange",
     "data:GNNS": "hood.sources",
     "data:OpembedError": "hood.files",
     "data:SOURCES": "hood.sources",

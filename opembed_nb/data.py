@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ENAS', 'PALETTE', 'DARK', 'SPLITS', 'RESERVED', 'SearchSpace', 'DAGBatch', 'codes', 'same_graphs', 'cat_batches',
-           'check_batch', 'space_of', 'refuse_other_space', 'from_edges', 'validity', 'wiring_tensor', 'SVG', 'draw',
-           'random_architectures', 'skip_pairs', 'raw_features', 'About', 'Split', 'ArchDataset', 'split_rows',
-           'wirings', 'extremes', 'read_head']
+           'check_batch', 'space_of', 'refuse_other_space', 'from_edges', 'validity', 'wiring_tensor', 'choice_mask',
+           'SVG', 'draw', 'random_architectures', 'skip_pairs', 'raw_features', 'About', 'Split', 'ArchDataset',
+           'split_rows', 'wirings', 'extremes', 'read_space', 'read_head']
 
 # %% ../nbs/00_data.ipynb #67685a63
 import hashlib
@@ -41,6 +41,8 @@ class SearchSpace:
     n_layers: int                 # the most layers an architecture has
     chain: bool = True            # whether node i feeds i + 1 and the output reads the last layer
     wirings: tuple[str, ...] = field(default=(), repr=False) # the only ones there are; else any
+    depths: tuple[int, ...] = field(default=(), repr=False)  # numbers of layers; else any
+    choices: tuple[tuple[str, ...], ...] = field(default=(), repr=False) # of each layer; else all
 
     INPUT = 0                     # node type of the input
     OUTPUT = 1                    # node type of the output
@@ -51,6 +53,9 @@ class SearchSpace:
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "n_layers", plain(self.n_layers))
         object.__setattr__(self, "wirings", tuple(self.wirings))
+        object.__setattr__(self, "depths", tuple(self.depths))
+        some = [[each] if isinstance(each, str) else each for each in self.choices]
+        object.__setattr__(self, "choices", tuple(map(tuple, some)))
 
     @property
     def n_types(self) -> int: return len(self.operations) + 2
@@ -58,6 +63,10 @@ class SearchSpace:
     def max_nodes(self) -> int: return self.n_layers + 2
     @property
     def types(self) -> tuple[str, ...]: return ("input", "output", *self.operations)
+
+    def facts(self) -> dict: # what files keep of a space; limits that it does not have left out
+        return {name: value for name, value in vars(self).items()
+                if value or name not in ("depths", "choices")}
 
     def __str__(self):
         return f"{self.name} ({self.n_layers} layers, {len(self.operations)} operations)"
@@ -266,7 +275,7 @@ def validity(batch: DAGBatch,
         valid &= (adj.diagonal(1, 1, 2) | ~mask[:, 1:]).all(1)
         valid &= (adj & last[:, None]).sum((1, 2)) == 1
     if space.wirings: valid &= _wired(batch, space)
-    return valid
+    return valid & _within_limits(batch, space)
 
 # %% ../nbs/00_data.ipynb #d00b0010
 @lru_cache
@@ -285,6 +294,26 @@ def _wired(batch, space): # (B,) whether a graph has a wiring of the space, node
     own = batch.adj[:, :space.max_nodes, :space.max_nodes].flatten(1)
     same = (own[:, None] == known.flatten(1)).all(2).any(1)
     return same & (batch.n_nodes == space.max_nodes)
+
+# %% ../nbs/00_data.ipynb #dda00002
+@lru_cache
+def choice_mask(space: SearchSpace) -> BoolTensor: # (layers, types), on the CPU
+    "Which operations each layer can have."
+    mask = torch.zeros(space.n_layers, space.n_types, dtype=torch.bool, device="cpu")
+    for layer, names in enumerate(space.choices or [space.operations] * space.n_layers):
+        mask[layer:layer + 1, [space.types.index(name) for name in names]] = True
+    return mask
+
+def _within_limits(batch, space): # (B,) whether depth and operations are among those of the space
+    fits = torch.ones_like(batch.n_nodes, dtype=torch.bool)
+    if space.depths:
+        fits = torch.isin(batch.n_nodes - 2, torch.tensor(space.depths, device=batch.device))
+    if space.choices:
+        known = choice_mask(space).to(batch.device)[:max(batch.ops.shape[1] - 2, 0)]
+        inner = batch.ops[:, 1:1 + len(known)]
+        there = batch.mask[:, 2:2 + len(known)]  # a layer has a node behind it
+        fits = fits & (known[torch.arange(len(known)), inner] | ~there).all(1)
+    return fits
 
 # %% ../nbs/00_data.ipynb #ac1e0011
 PALETTE = ("#ffffff", "#ffffff", "#56b4e9", "#a6dbf7", "#0072b2", "#6aa9d8",
@@ -347,11 +376,18 @@ def random_architectures(n: int,                # how many
                          space: SearchSpace = ENAS,
                          generator: torch.Generator | None = None, # gives randomness and device
                          p_skip: float = 0.5,   # probability of a skip connection
-                        ) -> DAGBatch:          # n valid architectures of full depth
-    "Draw valid architectures of full depth."
+                        ) -> DAGBatch:          # n valid architectures
+    "Draw valid architectures, of full depth unless the space lists depths."
     require(0 <= p_skip <= 1, f"p_skip = {p_skip} is no probability, 0 … 1 is needed")
     device, N = generator.device if generator else "cpu", space.max_nodes
+    if space.depths:
+        drawn = torch.randint(len(space.depths), (n,), generator=generator, device=device)
+        return _of_sizes(torch.tensor(space.depths, device=device)[drawn] + 2, space, generator,
+                         p_skip)
     ops = torch.randint(2, space.n_types, (n, N), generator=generator, device=device)
+    if space.choices and n:
+        likely = choice_mask(space).to(device).float()
+        ops[:, 1:-1] = torch.multinomial(likely, n, replacement=True, generator=generator).T
     ops[:, 0], ops[:, -1] = space.INPUT, space.OUTPUT
     adj = (torch.rand(n, N, N, generator=generator, device=device) < p_skip).triu(1)
     if space.wirings:
@@ -373,6 +409,16 @@ def _tie(adj, chance): # nodes without a predecessor or a successor, to an earli
     childless = ~adj.any(2)
     childless[:, -1] = False
     adj[:, :, -1] |= childless
+
+def _of_sizes(sizes, space, generator, p_skip=0.5): # as many nodes each as it is said
+    parts = []
+    for size in sizes.unique().tolist():
+        some = replace(space, n_layers=size - 2, depths=(), choices=space.choices[:size - 2])
+        parts.append(random_architectures(int((sizes == size).sum()), some, generator, p_skip))
+    whole = replace(space, depths=())
+    batch = cat_batches([*parts, random_architectures(0, whole, generator)])
+    batch = batch[sizes.argsort(stable=True).argsort()]
+    return DAGBatch(batch.ops, batch.adj, batch.n_nodes, space)
 
 # %% ../nbs/00_data.ipynb #7be1c5a1
 def skip_pairs(space: SearchSpace = ENAS,
@@ -623,12 +669,7 @@ def random_like(self: ArchDataset, n: int,
     if bool((depths == space.max_nodes).all()): return random_architectures(n, space, generator)
     device = generator.device
     rows = torch.randint(len(depths), (n,), generator=generator, device=device)
-    nodes, parts = depths.to(device)[rows], []
-    for size in nodes.unique().tolist():
-        some = replace(space, n_layers=size - 2)
-        parts.append(random_architectures(int((nodes == size).sum()), some, generator))
-    batch = cat_batches([*parts, random_architectures(0, space, generator)])
-    return batch[nodes.argsort(stable=True).argsort()]
+    return _of_sizes(depths.to(device)[rows], space, generator)
 
 # %% ../nbs/00_data.ipynb #01b22bfa
 RESERVED = {  # folder names of the data sets of `hood.sources`
@@ -653,6 +694,16 @@ def _check_space(space):
     require(not twice, f"operation {''.join(twice[:1])!r} stands twice (input and output "
                        "count, too); rename one")
     require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
+    known = all(type(d) is int and 1 <= d <= space.n_layers for d in space.depths)
+    require(known, f"depths are {list(space.depths)}; each is one of 1 … {space.n_layers} layers")
+    require(not space.wirings or set(space.depths) <= {space.n_layers},
+            f"depths are {list(space.depths)}, but a listed wiring has {space.n_layers} layers")
+    require(len(space.choices) in (0, space.n_layers),
+            f"{len(space.choices)} choices for {space.n_layers} layers; list operations for each")
+    for layer, some in enumerate(space.choices):
+        wrong = [o for o in some if o not in names] or ([] if some else ["nothing"])
+        require(not wrong, f"layer {layer} can be {''.join(map(str, wrong[:1]))!r}, which is none "
+                           f"of {', '.join(names)}")
     form = rf"0( [0-9]{{1,4}}(,[0-9]{{1,4}})*){{{space.n_layers}}}"
     for wiring in space.wirings:
         known = isinstance(wiring, str) and re.fullmatch(form, wiring) and all(
@@ -667,6 +718,8 @@ def _checked_architectures(batch, space, called="architecture {}".format): # the
     edges = "every other node has a predecessor and a successor"
     if space.chain: edges = "node i feeds node i + 1, and the output reads the last layer alone"
     if space.wirings: edges += ", in one of the wirings that the space lists"
+    if space.depths: edges += f", with {', '.join(map(str, space.depths))} layers"
+    if space.choices: edges += ", and each layer has one of its own choices of operations"
     raise OpembedError(f"{called(int(valid.long().argmin()))}: it is none of space {space}: "
                        f"its first node alone is the input, its last alone the output, and {edges}")
 
@@ -674,7 +727,8 @@ def _checked_scores(scores, n): # (n,) double
     try:
         if hasattr(scores, "to_numpy"): scores = scores.to_numpy()  # a column of a pandas table
         scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
-    except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError) as e:
+        raise OpembedError(f"scores: {str(e)[:200]}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
     wrong = (~(scores.abs() <= 1e38)).nonzero().flatten().tolist()
     for i in wrong[:1]:
@@ -713,7 +767,8 @@ def save(self: ArchDataset, path: Path) -> None: # …/<any name>.jsonl
             "`ArchDataset.from_scores` makes one that can be saved")
     space = dict(name=self.space.name, operations=self.space.operations,
                  layers=self.space.n_layers, chain=self.space.chain)
-    if self.space.wirings: space["wirings"] = self.space.wirings
+    for name in ("wirings", "depths", "choices"):
+        if value := getattr(self.space, name): space[name] = value
     head = dict(name=self.name, task=self.about.task, higher_is_better=self.higher_is_better,
                 seed=self.seed, space=space)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (head, *_rows(self)))
@@ -742,11 +797,27 @@ def digest(self: ArchDataset) -> str: # 16 hexadecimal digits
     return whole.hexdigest()[:16]
 
 # %% ../nbs/00_data.ipynb #c41f0b24
+def read_space(facts: dict,
+               where: str, # names them in messages
+              ) -> SearchSpace:
+    "The space that a file describes; `OpembedError` names the field that is wrong."
+    facts = dict(check_fields(facts, _SPACE, f"{where}, space", _OPTIONAL))
+    layers = facts.get("choices", [])
+    require(all(isinstance(names, list) for names in layers),
+            f"{where}, space: choices are a list of operations for each layer, not {brief(layers)}")
+    try:
+        space = SearchSpace(n_layers=facts.pop("layers"), **facts)
+        _check_space(space)
+    except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
+    return space
+
 _HEAD = {"name": str, "space": dict, "task": str, "higher_is_better": bool, "seed": int}
-_SPACE = {"name": str, "operations": list, "layers": int, "chain": bool, "wirings": list}
+_SPACE = {"name": str, "operations": list, "layers": int, "chain": bool, "wirings": list,
+          "depths": list, "choices": list}
 _ROW = {"nodes": list, "edges": list, "score": (int, float), "group": (int, str),
         "count": int, "error": (int, float)}
-_OPTIONAL = {"task", "higher_is_better", "seed", "group", "wirings", "count", "error"}
+_OPTIONAL = {"task", "higher_is_better", "seed", "group", "wirings", "depths", "choices", "count",
+             "error"}
 
 def read_head(path: Path, # of a data set of one's own
              ) -> tuple[dict, SearchSpace, list[str]]: # the first line, its space, the other lines
@@ -754,12 +825,8 @@ def read_head(path: Path, # of a data set of one's own
     first, *lines = read_text(path).removesuffix("\n").split("\n")
     where = f"{path}, line 1"
     head = check_fields(json_line(first, where), _HEAD, where, _OPTIONAL)
-    facts = check_fields(head["space"], _SPACE, f"{where}, space", _OPTIONAL)
-    space = SearchSpace(facts["name"], facts["operations"], facts["layers"], facts["chain"],
-                        facts.get("wirings", ()))
-    try:
-        _check_name(head["name"])
-        _check_space(space)
+    space = read_space(head["space"], where)
+    try: _check_name(head["name"])
     except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
     return head, space, lines
 

@@ -125,7 +125,9 @@ def collapsed_bound(prior: Prior,
                     inducing: Tensor, # (m, d)
                    ) -> Tensor:       # scalar, differentiable in everything
     "Titsias' lower bound of the log evidence, summed over the n rows."
-    _, a, lower_b, c = _factors(prior, x, target, inducing)
+    return _bound(prior, x, target, *_factors(prior, x, target, inducing)[1:])
+
+def _bound(prior, x, target, a, lower_b, c):
     residual, noise, n = target - prior.mean(x), prior.noise, len(x)
     log_det = 2 * lower_b.diagonal().log().sum() + n * torch.log(2 * math.pi * noise)
     unexplained = prior.kernel(x, diag=True).sum() / noise - a.square().sum()
@@ -164,6 +166,7 @@ def fit_prior(prior: Prior,      # changed in place
     def loss():
         optimiser.zero_grad()
         bound = collapsed_bound(prior, x, target, inducing) / len(x)
+        if bound.item() > _highest(prior): raise torch.linalg.LinAlgError("all digits are lost")
         (-bound).backward()
         if bound.item() > best[0]: best[:] = bound.item(), copy.deepcopy(prior.state_dict())
         return -bound.detach()
@@ -175,6 +178,9 @@ def fit_prior(prior: Prior,      # changed in place
     return best[0]
 
 # %% ../nbs/05_sgp.ipynb #e52a44e0
+def _highest(prior): # bound per row that a fit without any error would reach
+    return -0.5 * math.log(2 * math.pi * prior.noise.item())
+
 def _unfit(x, error):
     why = str(error).splitlines()[0]
     return (f"the Gaussian process cannot be fitted to these {len(x)} rows ({why}); "
@@ -188,7 +194,10 @@ def best_belief(prior: Prior,
                 inducing: Tensor, # (m, d)
                ) -> tuple[Tensor, Tensor, Tensor]: # L (m, m), mean (m,), covariance (m, m) of v
     "The Gaussian over the inducing values at which the bound is attained, and the factor L."
-    lower, _, lower_b, c = _factors(prior, x, target, inducing)
+    lower, *factors = _factors(prior, x, target, inducing)
+    lost = not _bound(prior, x, target, *factors) <= len(x) * _highest(prior)
+    if lost: raise torch.linalg.LinAlgError("all digits are lost")
+    _, lower_b, c = factors
     mean = torch.linalg.solve_triangular(lower_b.T, c[:, None], upper=True)[:, 0]
     return lower, mean, torch.cholesky_inverse(lower_b)
 
@@ -435,7 +444,8 @@ def _fit(gp, x, target, start):
                 f"x has {x.shape[1]} dimensions, the start was fitted on {dim}")
     generator = torch.Generator(x.device).manual_seed(gp.seed)
     fit = _fit_paper if gp.setting == "paper" else _fit_tuned
-    return fit(gp, x, target, generator, begin)
+    try: return fit(gp, x, target, generator, begin)
+    except torch.linalg.LinAlgError as e: raise OpembedError(_unfit(x, e)) from None
 
 # %% ../nbs/05_sgp.ipynb #c1682c64
 def _fit_tuned(gp, x, target, generator, begin):

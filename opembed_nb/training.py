@@ -526,7 +526,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
     run, checked = _Training(name, batch, config, space, device, **sizes), []
     data = digest(batch.ops, batch.adj, batch.n_nodes)[:16]
     identity = dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),
-                    data=data, space=asdict(space))
+                    data=data, space=space.facts())
     code = code_of(name)
     if code: identity["code"] = code
     def snapshot(row):
@@ -631,7 +631,7 @@ def save_pretrained(run: Trained,
     path = Path(folder, f"{dataset}-{model.name}.safetensors")
     kept, parameters = tensors_of(model), dict(model.named_parameters())
     save_tensors(path, {k: t.half() if k in parameters else t for k, t in kept.items()})
-    card = dict(model=model.name, dataset=dataset, space=asdict(model.space),
+    card = dict(model=model.name, dataset=dataset, space=model.space.facts(),
                 config=asdict(config), sizes=sizes, history=run.history,
                 seconds=round(sum(row["seconds"] for row in run.history), 1),
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest(), provenance=provenance())

@@ -14,12 +14,13 @@ import torch
 
 import opembed_nb as oe
 from opembed_nb.data import ENAS, SearchSpace, random_architectures, validity
-from opembed_nb.hood.asking import Search, everything, mutants
+from opembed_nb.hood.asking import everything, mutants
+from opembed_nb.hood.asking_report import Search
 from opembed_nb.hood.features import counted_features, fingerprints, live_part, types_of
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.isomorphs import canonical
-from opembed_nb.hood.judge import Judge, Latents, Places
+from opembed_nb.hood.judge import Judge, Latents, Places, View
 from opembed_nb.hood.sources import CELLS, load_dataset
 
 README = Path(__file__).parents[1] / "README.md"
@@ -111,7 +112,7 @@ def test_lower_is_better_where_it_is_said():
     search = Search(FREE, higher_is_better=False, seed=5)
     search.run(lambda one: -value(one), 40)
     shown = [score for _, score, _ in search.believed()]
-    assert shown[0] == min(shown) and "mean score" in search.report(3)
+    assert shown[0] == min(shown) and "mean score" in str(search.report(3))
 
 
 def test_twins_are_evaluated_once_unless_it_is_asked_for():
@@ -261,7 +262,7 @@ def test_mutants_are_one_step_away_and_of_the_space():
 def test_the_judge_believes_what_it_was_told_and_less_far_away():
     batch = random_architectures(60, FREE, torch.Generator().manual_seed(0))
     scores = torch.tensor([value(each) for each in batch]).double()
-    judge = Judge([Places().points(batch, FREE)], scores[:30])
+    judge = Judge([View(Places(), FREE, batch)], batch[:30], scores[:30], range(60))
     assert torch.corrcoef(torch.stack([judge.mean[:30], scores[:30]]))[0, 1] > 0.9
     assert judge.variance[:30].mean() < judge.variance[30:].mean()
     assert torch.corrcoef(torch.stack([judge.mean[30:], scores[30:]]))[0, 1] > 0.5

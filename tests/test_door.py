@@ -21,7 +21,7 @@ from opembed_nb.hood.files import OpembedError
 ROOT = Path(__file__).resolve().parent.parent
 DOOR = (
     "load Dataset Space draw pretrained fit abilities SparseGP oracle Tuned search Search MODELS "
-    "Parts OperationEmbedding DAGDecoder"
+    "Parts OperationEmbedding DAGDecoder from_module"
 ).split()
 
 

@@ -15,6 +15,7 @@ from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.sgp import (
     JITTER,
+    LENGTHSCALE,
     PAPER_TABLE_2,
     SETTINGS,
     YARDSTICKS,
@@ -467,3 +468,16 @@ def test_every_tensor_is_made_on_the_device_of_its_inputs():
 def test_what_is_no_matrix_of_real_numbers_is_refused(make, says):
     with pytest.raises(OpembedError, match=says):
         make(torch.rand(9, 2), torch.rand(9))
+
+
+def test_a_fit_that_loses_all_digits_keeps_the_last_sound_parameters():
+    "Its bound became 1e102: nothing that rounding makes may count as a better fit."
+    g = torch.Generator().manual_seed(4)
+    x = torch.randn(800, 30, generator=g).double()
+    y = torch.sin(2 * x[:, 0]) + 0.5 * x[:, 1] * x[:, 2] + 0.1 * torch.randn(800, generator=g)
+    gp = SparseGP(40).fit(x, y)
+    mean, std = gp.predict(x, noise=True)
+    assert metrics(mean, std, y)["rmse"] < 0.6 * y.std() and std.max() < 10
+    state = {LENGTHSCALE: torch.full((1, 30), -100.0).double()}
+    with pytest.raises(OpembedError, match="cannot be fitted to these 800 rows .all digits are"):
+        SparseGP(40).fit(x, y, SparseGP.from_state(state))

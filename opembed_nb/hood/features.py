@@ -68,7 +68,7 @@ def operation_sets(space: SearchSpace,
     "The sets of operations that are counted."
     kinds = [k for k, name in enumerate(space.types) if k >= 2 and name not in zero]
     many = len(kinds)
-    sizes = range(1, many + 1) if many <= 4 else (1, 2, many - 1, many)
+    sizes = range(1, many + 1) if many <= 4 else (1, many - 1, many)
     sets = [chosen for size in sizes for chosen in combinations(kinds, size)]
     member = torch.zeros(space.n_types, len(sets), dtype=torch.bool)
     for column, chosen in enumerate(sets): member[list(chosen), column] = True

@@ -8,6 +8,7 @@ __all__ = ['from_flat', 'to_flat', 'from_nested', 'to_nested', 'malformed', 'to_
 
 # %% ../../nbs/hood/formats.ipynb #9b0c0972
 import operator
+from numbers import Number
 
 import torch
 from torch import Tensor
@@ -190,8 +191,11 @@ def _types_by_name(numbers, names, space, meant): # a number has one name, whate
             types.append(number)
             continue
         known = ", ".join(space.types)
-        require(name in space.types, f"vertex {v}: operation {name!r} is none of space {space}: "
-                                     f"{known}; say what they are architectures of: space=…")
+        require(name in space.types, f"vertex {v}: operation {name[:80]!r} is none of space "
+                                     f"{space}: {known}; say what they are architectures of: "
+                                     "space=…")
+        usable = number is None or isinstance(number, (Number, str))
+        require(usable, f"vertex {v}: type {str(number)[:80]} is no number")
         was = name if number is None else meant.setdefault(number, name)
         require(was == name, f"vertex {v}: type {number} is operation {name!r} here and {was!r} "
                              "elsewhere; write each graph with the same numbers, or with none")

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from importlib import metadata
@@ -130,6 +130,7 @@ class Ledger:
         self.higher_is_better = kept.get("higher_is_better", True) # else values are scores negated
         if oracle is not None: _refuse_oracle(self, oracle)
         if settings is not None: _refuse_settings(self, kept, settings)
+        if self.space is not None: self._check_keys()
 
     def close(self) -> None: self.db.close()
 
@@ -139,8 +140,9 @@ class Ledger:
 def _errors(self: Ledger):
     try: yield
     except (sqlite3.Error, UnicodeDecodeError) as e:
+        why = " ".join(str(e).split())[:200]
         raise OpembedError(
-            f"{self.path}: cannot be used as a ledger ({e}); check the file, the folder and "
+            f"{self.path}: cannot be used as a ledger ({why}); check the file, the folder and "
             "the free space; what was acknowledged is in it") from None
 
 @patch
@@ -196,12 +198,19 @@ def _found(self: Ledger): # oracle, version, settings of the study
     return rows[0] if rows else None
 
 @patch
+def _check_keys(self: Ledger): # that they are architectures of its space
+    found = self._read("SELECT DISTINCT architecture FROM proposals "
+                       "WHERE study = ? AND architecture IS NOT NULL")
+    try: from_keys([key for (key,) in found], self.space)
+    except OpembedError as e: raise OpembedError(f"{self.path}: {e}; use another file") from None
+
+@patch
 def _begin(self: Ledger, oracle, settings):
     studies = [str(study)[:80] for study, in self.db.execute("SELECT study FROM studies")]
     require(oracle is not None, f"{self.path}: holds no study {self.study!r}; "
                                 f"open one of those it has: {', '.join(studies) or 'none'}")
     space = getattr(oracle, "space", None)
-    if space is not None: settings = {**settings, "space": asdict(space)}
+    if space is not None: settings = {**settings, "space": space.facts()}
     row = self.study, oracle.name, oracle.version, json.dumps(settings, sort_keys=True)
     self.db.execute("INSERT INTO studies VALUES (?, ?, ?, ?)", row)
 

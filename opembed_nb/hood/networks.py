@@ -421,6 +421,14 @@ class Network(_Frame):
         "In training with an auxiliary head its logits too, as a second tensor."
         return _walk(self, x, self.operations, self.skips, {})
 
+    def source_lines(self) -> list[str]: # see `to_source`
+        "The forward pass as Python; the auxiliary head, which only training needs, is refused."
+        sizes = self.sizes
+        require(not sizes.auxiliary, "to_source: the network has an auxiliary head, for training "
+                                     "alone; build it with replace(sizes, auxiliary=False)")
+        return [f"h0 = self.stem(x)  # (n, {sizes.channels}, h, w) → (n, {sizes.classes})",
+                *_layer_lines(self), f"return self.head(h{len(self.skips)})"]
+
 # %% ../../nbs/hood/networks.ipynb #34ddbe63
 def _halves_used(sizes, skips): # names of the halvings that some layer asks for
     return {f"{node}_{stage}" for i, sources in enumerate(skips) for node in (*sources, i)
@@ -453,15 +461,13 @@ def _shared_name(name, layers): # of a network's tensor in the supernet
     return f"{operations}.{layer}.{layers[int(layer)][0]}.{rest}"
 
 # %% ../../nbs/hood/networks.ipynb #5b00003b
-def to_source(net: Network, name: str = "Architecture") -> str: # a Python file
+def to_source(net: nn.Module,             # `Network`, or what `build` makes of any space
+              name: str = "Architecture",
+             ) -> str:                    # a Python file
     "A network as stand-alone source; the class it defines loads the network's state dict."
-    require(not net.sizes.auxiliary, "to_source: the network has an auxiliary head, for training "
-                                   "alone; build it with replace(sizes, auxiliary=False)")
-    parts = [f"self.{part} = {_constructor(module)}"
-             for part, module in net.named_children()]
-    body = ["h0 = self.stem(x)", *_source_lines(net), f"return self.head(h{len(net.skips)})"]
-    return _SOURCE.format(name=name, parts="\n        ".join(parts), body="\n        ".join(body),
-                          channels=net.sizes.channels, classes=net.sizes.classes)
+    parts = [f"self.{part} = {_constructor(module)}" for part, module in net.named_children()]
+    return _SOURCE.format(name=name, parts="\n        ".join(parts),
+                          body="\n        ".join(net.source_lines()))
 
 # %% ../../nbs/hood/networks.ipynb #f135bd55
 _SOURCE = """'One architecture of a search space, written by opembed_nb; needs torch alone.'
@@ -474,12 +480,12 @@ class {name}(nn.Module):
         super().__init__()
         {parts}
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (n, {channels}, h, w) → (n, {classes})
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         {body}
 """
 
 # %% ../../nbs/hood/networks.ipynb #5b00003c
-def _source_lines(net): # a line for each halving that is needed, and for each layer
+def _layer_lines(net): # a line for each halving that is needed, and for each layer
     sizes, lines, known = net.sizes, [], set()
     def state(node, stage): # its variable, computed if it is not there yet
         if stage == sizes.born(node): return f"h{node}"
@@ -507,6 +513,9 @@ def _constructor(module): # the expression that makes a module like this one
     if isinstance(module, nn.AvgPool2d):  # its repr hides the last argument
         return (f"nn.AvgPool2d({module.kernel_size}, {module.stride}, {module.padding}, "
                 f"count_include_pad={module.count_include_pad})")
+    require(type(module).__module__.startswith("torch.nn."),
+            f"to_source: a {type(module).__name__} is no module of torch.nn; a file that needs "
+            "torch alone cannot make it")
     return f"nn.{module!r}"
 
 # %% ../../nbs/hood/networks.ipynb #5b000040

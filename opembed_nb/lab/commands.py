@@ -40,6 +40,7 @@ from opembed_nb.hood.records import (
     runs_root, save_record)
 from ..hood.sources import SOURCES, dataset_name, is_file_name, load_dataset
 from .runner import how_named
+from .search_commands import _new, add_search_commands
 from .scoreboard import ABILITIES, SECTIONS, finalists, scoreboard
 from ..oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
 from ..pipeline import (
@@ -49,7 +50,6 @@ from ..sgp import evaluate_latents
 from ..training import (
     MODELS, PACKAGED, GraphVAE, TrainConfig, abilities, add_to_card, load_pretrained, read_card,
     save_pretrained, train_models, train_or_load)
-
 
 # %% ../../nbs/lab/commands.ipynb #a23f23e6
 def records_root(profile: str, dataset: str = "*") -> Path: # runs/ or results/
@@ -390,6 +390,11 @@ def _demo(args):
 
 # %% ../../nbs/lab/commands.ipynb #d83863f6
 def _search(args):
+    if args.profile == "new":
+        require(len(args.more) == 2, "opembed search new takes two files: space.yaml and the "
+                                     "search that is made")
+        return _new(*args.more)
+    require(not args.more, f"opembed search {args.profile}: {' '.join(args.more)} is too much")
     chosen = with_changes(load_profile(args.profile), args.changes)
     stages(chosen)  # refuses what is unknown
     chosen = settled(chosen)
@@ -515,6 +520,7 @@ def _parser():
     commands.add_parser("demo", help=demo).set_defaults(act=_demo)
     _add_makers(commands)
     _add_reproduce(commands)
+    add_search_commands(commands)
     return parser
 
 # %% ../../nbs/lab/commands.ipynb #d83863fa
@@ -532,6 +538,8 @@ def _add_train(command):
 
 # %% ../../nbs/lab/commands.ipynb #2eb4f636
 def _add_search(command):
+    command.add_argument("more", nargs="*", metavar="new SPACE FILE", help="in place of a profile: "
+                         "begin a search of the space in a YAML file")
     command.add_argument("--timeout", type=float, default=3600.0,
                          help="seconds after which a task on Ray counts as hung (default 3600)")
     command.add_argument("--take-over", action="store_true",

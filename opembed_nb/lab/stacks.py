@@ -9,7 +9,8 @@ __all__ = ['Stack', 'stack_losses', 'fit_stack']
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,11 @@ from ..data import DAGBatch, SearchSpace, space_of
 from ..decoder import plan_batch
 from ..embeddings import OperationEmbedding
 from ..hood.files import chosen_device, require
-from ..hood.records import go_on, tensors_of
+from ..hood.records import digest, go_on, tensors_of
 from ..hood.sweeps import plainly
-from ..training import (
-    GraphVAE, TrainConfig, Trained, elbo_terms, history_row, new_weights, round_seed, step_schedule)
+from opembed_nb.training import (
+    GraphVAE, TrainConfig, Trained, code_of, elbo_terms, history_row, new_weights, round_seed,
+    step_schedule)
 
 
 # %% ../../nbs/lab/stacks.ipynb #4b000007
@@ -181,13 +183,14 @@ class _Sizes: # of the members' steps
 class _Together: # a stack on its way over the rounds, as `go_on` wants it
     def __init__(self, members, graphs, new, device, after):
         self.members, self.graphs, self.new = members, graphs, new
-        self.device, self.after, self.history = device, after, []
+        self.device, self.after, self.history, self.stack = device, after, [], None
         self.config = config = members[0][1]
         self.epochs = config.training_rounds * config.epochs
 
     def begin(self, round): # as every member alone would
         tables = [None] * len(self.members)
-        if round > 1: tables = [model.embedding.table() for model in self.stack.write()]
+        if round > 1 and self.stack:  # else the checkpoint has them
+            tables = [model.embedding.table() for model in self.stack.write()]
         models = [self.new(*member, round, table).eval()
                   for member, table in zip(self.members, tables)]
         self.round, self.stack = round, Stack(models, self.device)
@@ -197,7 +200,15 @@ class _Together: # a stack on its way over the rounds, as `go_on` wants it
         seeds = [round_seed(config, round) for _, config in self.members]
         self.orders, self.noises = ([torch.Generator().manual_seed(seed) for seed in seeds]
                                     for _ in range(2))
-        if self.after: self.after(round, 0, models)
+        begins = len(self.history) == (round - 1) * self.config.epochs
+        if self.after and begins: self.after(round, 0, models)
+
+    def parts(self):
+        steps = self.steps
+        own = dict(flat=self.stack.flat, mean=steps.mean, square=steps.square, done=steps.done)
+        each = dict(order=self.orders, noise=self.noises, schedule=self.sizes.schedules)
+        return dict(stack=own) | {f"{name}-{number}": part for name, parts in each.items()
+                                  for number, part in enumerate(parts)}
 
     def fill(self, rows): # the next minibatch of every model, (K, B) on the processor
         steps, n = self.steps, rows.shape[1]
@@ -238,6 +249,7 @@ def fit_stack(name: str,       # one of `MODELS`
               device: str | None = None, # default: a GPU where there is one
               after: Callable[[int, int, list[GraphVAE]], None] | None = None, # is called before
               # the first and after every pass with round, pass and the models
+              folder: Path | None = None, # keeps the checkpoint; None: nothing is kept
               **sizes,                   # hidden, latent, dim: see `build_model`
              ) -> list[Trained]:         # of each member, on the processor
     "Train many models as one, each as `fit_rounds` would; one that diverges has the loss nan."
@@ -256,5 +268,9 @@ def fit_stack(name: str,       # one of `MODELS`
                 f"stack: the rows of {embedding} are fixed; only learned ones have several rounds")
         return model
     run = _Together(members, plan_batch(batch, space), new, device, after)
-    go_on(run, {}, progress=False)
+    own = [dict(embedding=own, seed=c.seed, weights=c.weights) for own, c in members]
+    identity = dict(model=name, config=asdict(like.pop()), members=own, sizes=sizes,
+                    data=digest(batch.ops, batch.adj, batch.n_nodes)[:16], space=asdict(space),
+                    code=code_of(name))
+    go_on(run, identity, folder, progress=False)
     return [Trained(model.eval(), run.of(k), None) for k, model in enumerate(run.stack.write())]

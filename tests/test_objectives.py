@@ -1,0 +1,164 @@
+"Several objectives: what is proposed enlarges the front, and limits count."
+
+import math
+import sqlite3
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+import opembed_nb as oe
+from opembed_nb.data import SearchSpace, random_architectures
+from opembed_nb.hood import objectives as page
+from opembed_nb.hood.asking import everything
+from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import to_keys
+from opembed_nb.hood.objectives import ParetoSearch, expected_growth, hypervolume, undominated
+
+AIMS = dict(accuracy="max", latency="min")
+LISTED = SearchSpace("few", ("conv", "small", "skip"), 5, chain=False, wirings=("0 1 2 3 4 5",))
+FREE = SearchSpace("blocks", ("conv", "pool", "skip"), n_layers=5, chain=False)
+
+
+def value(one):
+    "Convolutions are accurate and slow, the more so the later they come."
+    conv, small = ((one.ops == kind).double() for kind in (2, 3))
+    weight = torch.arange(conv.shape[1]).double()
+    accuracy = 1 - 0.7 ** float((conv * weight + small).sum())
+    return dict(accuracy=accuracy, latency=float(3 * conv.sum() + small.sum()))
+
+
+def true_scores(space):
+    return torch.tensor([list(value(one).values()) for one in everything(space)]).double()
+
+
+def told_scores(search):
+    return search.means(search._rows("scores IS NOT NULL")) * search.signs
+
+
+def test_it_finds_the_front_that_random_draws_do_not():
+    every, reference = true_scores(LISTED) * torch.tensor([1, -1]), torch.tensor([0, -16]).double()
+    goal = hypervolume(every, reference)
+    search = oe.Search(LISTED, objectives=AIMS, seed=1)
+    assert isinstance(search, ParetoSearch)
+    search.run(value, 40)
+    assert hypervolume(told_scores(search), reference) > 0.995 * goal
+    drawn = torch.randperm(len(every), generator=torch.Generator().manual_seed(1))[:40]
+    assert hypervolume(every[drawn], reference) < 0.97 * goal
+    front = search.front()
+    assert undominated(front.scores * search.signs).all()
+    assert front.scores[:, 0].tolist() == sorted(front.scores[:, 0].tolist(), reverse=True)
+    assert to_keys(search.best(2), LISTED) == to_keys(front.architectures[:2], LISTED)
+    assert len(front) + len(front.others) == 40
+
+
+def test_expected_growth_is_the_mean_growth_over_draws():
+    generator = torch.Generator().manual_seed(0)
+    known = torch.tensor([[0.2, 1.0], [1.0, 0.1], [0.0, 0.0]]).double()
+    reference = torch.tensor([-1.0, -1.0]).double()
+    mean, variance = torch.tensor([[0.8, 0.6], [-2, 0]]).double(), torch.tensor([[0.3, 0.5]] * 2)
+    grown = []
+    for k in range(2):
+        draws = mean[k] + variance[k].sqrt() * torch.randn(1500, 2, generator=generator)
+        volumes = [hypervolume(torch.cat([known, draw[None]]), reference) for draw in draws]
+        grown.append(sum(volumes) / 1500 - hypervolume(known, reference))
+    found = expected_growth(mean, variance.double(), known, reference)
+    assert found.tolist() == pytest.approx(grown, rel=0.08, abs=0.02)
+    alone = expected_growth(mean, variance.double(), known[:0], reference)
+    assert alone[0] > found[0]
+
+
+def test_what_breaks_a_limit_is_not_sought_and_not_found():
+    limits = dict(latency=("<", 7))
+    free, bound = (oe.Search(LISTED, objectives=AIMS, seed=3, limits=x) for x in (None, limits))
+    for search in (free, bound):
+        search.run(value, 40)
+    late = [-told_scores(search)[10:, 1] for search in (free, bound)]
+    broken = [float((latency >= 7).double().mean()) for latency in late]
+    assert broken[1] < 0.6 * broken[0]
+    assert bound.front().scores[:, 1].max() < 7 <= free.front().scores[:, 1].max()
+    nothing = oe.Search(LISTED, objectives=AIMS, limits=dict(accuracy=(">", 2)))
+    nothing.run(value, 14)
+    assert len(nothing.front()) == 0 and len(nothing.best()) == 0 and len(nothing.ask(2)) == 2
+
+
+def test_a_file_decides_what_is_asked_and_whose_it_is(tmp_path):
+    path, whole = tmp_path / "s.sqlite", oe.Search(FREE, objectives=AIMS, seed=2)
+    for _ in range(6):
+        batch = whole.ask(3)
+        step = oe.Search(FREE, path, objectives=AIMS, seed=2)
+        assert to_keys(step.ask(3), FREE) == to_keys(batch, FREE)
+        for each in (whole, step):
+            each.tell(batch, [value(batch[0]), tuple(value(batch[1]).values()), None])
+        step.close()
+    for other, says in (
+        (dict(objectives=dict(accuracy="max", energy="min")), "is a search with objectives = {"),
+        (dict(objectives=AIMS, limits=dict(latency=("<", 5))), "is a search with limits = {}"),
+        (dict(), "is a search with objectives = {"),
+    ):
+        with pytest.raises(OpembedError) as error:
+            oe.Search(FREE, path, seed=2, **other)
+        assert says in str(error.value)
+    oe.Search(FREE, tmp_path / "one.sqlite").close()
+    with sqlite3.connect(tmp_path / "one.sqlite") as db:
+        names = {name for (name,) in db.execute("SELECT name FROM search")}
+    assert not names & {"objectives", "limits"}
+    with pytest.raises(OpembedError, match="objectives = None"):
+        oe.Search(FREE, tmp_path / "one.sqlite", objectives=AIMS)
+
+
+def test_scores_in_every_form_are_the_same():
+    batch, forms = (
+        random_architectures(4, FREE, torch.Generator().manual_seed(0)),
+        oe.Search(FREE, objectives=AIMS),
+    )
+    one, two = dict(latency=3.0, accuracy=0.5), dict(accuracy=0.7, latency=5.0)
+    with pytest.warns(UserWarning, match="never asked for"):
+        forms.tell(batch, [one, (0.5, 3.0), [one, (0.7, 5.0)], [[0.5, 3.0], [0.7, 5.0]]])
+    forms.tell(batch[0], two)
+    forms.tell(batch[1], torch.tensor([[0.7, 5.0]]).double())
+    wanted = torch.tensor([[0.6, 4.0]]).double().expand(4, 2)
+    assert torch.allclose(forms.means(forms._rows()), wanted)
+    forms.tell(batch[3], (0.9, 1.0))
+    assert len(forms) == 4 and len(forms.front()) == 1
+
+
+def test_three_objectives_and_a_picture():
+    search = oe.Search(FREE, objectives={**AIMS, "memory": "min"}, limits=dict(latency=("<", 9)))
+    search.run(lambda one: {**value(one), "memory": float(one.adj.sum())}, 25)
+    front = search.front()
+    assert front.scores.shape[1] == 3 and len(front.table()) > 0
+    ax = front.draw(x="memory", y="latency")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("memory", "latency")
+    assert "limit" in ax.get_legend_handles_labels()[1]
+    plt.close(ax.figure)
+
+
+REFUSED = [
+    (lambda s, a: s.tell(a, dict(accuracy=1.0)), "score 0 has accuracy; the objectives are"),
+    (lambda s, a: s.tell(a, dict(accuracy=math.nan, latency=1)), "tell: score 0 is nan"),
+    (lambda s, a: s.tell(a, [[0.5]]), "score 0 has 1 numbers; the objectives are accuracy, lat"),
+    (lambda s, a: s.tell(a, ["fast"]), "score 0 is 'fast'; give a number for each"),
+    (lambda s, a: s.tell(a, 0.5), "score 0 is 0.5; give a number for each of accuracy, latency"),
+    (lambda s, a: oe.Search(FREE, objectives=dict(accuracy="max")), "two or more are needed"),
+    (lambda s, a: oe.Search(FREE, objectives=dict(a="max", b="up")), "each with 'max' or 'min'"),
+    (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(b=("<", 1))), "'b' is none of"),
+    (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(latency=(">", 1))), "limited by ("),
+    (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(latency=("<", "x"))), "limited by"),
+    (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(latency=5)), "limited by ('<'"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(REFUSED)))
+def test_what_does_not_fit_is_one_line(case):
+    call, says = REFUSED[case]
+    search = oe.Search(FREE, objectives=AIMS)
+    with pytest.raises(OpembedError) as error:
+        call(search, search.ask())
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_without_botorch_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(page, "find_spec", lambda name: None)
+    with pytest.raises(OpembedError, match=r"not installed; pip install '\.\[objectives\]'"):
+        oe.Search(FREE, objectives=AIMS)
