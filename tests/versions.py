@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from opembed_nb.hood.records import provenance, read_record, save_record
+from opembed_nb.hood.records import read_record, save_record
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / "results" / "reliability"

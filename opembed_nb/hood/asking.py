@@ -12,7 +12,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ from opembed_nb.data import (
     DAGBatch, SearchSpace, cat_batches, check_batch, random_architectures, skip_pairs, validity,
     wiring_tensor)
 from .features import fingerprints
-from .files import OpembedError, home_path, patch, require
+from .files import OpembedError, home_path, open_database, patch, require
 from .formats import from_keys, to_keys
 from .judge import Counts, Judge, Part
 from .records import Table, digest, stream
@@ -101,8 +101,8 @@ class Search:
         self._listed, self._listed_kinds = None, []
         if path != ":memory:": self.path = str(home_path(path))
         with self._errors():
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            with self._writing():
+            self._db, writable = open_database(self.path)
+            with self._writing() if writable else nullcontext():  # a finished one can be read
                 for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
                 self._check_same(among)
 
