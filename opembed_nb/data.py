@@ -680,7 +680,7 @@ def _checked_architectures(batch, space, called="architecture {}".format): # the
 def _checked_scores(scores, n): # (n,) double
     try:
         scores = torch.as_tensor(array_of(scores), device="cpu")
-        require(not scores.is_complex(), "scores are complex numbers; give real ones")
+        require(not scores.is_complex(), "they are complex numbers; give real ones")
         scores = scores.double()
     except (TypeError, ValueError, RuntimeError) as e: raise OpembedError(f"scores: {e}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
