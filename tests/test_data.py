@@ -212,14 +212,23 @@ def is_architecture(ops, edges, space) -> bool:
 
 
 class Column:
-    "What pandas gives: an array that cannot be written, or of objects."
+    """A column of a pandas table: what stands in its brackets is a label, not a place, and its
+    array cannot be written, or holds objects."""
 
-    def __init__(self, *values, kind=None):
-        self.values = np.array(values, kind)
+    def __init__(self, values, index=(), kind=None):
+        self.values, self.index = np.array(values, kind), index
         self.values.flags.writeable = False
 
     def to_numpy(self):
         return self.values
+
+    tolist = property(lambda self: self.values.tolist)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, label):
+        return self.values[self.index.index(label)]
 
 
 @pytest.mark.filterwarnings("error")
@@ -232,7 +241,7 @@ def test_indexes_as_people_have_them():
     mask = [i in (2, 5) for i in range(12)]
     for several in (
         [2, 5], range(2, 8, 3), slice(2, 6, 3), np.array([2, 5], np.uint8), np.array(mask), mask,
-        Column(2, 5), Column(2, 5, kind=object), Column(*mask), Column(*mask, kind=object),
+        Column([2, 5]), Column([2, 5], kind=object), Column(mask), Column(mask, kind=object),
     ):  # fmt: skip
         assert codes(batch[several]).equal(picked)
     for none in (1.5, "2", None):
@@ -246,10 +255,10 @@ def test_columns_of_numbers_and_names_make_a_data_set(kind):
     batch = random_architectures(12, generator=torch.Generator().manual_seed(0))
     values = [i / 4 for i in range(12)]
     names = list(np.array([f"kind {i % 4}" for i in range(12)]))
-    scores = [*map(np.float32, values)] if kind is list else Column(*values, kind=kind)
+    scores = [*map(np.float32, values)] if kind is list else Column(values, kind=kind)
     data = ArchDataset.from_scores("mine", ENAS, batch, scores, np.int64(0), names)
     assert data.accuracy.tolist() == values and {type(name) for name in data.groups} == {str}
-    said = refused(ArchDataset.from_scores, "mine", ENAS, batch, Column(*values, kind=complex))
+    said = refused(ArchDataset.from_scores, "mine", ENAS, batch, Column(values, kind=complex))
     assert said == "scores: they are complex numbers; give real ones"
 
 
