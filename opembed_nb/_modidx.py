@@ -1246,6 +1246,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.lab.numbers.text_of': ('lab/numbers.html#text_of', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.texts': ('lab/numbers.html#texts', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.twin_gaps': ('lab/numbers.html#twin_gaps', 'opembed_nb/lab/numbers.py'),
+                                        'opembed_nb.lab.numbers.versions_table': ( 'lab/numbers.html#versions_table',
+                                                                                   'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.welch': ('lab/numbers.html#welch', 'opembed_nb/lab/numbers.py')},
             'opembed_nb.lab.operations_ignored': { 'opembed_nb.lab.operations_ignored.LastBranch': ( 'lab/operations_ignored.html#lastbranch',
                                                                                                      'opembed_nb/lab/operations_ignored.py'),

@@ -117,6 +117,16 @@ def test_every_requirement_has_a_pin_inside_its_range():
             assert pin in requirement.specifier, (
                 f"constraints.txt: {requirement.name}=={pin} is outside {requirement}"
             )
+    locked = (ROOT / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
+    locked = [line.split() for line in locked if line[:1].isalnum()]
+    assert all(any(word.startswith("--hash=sha256:") for word in line) for line in locked)
+    names = dict(line[0].split("==") for line in locked)
+    names = {canonicalize_name(name): version for name, version in names.items()}
+    assert names.items() >= pins.items(), "requirements.lock is another set: make lock"
+    listed = (ROOT / "results" / "reliability" / "licences.md").read_text().splitlines()[2:]
+    licensed = [line.split("|") for line in listed]
+    assert {canonicalize_name(line[1].strip()) for line in licensed} == pins.keys(), "make lock"
+    assert all(line[3].strip() for line in licensed)
 
 
 def test_a_wheel_can_be_built_from_the_source_distribution(tmp_path):
