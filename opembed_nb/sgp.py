@@ -405,8 +405,8 @@ class SparseGP(SparsePosterior):
                  seed: int = 0,                # of subsets and minibatches
                  setting: str = "tuned"):      # one of `SETTINGS`
         whole = isinstance(inducing, int | np.integer) and not isinstance(inducing, bool)
-        require(whole and inducing >= 1, f"inducing = {inducing}: a sparse Gaussian process needs "
-                                         "at least 1 inducing point")
+        require(whole and inducing >= 1, f"inducing = {inducing!r}: give a whole number of "
+                                         "inducing points, 1 at least")
         known = ", ".join(SETTINGS)
         require(setting in SETTINGS, f"setting {setting!r} is unknown; known: {known}")
         self.inducing, self.seed, self.setting = inducing, seed, setting

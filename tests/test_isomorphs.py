@@ -29,16 +29,6 @@ from opembed_nb.hood.sources import CELLS, GNNS, load_dataset
 from opembed_nb.oracle import Oracle, TableOracle, load_oracle
 
 
-@pytest.fixture(scope="module")
-def cells():
-    return loaded("nas-bench-201/cifar10")
-
-
-@pytest.fixture(scope="module")
-def gnns():
-    return loaded("nas-bench-graph/arxiv")
-
-
 def relabelled(batch, seed=0):
     "The same graphs, their nodes in topological orders drawn at random."
     draw, ops, adj = random.Random(seed), batch.ops.clone(), batch.adj.clone()

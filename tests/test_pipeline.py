@@ -704,6 +704,8 @@ COMMAND_LINES = [  # the words after opembed, and what is said
     ("search quick --optuna search.db", "is no address; write it as sqlite:///"),
     ("search quick --optuna sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
     ("search quick --optuna sqlite:///~/s.db", "sqlite:///~/s.db: ~ is not read there"),
+    ("train quick -p models [dvae] --workers 0", "engine: 0 workers"),  # as a shell leaves it
+    ("train quick -p models dvae", "parameter 'models' is 'dvae'"),
     ("train quick --address a:1", "--address a:1: only --engine ray works on a"),
     ("train quick --workers 0", "engine: 0 workers; at least 1 is needed"),
     ("train quick -p epochs 1 -p epochs 2", "'epochs' is given twice"),
@@ -716,6 +718,7 @@ COMMAND_LINES = [  # the words after opembed, and what is said
     ("scoreboard quick -p dataset 3", "'dataset' is 3, but scoreboard needs a value of type str"),
     ("scoreboard quick -p epochs 3", "parameter 'epochs' does not choose records"),
     ("scoreboard *", "profile '*' is not a plain name"),
+    ("scoreboard \udcc3\udca9", "has no records in runs/ or results/"),  # é in an ASCII locale
     ("digest lap*", "profile 'lap*' is not a plain name"),
     ("digest ../quick", "not a plain name"),
     ("reproduce dvae --profile *", "profile '*' is not a plain name"),

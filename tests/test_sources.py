@@ -80,16 +80,6 @@ def loaded(name):
 
 
 @pytest.fixture(scope="module")
-def cells():
-    return loaded("nas-bench-201/cifar10")
-
-
-@pytest.fixture(scope="module")
-def gnns():
-    return loaded("nas-bench-graph/arxiv")
-
-
-@pytest.fixture(scope="module")
 def paper():
     return loaded("enas-cifar10")
 

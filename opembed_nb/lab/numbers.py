@@ -8,7 +8,7 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'reconstructed', 'study_runs', 'search', 'first_round', 'soon', 'later', 'finalists', 'groups', 'lowered',
            'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'statistic', 'mean',
            'signed', 'spread', 'std', 'low', 'high', 'count', 'often', 'pairs', 'more', 'interval', 'above', 'welch',
-           'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'less', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -27,7 +27,7 @@ from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.intervals import mean_std, paired
-from ..hood.records import read_records
+from ..hood.records import Table, read_record, read_records
 from .arms import study_records
 from .commands import cards_table
 from .evidence import OUTCOMES
@@ -346,10 +346,20 @@ def number(mark: str, results: Path) -> str:
     except (OSError, LookupError, TypeError, ValueError, StopIteration) as e:
         raise OpembedError(f"cannot be computed ({type(e).__name__}: {e})") from None
 
+# %% ../../nbs/lab/numbers.ipynb #bb000002
+def versions_table(results: Path) -> Table: # a row for each environment
+    "With what the package has been installed and tested (tests/versions.py)."
+    shown = ("torch", "numpy", "gpytorch", "scikit-learn", "igraph", "optuna", "ray")
+    tested = read_record(results / "reliability" / "versions.json")["values"]["rows"]
+    rows = [[row["python"], row["versions"], *(row["resolved"].get(name, "–") for name in shown),
+             row["passed"], row["failed"] + row["error"], row["skipped"]] for row in tested]
+    return Table.of(["Python", "versions", *shown, "passed", "failed", "skipped"], rows, "ll")
+
+
 # %% ../../nbs/lab/numbers.ipynb #a5000012
 TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
           "twins": lambda results: short_twins(results, RUNS["ours"]),
-          "cards": lambda results: cards_table()}
+          "cards": lambda results: cards_table(), "versions": versions_table}
 FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"])}
 
 @cache
