@@ -26,7 +26,7 @@ from .arms import DATA, SEARCHES, study_data
 from ..hood.files import project_folder, require
 from ..embeddings import EMBEDDINGS
 from ..latent import plot_operations
-from ..hood.intervals import holm, over_seeds, share, student
+from ..hood.intervals import holm, holm_levels, over_seeds, share, student
 from ..hood.records import Table, read_records
 from ..sgp import PAPER_TABLE_2
 
@@ -128,16 +128,15 @@ def judge(records: list[dict], comparisons: list[Comparison],
     "All comparisons of a question, corrected for their number."
     pairs = [differences(records, c) for c in comparisons]
     told = [i for i, d in enumerate(pairs) if len(d) > 1]
-    raw = {i: student(pairs[i])[2] for i in told}
-    adjusted = dict(zip(told, holm([raw[i] for i in told])))
+    raw = [student(pairs[i])[2] for i in told]
     found = [Finding(c, len(d)) for c, d in zip(comparisons, pairs)]
-    for rank, i in enumerate(sorted(told, key=lambda i: (adjusted[i], raw[i]))):
-        low, high, _ = student(pairs[i], 1 - alpha / (len(told) - rank))
+    for i, adjusted, level in zip(told, holm(raw), holm_levels(raw, alpha)):
+        low, high, _ = student(pairs[i], level)
         c = comparisons[i]
         says = verdict(c.predicted, low, high, OUTCOMES[c.outcome].margin)
-        if says == "yes" and c.predicted != "no more" and adjusted[i] >= alpha:
+        if says == "yes" and c.predicted != "no more" and adjusted >= alpha:
             says = "cannot be told"  # a comparison before it in Holm's order has failed
-        found[i] = Finding(c, len(pairs[i]), float(pairs[i].mean()), low, high, adjusted[i], says)
+        found[i] = Finding(c, len(pairs[i]), float(pairs[i].mean()), low, high, adjusted, says)
     return found
 
 # %% ../../nbs/lab/evidence.ipynb #e9b0005f
