@@ -65,9 +65,12 @@ def welch(a: list[float], b: list[float], # of groups that share nothing
     "The difference of two groups; it has an interval and a p if each holds two values or more."
     gap = float(np.mean(b) - np.mean(a))
     if min(len(a), len(b)) < 2: return gap, None, math.nan
-    if np.ptp(a) == np.ptp(b) == 0: return gap, (gap, gap), float(gap == 0)
-    found = stats.ttest_ind(b, a, equal_var=False)
-    return gap, tuple(map(float, found.confidence_interval(level))), float(found.pvalue)
+    parts = np.array([np.var(x, ddof=1) / len(x) for x in (a, b)])  # of the error's variance
+    if not parts.any(): return gap, (gap, gap), float(gap == 0)
+    error = math.sqrt(parts.sum())
+    free = parts.sum() ** 2 / (parts ** 2 / [len(a) - 1, len(b) - 1]).sum()
+    wide = float(stats.t.ppf(0.5 + level / 2, free)) * error
+    return gap, (gap - wide, gap + wide), 2 * float(stats.t.sf(abs(gap) / error, free))
 
 # %% ../../nbs/hood/intervals.ipynb #ff000002
 def one_more(values: list[float], # of two trainings or more

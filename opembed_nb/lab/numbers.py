@@ -26,16 +26,17 @@ from scipy import stats
 from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
 from ..hood.files import OpembedError, project_folder, require, write_whole
+from ..hood import intervals
 from ..hood.intervals import mean_std, paired
 from ..hood.records import read_records
 from .arms import study_records
 from .commands import cards_table
 from .evidence import OUTCOMES
 from .regret import needed, regret_curves, sooner
-from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
+from .scoreboard import (
+    folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
-
 
 # %% ../../nbs/lab/numbers.ipynb #a5000005
 RUNS = {  # a word of a mark → the profile or configuration that is meant
@@ -304,9 +305,8 @@ def above(a, b, digits): # of means: the samples need not be paired
 
 @statistic
 def welch(a, b, digits): # unpaired: mean difference and its 95 % interval
-    a, b = [*a.values()], [*b.values()]
-    around = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return f"{np.mean(a) - np.mean(b):+.{digits}f} {_around(*around, digits)}"
+    gap, around, _ = intervals.welch([*b.values()], [*a.values()])
+    return f"{gap:+.{digits}f} {_around(*around, digits)}"
 
 @statistic
 def less(a, b, digits): # percent by which the mean is smaller
@@ -348,6 +348,7 @@ def number(mark: str, results: Path) -> str:
 
 # %% ../../nbs/lab/numbers.ipynb #a5000012
 TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
+          "folded": lambda results: folded_scoreboard(results, RUNS["ours"]),
           "twins": lambda results: short_twins(results, RUNS["ours"]),
           "cards": lambda results: cards_table()}
 FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"])}
