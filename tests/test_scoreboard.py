@@ -106,7 +106,7 @@ def check_numbers(root):
     found = {(c.quantity.title, c.model): c for c in cells(root, "laptop")}
     wanted = expected(root)
     assert found.keys() == wanted.keys()
-    for key, (paper, spread, ours) in wanted.items():
+    for key, (paper, _, ours) in wanted.items():
         cell = found[key]
         assert (cell.paper, cell.ours) == (paper, pytest.approx(ours, abs=1e-12)), key
         if paper is None or not ours:

@@ -6,9 +6,9 @@
 __all__ = ['MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS', 'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'SHOWN', 'AFTERWARDS',
            'DRAWN', 'SEARCH_QUESTIONS', 'GOALS', 'Outcome', 'passes_to', 'Comparison', 'Finding', 'differences',
            'verdict', 'judge', 'said', 'interval', 'seeds_needed', 'answer', 'answer_table', 'plot_findings',
-           'over_arms', 'plot_curves', 'trial_records', 'size_of', 'width_of', 'plot_rmse', 'share_table',
-           'plot_tables', 'spread_table', 'to_optimum', 'optimum_table', 'plot_optimum', 'arm_table', 'plot_arms',
-           'as_good', 'common_arms', 'advice']
+           'over_arms', 'plot_curves', 'trial_records', 'pooled', 'pooled_table', 'size_of', 'width_of', 'plot_rmse',
+           'share_table', 'plot_tables', 'spread_table', 'to_optimum', 'optimum_table', 'plot_optimum', 'arm_table',
+           'plot_arms', 'as_good', 'common_arms', 'advice']
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00003
 import math
@@ -331,6 +331,27 @@ SECOND_LOOK = [
     *_on(MATTERS[:1], "learned rows predict better", "learned-3", "one-hot", "rmse", "less"),
     *_on(IGNORES[:1], "learned rows predict worse", "learned-3", "one-hot", "rmse", "more"),
     *_on(_twins, "learned rows reconstruct better", "learned-3", "one-hot", "accuracy", "more")]
+
+# %% ../../nbs/lab/evidence.ipynb #ff0b0002
+#| code-fold: true
+def pooled(records: list[dict]) -> dict[str, np.ndarray]: # what is independent → learned − one-hot
+    "The RMSE of H1, with all encoders: every pair, and means of cells, of seeds, of data sets."
+    asked = [*QUESTIONS["H1"], *QUESTIONS["H1, other encoders"]]
+    gaps = np.array([differences(records, c).numpy() for c in asked]) # (cells, seeds)
+    data = np.array([c.data for c in asked])
+    return {"pairs": gaps.ravel(), "cells (encoder and data)": gaps.mean(1),
+            "seeds": gaps.mean(0),
+            "data sets": np.array([gaps[data == name].mean() for name in MATTERS])}
+
+def pooled_table(records: list[dict]) -> Table:
+    "Their mean, with Student's interval."
+    rows = []
+    for name, gaps in pooled(records).items():
+        low, high, _ = student(torch.tensor(gaps))
+        worse = int((gaps > 0).sum())
+        rows.append([name, len(gaps), worse, interval(float(gaps.mean()), low, high)])
+    return Table.of(["taken as independent", "number", "worse with learned vectors",
+                     "RMSE, learned − one-hot [95 %]"], rows)
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00120
 #| code-fold: true
