@@ -61,7 +61,7 @@ def paired(a: list[float], b: list[float], # of the same trials
 # %% ../../nbs/hood/intervals.ipynb #9c0001f1
 def welch(a: list[float], b: list[float], # of groups that share nothing
           level: float = 0.95,
-         ) -> tuple[float, tuple[float, float] | None, float]: # mean of b - a, interval, p of "none"
+         ) -> tuple[float, tuple[float, float] | None, float]: # mean of b - a, interval, p
     "The difference of two groups; it has an interval and a p if each holds two values or more."
     gap = float(np.mean(b) - np.mean(a))
     if min(len(a), len(b)) < 2: return gap, None, math.nan

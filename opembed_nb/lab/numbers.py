@@ -9,7 +9,7 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'first_round', 'soon', 'later', 'reported_regret', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'statistic', 'mean', 'signed',
            'spread', 'std', 'low', 'high', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval',
-           'above', 'welch', 'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'above', 'welch', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -136,10 +136,11 @@ def pooled(results, unit): # pairs, cells, seeds, data
 @source
 def twins_together(results):
     "Correlations of twins' RMSE over the seeds of the study, data set by data set and encoder."
-    asked = [*QUESTIONS["H1"], *QUESTIONS["H1, other encoders"]]
-    return {(c.data, c.model): np.corrcoef(*pairs(*(
-                study(results, c.outcome, c.data, arm, c.model) for arm in (c.arm, c.against))))[0, 1]
-            for c in asked}
+    found = {}
+    for c in [*QUESTIONS["H1"], *QUESTIONS["H1, other encoders"]]:
+        twins = (study(results, c.outcome, c.data, arm, c.model) for arm in (c.arm, c.against))
+        found[c.data, c.model] = np.corrcoef(*pairs(*twins))[0, 1]
+    return found
 
 @source
 def lookup(results, what, split="own", data="enas-cifar10"):
@@ -199,7 +200,7 @@ def later(results, first, *strategies):
             for r in records(results, "regret", "*", "*", "tables")}
 
 @source
-def reported_regret(results, table, strategy, which=None): # optimum, other: trials that end with what
+def reported_regret(results, table, strategy, which=None): # optimum, other: what trials end with
     "The score to report of the last incumbent, in points below the best of the table."
     [record] = records(results, "regret", table, "*", "tables")
     regret = 100 * reported(record["values"], strategy)
@@ -354,10 +355,6 @@ def above(a, b, digits): # of means: the samples need not be paired
 def welch(a, b, digits): # unpaired: mean difference and its 95 % interval
     gap, around, _ = intervals.welch([*b.values()], [*a.values()])
     return f"{gap:+.{digits}f} {_around(*around, digits)}"
-
-@statistic
-def less(a, b, digits): # percent by which the mean is smaller
-    return _text(100 - 100 * np.mean([*a.values()]) / np.mean([*b.values()]), digits)
 
 @statistic
 def below(a, b, digits): # how many of the pairs

@@ -134,7 +134,7 @@ def _difference_text(cell):
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000010
 def cell_table(found: list[Cell]) -> Table: # a row a cell
-    "The paper's number, ours by its protocol and by our recipe, and what the difference amounts to."
+    "The paper's number, ours by its protocol and by our recipe, and what that amounts to."
     head = ["", "paper", "its protocol here", "our recipe", "our recipe − paper [95 %]", ""]
     rows = []
     for cell in found:
@@ -172,9 +172,9 @@ def short_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") ->
             or c.quantity.section == "finalists" and c.paper is not None]
     marks = Counter(c.mark for c in once)
     counts = ", ".join(f"{n} {mark}" for mark, n in marks.most_common())
-    return Table(f"{cell_table(shown)}\n\nThe paper's {marks.total()} numbers (Table 1, the RMSE of "
-                 f"Table 2, its best finalists) against our recipe: {counts}. "
-                 + _looked_up(root, dataset))
+    said = (f"The paper's {marks.total()} numbers (Table 1, the RMSE of Table 2, its best "
+            f"finalists) against our recipe: {counts}. {_looked_up(root, dataset)}")
+    return Table(f"{cell_table(shown)}\n\n{said.strip()}")
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000016
 SECTIONS = ("abilities", "prediction", "prediction-wiring", "search") # of the scoreboard
