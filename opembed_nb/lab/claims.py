@@ -471,8 +471,8 @@ def lookup_of(results, split, data=PAPERS): # metrics
     [record] = read_records(results, "lookup", "raw", data, "data")
     return record["values"][split]
 
-@claim("on the paper's data path length goes with accuracy at eight edges, not at nine, and against"
-       " it from ten on; on ours against it from ten to sixteen, not from seventeen on")
+@claim("on the paper's data path length goes with accuracy at eight edges, not at nine, against it"
+       " from ten on; on ours against it from ten to sixteen, not from seventeen on")
 def _(results):
     for data, signs in ((PAPERS, {8: 1, 9: 0, **dict.fromkeys(range(10, 17), -1)}),
                         (DIGITS, {**dict.fromkeys(range(10, 17), -1), 17: 0, 18: 0, 19: 0})):
@@ -579,8 +579,8 @@ def _(results):
     return 25 <= min(medians) and max(medians) <= 64
 
 # %% ../../nbs/lab/claims.ipynb #ff0c0004
-@claim("on arxiv `tuned` is ahead of `mutation` by test regret, behind it in the trials that did not"
-       " end with the best validation score")
+@claim("on arxiv `tuned` is ahead of `mutation` by test regret, behind it in the trials that did"
+       " not end with the best validation score")
 def _(results):
     both = [[reported_regret(results, "nas-bench-graph/arxiv", name, which) for name in (
         "tuned", "mutation")] for which in (None, "other")]

@@ -236,8 +236,8 @@ def scoreboard(root: Path,    # runs/ or results/
     rest = overview(root, profile, dataset, beyond=paper)
     if not paper or rest.startswith("No records"): return rest
     found = cell_table(cells(root, profile, dataset))
-    found = f"{found}\n\n{_looked_up(root, dataset)}"
-    return Table(f"{found}\n\nWhat the paper has no numbers of:\n\n{rest}")
+    parts = found, _looked_up(root, dataset), "What the paper has no numbers of:", rest
+    return Table("\n\n".join(filter(None, parts)))
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c00001b
 def _trained_alike(root, profile, dataset): # model → its seeds' records
