@@ -549,8 +549,8 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     )
     table = scoreboard(tmp_path, "quick", "enas-cifar10")
     assert (
-        "| RMSE, tuned fit | DVAE-EMB | 0.371 ± 0.003 | 0.600 | 1 | +0.229 | worse |" in table
-        and "| accuracy (%) | DVAE-EMB | 99.99 | – | 0 | – | not run |" in table
+        "| RMSE, tuned fit, DVAE-EMB | 0.371 ± 0.003 | – | 0.600 | +0.229 | one seed |" in table
+        and "| accuracy (%), DVAE-EMB | 99.99 | – | – | – | not run |" in table
         and "| Kendall τ | 0.600 ± 0.000 |" in table
     )
 
