@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VALIDATION', 'Walk', 'STRATEGIES', 'CELL_TASKS', 'GRAPH_TASKS', 'cell_validation', 'Arena', 'at_random',
-           'local_search', 'evolution', 'ask_and_tell', 'optuna_tpe', 'asking']
+           'local_search', 'evolution', 'ask_and_tell', 'optuna_tpe', 'walked', 'search_record', 'asking']
 
 # %% ../../nbs/lab/asking_tables.ipynb #cc100003
 import json
@@ -200,8 +200,7 @@ def search_record(job: Job, trials: int = 30, budget: int = 300) -> dict: # see 
         rows = walked(arena, STRATEGIES[job.arm](arena, seed), budget, goal)
         found = len(rows) if goal[rows[-1]] else None
         made.append([found, _steps(arena, rows), round(time.process_time() - begun, 2)])
-        with kept.open("a") as file: file.write(json.dumps(made[-1]) + "
-")
+        with kept.open("a") as file: file.write(json.dumps(made[-1]) + "\n")
     found, steps, seconds = zip(*made[:trials])
     return dict(strategy=job.arm, kind=job.model, budget=budget, seed=0, architectures=len(arena),
                 optimum=float(arena.score.max()), best_to_report=float(arena.report.max()),
