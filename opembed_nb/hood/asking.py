@@ -459,7 +459,8 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
     told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
     if not told: return []
     scores, batch = self._targets(told), self._graphs(told)
-    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores, range(len(told))).mean
+    rows = range(len(told))
+    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores, rows).mean
     sign = 1 if self.higher_is_better else -1
     rows = zip((key for _, key, _ in told), (sign * scores).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])
