@@ -55,8 +55,8 @@ def beliefs(self: Search) -> Beliefs:
     told = self._judged_rows()
     target, batch = self._targets(told), self._graphs(told)
     judge = Judge(self._views(batch), batch, target, range(len(told)))
-    gain, pool = judge.gain.double(), [x.double() for x in judge.pool]
-    covariance = judge.kernel.between(pool, pool) - gain.T @ gain
+    gain = judge.gained(judge.anchors)
+    covariance = judge.kernel.between(judge.anchors, judge.anchors) - gain.T @ gain
     alone = judge.target - _missed(judge)
     sign = 1 if self.higher_is_better else -1
     upper = judge.target >= judge.target.median()
