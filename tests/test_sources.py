@@ -36,6 +36,7 @@ from opembed_nb.data import (
     wiring_tensor,
     wirings,
 )
+from opembed_nb.hood.exchange import from_cells
 from opembed_nb.hood.files import ASSETS, OpembedError, find_file, refused
 from opembed_nb.hood.formats import to_nested
 from opembed_nb.hood.records import (
@@ -53,6 +54,7 @@ from opembed_nb.hood.sources import (
     about,
     absolute_dataset,
     bench_file,
+    cell_costs,
     dataset_folder,
     dataset_name,
     explained,
@@ -334,6 +336,20 @@ def test_no_canonical_string_is_on_both_sides(cells):
     assert abs(len(test) / 6466 - 0.1) < 0.01
     means = [float(p.accuracy[p.usable].mean()) for p in (cells.train, cells.test)]
     assert abs(means[0] - means[1]) < 0.003
+
+
+def test_what_a_cell_costs_is_the_row_of_its_operations(cells):
+    # rows of the file: (4, 3, 3, 0, 0, 0) and (2, 2, 0, 4, 2, 0)
+    first = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|"
+    second = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
+    costs = cell_costs(from_cells([first + "skip_connect~2|", second + "skip_connect~2|"]))
+    assert costs["edgegpu_latency"].tolist() == [5.807418537139893, 6.547689437866211]
+    assert costs["fpga_energy"].tolist() == [18.01072, 37.20752] and len(costs) == 10
+    whole = cell_costs(cells.batch)
+    assert all(cost.shape == (15_625,) and not (cost <= 0).any() for cost in whole.values())
+    assert whole["edgetpu_latency"].isnan().any() and not whole["pixel3_latency"].isnan().any()
+    with pytest.raises(OpembedError, match="nas-bench-201"):
+        cell_costs(random_architectures(1, ENAS))
 
 
 def test_cells_load_in_two_seconds(cells):

@@ -337,12 +337,19 @@ def _graphs(self: Search, rows):
 def _judged(self: Search, rows, n, generator): # by expected improvement
     told = [row for row in rows if row[2] is not None]
     out = [row for row in rows if row[2] is None]
-    scores = self._targets(told)
+    scores = self._standing(told)
     known, pool = self._graphs(told + out), self._among
     if pool is None: pool = self._mutants(self._graphs(told), scores, generator)
     rows = self._new(pool, self._kinds(known))
     if len(rows) > LISTED: rows = self._some(pool, rows, known, scores, generator)
-    return pool[Judge(self._views(pool), known, scores, rows).choose(n)]
+    return pool[self._chosen(self._views(pool), known, told, rows, n)]
+
+@patch
+def _standing(self: Search, told): return self._targets(told) # the largest have mutants
+
+@patch
+def _chosen(self: Search, views, known, told, rows, n): # n of the rows
+    return Judge(views, known, self._targets(told), rows).choose(n)
 
 @patch
 def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ..data import DAGBatch, SearchSpace
-from .asking import LISTED
 from .asking_report import Search
 from .files import patch, require
 from .formats import from_keys, to_keys
@@ -69,7 +68,9 @@ class ParetoSearch(Search):
     def signs(self) -> Tensor: # (m,) 1 or -1
         return torch.tensor([WAYS[way] for way in self.objectives.values()]).double()
 
-    def more_facts(self): return dict(objectives=self.objectives, limits=self.limits)
+    def more_facts(self):
+        facts = dict(objectives=self.objectives, limits=self.limits)
+        return {name: value for name, value in facts.items() if value}
 
 def _made(cls, *args, objectives=None, **settings): # several objectives make it a `ParetoSearch`
     return object.__new__(ParetoSearch if objectives and cls is Search else cls)
@@ -103,42 +104,40 @@ def _in_order(self: ParetoSearch, score, row): # one list: the numbers of all re
     return list(score)
 
 @patch
-def means(self: ParetoSearch, told: list, # rows of the file
-         ) -> Tensor:                     # (n, m) as they were told; nan where one failed
+def means(self: ParetoSearch, lists: Sequence[list], # of each architecture: see `Search.history`
+         ) -> Tensor: # (n, m) as they were told; nan where an evaluation failed
     "The scores of architectures, each the mean of its evaluations."
     m = len(self.objectives)
-    rows = [torch.tensor(s).double().reshape(-1, m).mean(0) if s else torch.full((m,), math.nan)
-            for _, _, s in told]
-    return torch.stack(rows).double() if rows else torch.zeros(0, m).double()
+    rows = [torch.tensor(scores, dtype=torch.double).reshape(-1, m).mean(0) for scores in lists]
+    return torch.stack(rows) if rows else torch.zeros(0, m, dtype=torch.double)
 
 @patch
-def _targets(self: ParetoSearch, told): # (n,) of the first objective: larger is better
-    return (self.means(told) * self.signs)[:, 0]
+def _signed(self: ParetoSearch, told): # (n, m) larger is better
+    return self.means([scores for _, _, scores in told]) * self.signs
+
+@patch
+def _targets(self: ParetoSearch, told): return self._signed(told)[:, 0] # of the first objective
 
 # %% ../../nbs/hood/objectives.ipynb #ee20000d
 @patch
-def _judged(self: ParetoSearch, rows, n, generator): # by expected hypervolume improvement
-    told = [row for row in rows if row[2] is not None]
-    out = [row for row in rows if row[2] is None]
-    scores = self.means(told) * self.signs
-    known, pool, standing = self._graphs(told + out), self._among, _standing(scores)
-    if pool is None: pool = self._mutants(self._graphs(told), standing, generator)
-    rows = self._new(pool, self._kinds(known))
-    if len(rows) > LISTED: rows = self._some(pool, rows, known, standing, generator)
-    judges = [Judge(self._views(pool), known, column, rows) for column in scores.T]
-    floor = torch.stack([_as_normal(judge.target, column, self._limit(k)) for k, (judge, column)
-                         in enumerate(zip(judges, scores.T))])
-    return pool[[rows[row] for row in _choose(judges, floor, n)]]
+def _standing(self: ParetoSearch, told): # (n,) minus the number of those that are better in all
+    scores = self._signed(told)
+    filled = scores.nan_to_num(-math.inf)
+    better = (filled[:, None] > filled).all(2).sum(0).double()
+    return torch.where(scores.isnan().any(1), -math.inf, -better)
+
+@patch
+def _chosen(self: ParetoSearch, views, known, told, rows, n): # by expected hypervolume improvement
+    columns = self._signed(told).T
+    judges = [Judge(views, known, column, rows) for column in columns]
+    floor = [_as_normal(judge.target, column, self._limit(k))
+             for k, (judge, column) in enumerate(zip(judges, columns))]
+    return [rows[row] for row in _choose(judges, torch.stack(floor), n)]
 
 @patch
 def _limit(self: ParetoSearch, k): # of an objective: larger is better; None if there is none
     name = list(self.objectives)[k]
     return float(self.signs[k]) * self.limits[name][1] if name in self.limits else None
-
-def _standing(scores): # (n,) minus the number of those that are better in all objectives
-    filled = scores.nan_to_num(-math.inf)
-    better = (filled[:, None] > filled).all(2).sum(0).double()
-    return torch.where(scores.isnan().any(1), -math.inf, -better)
 
 # %% ../../nbs/hood/objectives.ipynb #ee20000e
 def _as_normal(target, scores, limit): # of a limit: the normal score; without one just below all
@@ -238,8 +237,8 @@ class ParetoFront:
 @patch
 def front(self: ParetoSearch) -> ParetoFront: # by what was measured, the mean where it was repeated
     "The Pareto front of what was told and is within the limits."
-    told = self._rows("scores IS NOT NULL AND scores != '[]'")
-    scores = self.means(told)
+    told = [(key, scores) for key, scores in self.history() if scores]
+    scores = self.means([scores for _, scores in told])
     within = torch.ones(len(told), dtype=torch.bool)
     for k in range(len(self.objectives)):
         limit = self._limit(k)
@@ -248,7 +247,7 @@ def front(self: ParetoSearch) -> ParetoFront: # by what was measured, the mean w
     best[within] = undominated(scores[within] * self.signs)
     order = (scores[best] * self.signs)[:, 0].argsort(descending=True, stable=True)
     rows = best.nonzero().flatten()[order].tolist()
-    batch = from_keys([told[row][1] for row in rows], self.space)
+    batch = from_keys([told[row][0] for row in rows], self.space)
     return ParetoFront(batch, tuple(self.objectives), scores[rows], scores[~best], self.limits)
 
 @patch

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS', 'WORDS', 'TIMES', 'TABLES', 'FIGURES', 'MARK',
            'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'study_embeddings',
-           'reconstructed', 'study_runs', 'search', 'first_round', 'soon', 'later', 'finalists', 'groups', 'lowered',
-           'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'statistic', 'mean',
-           'signed', 'spread', 'std', 'low', 'high', 'count', 'often', 'pairs', 'more', 'interval', 'above', 'welch',
-           'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'reconstructed', 'study_runs', 'search', 'first_round', 'soon', 'later', 'fronts', 'finalists', 'groups',
+           'lowered', 'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits',
+           'statistic', 'mean', 'signed', 'spread', 'std', 'low', 'high', 'count', 'often', 'pairs', 'more', 'interval',
+           'above', 'welch', 'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -31,6 +31,7 @@ from ..hood.records import read_records
 from .arms import study_records
 from .commands import cards_table
 from .evidence import OUTCOMES
+from .fronts import AT, front_records
 from .regret import needed, regret_curves, sooner
 from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
 from ..sgp import PAPER_TABLE_2
@@ -165,6 +166,13 @@ def later(results, first, *strategies):
     "By how many evaluations strategies find the optimum of a table later than a first one."
     return {(r["dataset"], name): -sooner(r["values"], name, first)[0] for name in strategies
             for r in records(results, "regret", "*", "*", "tables")}
+
+@source
+def fronts(results, device, search, evaluations):
+    "Hypervolume regret in percent after so many evaluations, trial by trial."
+    found = front_records(results / "search")
+    require((device, search) in found, f"no record of {search} on {device}")
+    return dict(enumerate(100 * found[device, search][:, AT.index(int(evaluations))]))
 
 @source
 def finalists(results, data, model, by=None): # model: also random, best of the data
