@@ -95,7 +95,7 @@ def taken_by_a_child(path, seconds):
     "A process that takes two architectures in `run` and lives so long; its number."
     before, pid = len(keys(Search.open(path))), os.fork()
     if pid == 0:
-        Search.open(path)._claim(2, 100, None)
+        Search.open(path).claim(2, 100, None)
         time.sleep(seconds)
         os._exit(0)
     while len(keys(Search.open(path))) < before + 2:
