@@ -363,8 +363,9 @@ def pilot(self: Search, score: Callable[[DAGBatch], float], # of one architectur
     def evaluate(one):
         found = score(one)
         found = found.tolist() if hasattr(found, "tolist") else found
-        require(found is not None and not why_no_score(found), f"pilot: {to_keys(one, self.space)[0]} "
-                f"has the score {found!r}; a pilot needs evaluations that do not fail")
+        right = found is not None and not why_no_score(found)
+        require(right, f"pilot: {to_keys(one, self.space)[0]} has the score {str(found)[:80]}; a "
+                       "pilot needs evaluations that do not fail")
         if not self.begin_with(one, [found]): self.tell(one, [found])
         return float(np.mean(found))
     while len(self.scored().keys) < n:
