@@ -611,7 +611,7 @@ def fault(case, counts, seed=0):
 
 # Broken inputs: see fuzz.
 
-INPUTS, BLOCK = 100_000, 1_000
+INPUTS, BLOCK = 100_000, 2_000
 
 
 def inputs(found, seed=0, most=INPUTS):
