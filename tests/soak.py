@@ -634,21 +634,19 @@ def inputs(found, seed=0, most=INPUTS):
 # All of it.
 
 
-def parts(only):
+def parts(given):
     "Name in the record → what goes on with it, and gives way now and then."
-    if only in (None, "kills"):
-        for kind in KINDS:
-            yield f"kill {kind}", partial(kills, kind)
-    if only in (None, "faults"):
-        for case in FAULTS:
-            yield f"fault {case}", partial(fault, case)
-    if only in (None, "fuzz"):
-        yield "inputs", inputs
+    found = {f"kills {kind}": partial(kills, kind, most=given.kills) for kind in KINDS}
+    found |= {f"faults {case}": partial(fault, case) for case in FAULTS}
+    found["fuzz"] = partial(inputs, most=given.inputs)
+    return {name: go_on for name, go_on in found.items() if name.startswith(tuple(given.only))}
 
 
 def main(argv=None):
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--only", choices=["kills", "faults", "fuzz"])
+    options.add_argument("--only", nargs="+", default=[""], help="kills, faults, fuzz, kills rounds")
+    options.add_argument("--kills", type=int, default=KILLS, help="of each kind with each signal")
+    options.add_argument("--inputs", type=int, default=INPUTS, help="to all readers")
     options.add_argument("--minutes", type=float, default=600.0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--folder", type=Path, default=ROOT / "results" / "reliability")
@@ -661,7 +659,7 @@ def main(argv=None):
     if path.exists():
         values = read_record(path)["values"]
     left = {}
-    for name, go_on in parts(given.only):
+    for name, go_on in parts(given).items():
         own = values.get(name, {})
         if (own.get("commit"), own.get("seed")) != (commit, given.seed):
             own = values[name] = dict(commit=commit, seed=given.seed, seconds=0.0)
