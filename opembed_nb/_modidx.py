@@ -703,6 +703,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.hood.files.refused': ('hood/files.html#refused', 'opembed_nb/hood/files.py'),
                                        'opembed_nb.hood.files.require': ('hood/files.html#require', 'opembed_nb/hood/files.py'),
                                        'opembed_nb.hood.files.verified': ('hood/files.html#verified', 'opembed_nb/hood/files.py'),
+                                       'opembed_nb.hood.files.whole': ('hood/files.html#whole', 'opembed_nb/hood/files.py'),
                                        'opembed_nb.hood.files.write_whole': ('hood/files.html#write_whole', 'opembed_nb/hood/files.py')},
             'opembed_nb.hood.formats': { 'opembed_nb.hood.formats._check_layer': ( 'hood/formats.html#_check_layer',
                                                                                    'opembed_nb/hood/formats.py'),

@@ -574,9 +574,10 @@ def _joined(wiring, groups): # labels of rows that a chain of equal wirings or g
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     group = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
-    n, ends = int(wiring.max()) + 1, (wiring.numpy(), group + int(wiring.max()) + 1)
-    size = int(ends[1].max()) + 1
-    links = coo_array((np.ones(len(group)), ends), shape=(size, size))
+    n = int(wiring.max()) + 1
+    ends = np.stack([wiring.numpy(), group + n]).astype(np.int32)  # older scipy misreads others
+    size = int(ends.max()) + 1
+    links = coo_array((np.ones(len(group)), tuple(ends)), shape=(size, size))
     return connected_components(links, directed=False)[1][:n][wiring].tolist()
 
 # %% ../nbs/00_data.ipynb #c41f0b21

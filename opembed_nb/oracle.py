@@ -223,6 +223,8 @@ class Measured:
     def __call__(self, batch: DAGBatch) -> Tensor: # (B,) larger is better, where the batch is
         scores = self.score(batch)
         scores = torch.as_tensor(array_of(scores)).to(batch.device)
+        if scores.dim() == 0 and len(batch) == 1: scores = scores[None]  # one number for one
+        require(not scores.is_complex(), f"{self.name}: gave complex numbers; give real ones")
         require(scores.shape == (len(batch),), f"{self.name}: gave scores of shape "
                 f"{tuple(scores.shape)} for {len(batch)} architectures; give one for each")
         return scores if self.higher else -scores

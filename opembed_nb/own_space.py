@@ -18,7 +18,7 @@ from torch import Tensor
 from .bo import (
     STRATEGIES, Strategy, curve, make_problem, make_strategies, open_ledger, search as search_study)
 from .data import ArchDataset, DAGBatch
-from .hood.files import plain, require
+from .hood.files import plain, require, whole
 from .hood.formats import from_keys
 from .hood.sources import load_dataset
 from .oracle import Measured, Oracle, as_oracle, load_oracle
@@ -44,11 +44,13 @@ def fit(name: str,               # one of `MODELS`
     >>> data = oe.load("enas-digits")
     >>> model = oe.fit("gin-emb", data, hidden=16, epochs=1, max_graphs=128)
     """
-    hidden, latent, dim = plain(hidden), plain(latent), plain(dim)
-    changes = {name: plain(value) for name, value in changes.items()}
-    config = train_config(recipe, hidden, epochs=plain(epochs), seed=plain(seed), **changes)
+    sizes = dict(hidden=hidden, latent=latent, dim=dim)
+    sizes = {size: whole(value, size, most=10_000) for size, value in sizes.items()}
+    changes = {change: plain(value) for change, value in changes.items()}
+    changes |= dict(epochs=whole(epochs, "epochs", least=0), seed=whole(seed, "seed", least=0))
+    config = train_config(recipe, sizes["hidden"], **changes)
     return fit_rounds(name, data.train.batch, config, folder, data.space, device, progress,
-                      hidden=hidden, latent=latent, dim=dim).model
+                      **sizes).model
 
 # %% ../nbs/11_own_space.ipynb #0be1d018
 def pretrained(name: str,               # one of `MODELS`
@@ -124,7 +126,8 @@ def search(model: GraphVAE,         # in evaluation mode
     >>> found = oe.search(model, data, oe.oracle(data), "evolution", rounds=2, q=5)
     """
     if isinstance(strategy, str): strategy = make_strategies([strategy])[strategy]
-    rounds, q, seed, inducing, n_train = map(plain, (rounds, q, seed, inducing, n_train))
+    rounds, q, inducing = whole(rounds, "rounds"), whole(q, "q"), whole(inducing, "inducing")
+    seed, n_train = whole(seed, "seed", least=0), whole(n_train, "n_train", least=0)
     kind, oracle = type(strategy), as_oracle(data, oracle)
     name = next((name for name, known in STRATEGIES.items() if known is kind), kind.__name__)
     problem = make_problem(model, data, oracle, inducing, n_train)

@@ -44,7 +44,7 @@ from opembed_nb.graph_properties import (
     pearson,
     score_label,
 )
-from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.files import OpembedError, refused
 from opembed_nb.hood.formats import from_igraph, from_networkx, to_igraph, to_networkx
 from opembed_nb.hood.isomorphs import in_one_order
 from opembed_nb.hood.ledger import Ledger, progress_bar
@@ -275,6 +275,29 @@ def test_filtered_columns_and_integers_of_numpy_are_taken():
     assert data.seed == 3 and data.groups[:3] == (0, 0, 1) and not data.higher_is_better
     assert SearchSpace("own", OWN.operations, np.int64(5), False) == OWN
     assert oe.oracle(data, lambda b: Column([1.5], [4]))(batch[0]) == -1.5
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3", None, True, 10**30])
+def test_a_number_that_is_none_is_refused_at_the_door(small_model, value):
+    data, fit = measured(), dict(hidden=8, latent=4, epochs=1, seed=0, dim=3)
+    search = dict(rounds=1, q=1, inducing=9, seed=0, n_train=0)
+    for act, usual in (
+        (lambda **sizes: oe.fit("gin", data, max_graphs=32, **sizes), fit),
+        (lambda **how: oe.search(small_model, data, milliseconds, "evolution", **how), search),
+    ):
+        for name in usual:
+            if value == 0 and name in ("epochs", "seed", "n_train"):
+                continue
+            said = refused(act, **usual | {name: value})
+            assert said.startswith(f"{name} is {value!r}; give a whole number, ")
+
+
+def test_scores_as_functions_give_them():
+    data = measured()
+    for one in (2.5, np.float32(2.5), [2.5], np.array([2.5]), torch.tensor(2.5)):
+        assert oe.oracle(data, lambda batch, one=one: one)(data.batch[0]).tolist() == [2.5]
+    for none, says in {(1j, 2j): "gave complex numbers", 1.0: "gave scores of shape ()"}.items():
+        assert says in refused(oe.oracle(data, lambda batch, x=none: x), data.batch[:2])
 
 
 def test_a_function_as_oracle_is_known_by_its_code_and_not_by_its_memory():

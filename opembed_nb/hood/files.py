@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
            'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'open_database', 'Download', 'find_file',
-           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'array_of']
+           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'array_of']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -234,6 +234,13 @@ def patch(f): # its first parameter: `self: Class`, or `cls: Class` for a class 
 def plain(value):
     "A number of numpy's as Python's own; anything else as it is."
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+
+def whole(value, name: str, least: int = 1, most: int = 2**31 - 1) -> int:
+    "A whole number, numpy's too; `OpembedError` names what is none, or not within these bounds."
+    found = plain(value)
+    fits = type(found) is int and least <= found <= most
+    require(fits, f"{name} is {repr(value)[:80]}; give a whole number, {least} … {most}")
+    return found
 
 def array_of(values):
     "A column of a pandas table as an array that PyTorch can read; what is no array as it is."
