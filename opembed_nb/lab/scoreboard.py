@@ -133,9 +133,9 @@ def _difference_text(cell):
     return _gap_text(cell.difference, cell.interval, cell.quantity.digits)
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000010
-def cell_table(found: list[Cell]) -> Table: # a row a cell
-    "The paper's number, ours by its protocol and by our recipe, and what that amounts to."
-    head = ["", "paper", "its protocol here", "our recipe", "our recipe − paper [95 %]", ""]
+def cell_table(found: list[Cell], ours: str = "our recipe") -> Table: # a row a cell
+    "The paper's number, ours by its protocol and by our recipe, and what the last amounts to."
+    head = ["", "paper", "its protocol here", ours, f"{ours} − paper [95 %]", ""]
     rows = []
     for cell in found:
         digits = cell.quantity.digits
@@ -235,7 +235,8 @@ def scoreboard(root: Path,    # runs/ or results/
     paper = about(dataset).paper
     rest = overview(root, profile, dataset, beyond=paper)
     if not paper or rest.startswith("No records"): return rest
-    found = cell_table(cells(root, profile, dataset))
+    ours = "this run" if profile.startswith("paper") else "our recipe"
+    found = cell_table(cells(root, profile, dataset), ours)
     parts = found, _looked_up(root, dataset), "What the paper has no numbers of:", rest
     return Table("\n\n".join(filter(None, parts)))
 
