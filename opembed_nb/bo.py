@@ -235,7 +235,7 @@ class Tuned:
     """The acquisition on a pool of decoded, new architectures around the best, in a trust region.
 
     >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
-    >>> found = oe.search(model, data, oe.oracle(data), oe.Tuned(), rounds=1, q=5, n_train=500)
+    >>> found = oe.search(model, data, oe.oracle(data), oe.Tuned(), rounds=1, q=5, n_train=200)
     """
     pool: int = 6000         # points that are decoded once each
     centres: int = 20        # best architectures that the pool surrounds

@@ -19,8 +19,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 from torch import BoolTensor, LongTensor, Tensor
 from tqdm import tqdm
@@ -371,8 +369,8 @@ class Forest(NamedTuple):
         return Forest(*(part.to(device) for part in self[:-1]), self.depth)
 
 # %% ../nbs/06_oracle.ipynb #8e344f0b
-def forest_from_sklearn(models: list[HistGradientBoostingRegressor], # equally many trees each
-                       ) -> Forest:                                  # on the CPU, double precision
+def forest_from_sklearn(models: list, # HistGradientBoostingRegressors, equally many trees each
+                       ) -> Forest:   # on the CPU, double precision
     "The trees of boosted models, fitted on bits, as arrays."
     trees = [tree[0].nodes for model in models for tree in model._predictors]
     sizes = [len(tree) for tree in trees]
@@ -398,6 +396,8 @@ def fit_forest(x: Tensor,          # (n, F) bits
                **boosting,         # changes `BOOSTING`
               ) -> tuple[Forest, Tensor]: # on x's device; (n,) out-of-fold predictions
     "Boosted trees by cross-fitting: member i learns from all rows outside fold i."
+    from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
+    from sklearn.model_selection import GroupKFold
     bits, y = x.detach().cpu().numpy(), target.detach().cpu().double().numpy()
     groups = np.unique(bits, axis=0, return_inverse=True)[1]
     different = groups.max() + 1

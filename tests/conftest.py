@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
+from processes import Command, forking
 from scipy.stats import ttest_rel
 
 # The same examples in every run: a red test is red again.
@@ -26,6 +27,34 @@ def disk_of():
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     return limited
+
+
+@pytest.fixture(scope="session")
+def begin():
+    "Starts a process that has torch already."
+
+    def start(*args, target):
+        process = forking().Process(target=target, args=args)
+        process.start()
+        return process
+
+    start(target=int).join()  # the server that all others are forked from is up
+    return start
+
+
+@pytest.fixture
+def started(begin, tmp_path_factory):
+    "Starts a command that leads a process group, as one in a terminal does."
+    commands = []
+
+    def start(code, arguments, folder):
+        files = tmp_path_factory.mktemp("command")
+        commands.append(Command(code, arguments, folder, files))
+        return commands[-1]
+
+    yield start
+    for command in commands:  # or pytest would wait for it at its end
+        command.kill()
 
 
 @pytest.fixture

@@ -251,6 +251,7 @@ def test_workers_end_with_their_engine_and_with_a_run_that_is_left():
 
 PARENT = """
 import os, sys, time
+if len(sys.argv) > 2: import torch  # which takes its workers seconds, too
 from opembed_nb.hood.engines import ProcessEngine
 
 def work(path):
@@ -265,11 +266,12 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def parent(tmp_path):
+def parent(tmp_path, request):
     "A process whose two workers are at work, in a process group of its own as in a terminal."
     (tmp_path / "parent.py").write_text(PARENT)
     (tmp_path / "pids").mkdir()
     command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "pids") + "/"]
+    command += ["slow"] * request.node.callspec.params.get("early", False)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=env

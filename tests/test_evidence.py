@@ -239,7 +239,7 @@ def test_a_run_measures_along_the_way(data):
     assert found["curve"][0]["sizes"]["decoder"] == pytest.approx(0.4, rel=1e-3)
     fixed = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=1)
     assert fixed["moved"] == 0 and fixed["tables"] == []
-    rounds = train_arm(data, "dvae", "learned-3+rounds", 1, sizes=SMALL)
+    rounds = train_arm(data, "dvae", "learned-3+rounds", 1, sizes=SMALL, judged=())
     assert [row["passes"] for row in rounds["curve"]] == [0, 6, 7, 8, 9, 10]
     assert OUTCOMES["speed"].read(rounds) is None and rounds["rounds"] == 2
 
@@ -255,7 +255,7 @@ def test_shares_of_variance():
     assert math.isnan(variance_shares(torch.ones(500, 3), batch, ENAS)["both"])
 
 
-OPTIONS = dict(sizes=SMALL, epochs=1)
+OPTIONS = dict(sizes=SMALL, epochs=1, judged=())
 
 
 @pytest.fixture(autouse=True)

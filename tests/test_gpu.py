@@ -88,15 +88,24 @@ def test_a_model_that_diverges_is_no_end_of_the_others(tmp_path, monkeypatch):
     assert not record["failed"]
 
 
-def test_no_row_begins_when_the_time_is_over(tmp_path):
-    done = call(tmp_path, "--device", "cpu", "--tiny", "--minutes", "0")
-    assert done.returncode == 1 and not done.stdout and not (tmp_path / "gpu.json").exists()
+def test_no_row_begins_when_the_time_is_over(tmp_path, monkeypatch, capsys):
+    import gpu
+
+    options = ["--device", "cpu", "--tiny", "--minutes", "0", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *options])
+    assert gpu.main() == 1
+    assert not capsys.readouterr().out and not (tmp_path / "gpu.json").exists()
 
 
-def test_without_cuda_it_says_so_and_writes_nothing(tmp_path):
-    done = call(tmp_path / "gpu")
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "no CUDA device" in done.stderr and not (tmp_path / "gpu").exists()
+def test_without_cuda_it_says_so_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    import gpu
+
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(tmp_path / "gpu")])
+    assert gpu.main() == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "no CUDA device" in err
+    assert not (tmp_path / "gpu").exists()
 
 
 def test_the_public_step_is_timed_between_the_passes_of_a_stack(monkeypatch):
@@ -114,14 +123,16 @@ def test_the_public_step_is_timed_between_the_passes_of_a_stack(monkeypatch):
     assert min(theirs) > 0 and min(ours) > 0 and other > 0
 
 
-def test_the_public_passes_say_what_is_wrong_with_their_arguments(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+def test_the_public_passes_say_what_is_wrong_with_their_arguments(tmp_path, monkeypatch, capsys):
+    import protocol
+
     (tmp_path / "models.py").touch()
     for arguments, said in (
         ([str(tmp_path), "--stack", "2"], "--stack: on one core"),
         (["none"], "'none' holds no models.py; name a clone of the public D-VAE repository"),
         ([str(ROOT / "README.md")], "README.md' holds no models.py"),
     ):
-        command = [sys.executable, str(ROOT / "benchmarks/protocol.py"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-        assert done.returncode == 2 and said in done.stderr.splitlines()[-1]
+        monkeypatch.setattr(sys, "argv", ["protocol.py", *arguments])
+        with pytest.raises(SystemExit) as left:
+            protocol.main()
+        assert left.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]

@@ -193,6 +193,7 @@ from opembed_nb.lab.commands import main
 pipeline.train_profile = lambda *_: {}
 sys.exit(main(["run", "toy"]))
 """
+MAIN = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.argv[1:]))"
 INTERRUPTED = "opembed: interrupted; the same command goes on from here\n"
 
 
@@ -210,21 +211,8 @@ def running(pid):
         return False
 
 
-def heed_interrupts():
-    "What a shell starts in the background ignores Ctrl-C, and so would all that a test starts."
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def started(arguments, folder, **more):
-    "A command that leads a process group, as one in a terminal does."
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    how = dict(cwd=folder, env=env, start_new_session=True, preexec_fn=heed_interrupts, **pipes)
-    return subprocess.Popen([sys.executable, *arguments], **how)
-
-
 @pytest.fixture
-def stage(toy, tmp_path):
+def stage(toy, tmp_path, started):
     "A stage that is in the middle of a cell: its process and the number of its kernel."
     toy(
         "import os, time\n"
@@ -232,7 +220,7 @@ def stage(toy, tmp_path):
         "os.rename('pid', 'kernel')\n"
         "time.sleep(600)"
     )
-    process, kernel = started(["-c", RUN_TOY], tmp_path), tmp_path / "nbs" / "kernel"
+    process, kernel = started(RUN_TOY, [], tmp_path), tmp_path / "nbs" / "kernel"
     wait_for(kernel.exists)
     yield process, int(kernel.read_text())
     process.kill()
@@ -372,19 +360,22 @@ def test_a_broken_chapter_is_named_in_one_line(toy, tmp_path, capsys, text, says
 NO_UTF8 = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="")
 
 
+RUN_BOTH = RUN_TOY.replace("sys.exit(", "assert not (") + """
+sys.exit(main(["run", "toy", "-p", "n", "3"]))
+"""
+
+
 def test_all_is_utf8_whatever_the_locale(toy, tmp_path):
     toy("print('σ ±')\nopen('../written', 'w').write('é')\nif n > 2: raise ValueError('τ')")
     profile = tmp_path / "profiles" / "toy.yaml"
     profile.write_text("# 10 × 10\nn: 2\n", encoding="utf-8")
-    done = started(["-c", RUN_TOY], tmp_path, **NO_UTF8)
-    out, err = done.communicate(timeout=120)
-    assert done.returncode == 0 and "What a toy does ± nothing." in out and err == ""
-    assert "σ ±" in (tmp_path / "runs/toy/logs/00_toy.log").read_text(encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **NO_UTF8}
+    command = [sys.executable, "-c", RUN_BOTH]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, encoding="utf-8")
+    assert done.returncode == 2 and "What a toy does ± nothing." in done.stdout
+    assert done.stderr.count("\n") == 1 and "(ValueError: τ)" in done.stderr
     assert (tmp_path / "written").read_bytes() == "é".encode()
-    profile.write_text("n: 3\n", encoding="utf-8")
-    done = started(["-c", RUN_TOY], tmp_path, **NO_UTF8)
-    out, err = done.communicate(timeout=120)
-    assert done.returncode == 2 and err.count("\n") == 1 and "(ValueError: τ)" in err
+    assert "σ ±" in (tmp_path / "runs/toy/logs/00_toy.log").read_text(encoding="utf-8")
 
 
 def listing(folder):
@@ -446,10 +437,11 @@ def train_arguments(*more, **changes):
 
 
 @pytest.mark.slow
-def test_training_from_the_command_line_is_interrupted_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_training_from_the_command_line_is_interrupted_and_goes_on(
+    tmp_path, monkeypatch, capsys, started
+):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.argv[1:]))"
-    process = started(["-c", code, *train_arguments("--workers", "2", epochs="100000")], ROOT)
+    process = started(MAIN, train_arguments("--workers", "2", epochs="100000"), ROOT)
     paths = [
         tmp_path / f"quick/enas-digits/{m}/seed-0/checkpoint.safetensors"
         for m in ("dvae", "dvae-emb")
@@ -480,10 +472,11 @@ sys.exit(commands.main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_training_that_is_terminated_ends_with_its_checkpoints(workers, tmp_path, monkeypatch):
+def test_a_training_that_is_terminated_ends_with_its_checkpoints(
+    workers, tmp_path, monkeypatch, started
+):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
-    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.argv[1:]))"
-    process = started(["-c", code, *train_arguments("--workers", workers, epochs="100000")], ROOT)
+    process = started(MAIN, train_arguments("--workers", workers, epochs="100000"), ROOT)
     path = tmp_path / "quick/enas-digits/dvae/seed-0/checkpoint.safetensors"
     wait_for(path.exists)
     os.kill(process.pid, signal.SIGTERM)
@@ -493,13 +486,13 @@ def test_a_training_that_is_terminated_ends_with_its_checkpoints(workers, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_search_that_is_terminated_leaves_no_claim(tmp_path, monkeypatch):
+def test_a_search_that_is_terminated_leaves_no_claim(tmp_path, monkeypatch, started):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path))
     small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", max_graphs="200")
     small |= dict(strategies="[evolution]", n_train="200", inducing="20", full_epochs="0")
     small |= dict(rounds="1", batch_size="2", trials="1", profile="mine")
     code = SLOW_SEARCH.format(mark=str(tmp_path / "asked"))
-    process = started(["-c", code, *words("search", **small)], ROOT)
+    process = started(code, words("search", **small), ROOT)
     wait_for((tmp_path / "asked").exists)
     os.kill(process.pid, signal.SIGTERM)
     assert (process.communicate(timeout=10)[1], process.returncode) == (TERMINATED, 143)
@@ -748,15 +741,34 @@ def test_what_nobody_thought_of_is_one_line_too(capsys, monkeypatch):
         main(["scoreboard", "laptop"])
 
 
-def test_a_closed_or_full_output_is_no_traceback():
-    code = "from opembed_nb.lab.commands import main; exit(main())"
-    command = f"{sys.executable} -c '{code}' scoreboard laptop"
-    for to, status in ((">/dev/full", 1), (">&-", 0)):
-        done = subprocess.run(
-            f"{command} {to}", shell=True, capture_output=True, text=True, cwd=ROOT
-        )
-        assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
-        assert done.stderr.count("\n") == (status and 1)
+INTO = """
+import os, sys
+from opembed_nb.lab.commands import main
+for name in ("full", "closed", "left"):
+    if not os.fork():
+        os.dup2(os.open(os.path.join(sys.argv[1], name), os.O_WRONLY | os.O_CREAT), 2)
+        if name == "closed":
+            os.close(1)
+            sys.stdout = sys.__stdout__ = None  # as at the start of a Python without it
+        else:
+            ours, theirs = os.pipe()  # whose reader has left
+            os.dup2(theirs if name == "left" else os.open("/dev/full", os.O_WRONLY), 1)
+            os.close(ours)
+        sys.exit(main(["scoreboard", "mine"]))
+    print(name, os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+def test_an_output_that_is_full_closed_or_left_early_is_no_traceback(tmp_path):
+    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+    save_record(tmp_path / "mine" / "enas-digits" / "dvae" / "seed-0", "abilities", values, 1)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OPEMBED_RUNS": str(tmp_path)}
+    command = [sys.executable, "-c", INTO, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("full 1\nclosed 0\nleft 141\n", "")
+    said = {name: (tmp_path / name).read_text() for name in ("full", "closed", "left")}
+    assert said["closed"] == said["left"] == "" and "Traceback" not in said["full"]
+    assert said["full"].count("\n") == 1
 
 
 def test_a_demo_away_from_the_project_says_so_at_once(tmp_path, monkeypatch, capsys):
@@ -934,10 +946,3 @@ def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
 def test_searches_that_run_together_share_the_processes(models, workers, share):
     plan = stages({"models": models, "workers": workers})
     assert [p["workers"] for _, chapter, p in plan if chapter == "07_bo"] == [share] * len(models)
-
-
-def test_a_reader_that_leaves_early_is_no_fault():
-    code = "import sys; from opembed_nb.lab.commands import main; sys.exit(main())"
-    command = f'set -o pipefail; {sys.executable} -c "{code}" scoreboard quick | head -c 1'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode in (0, 141) and done.stderr == ""

@@ -22,23 +22,29 @@ COUNTS = dict(decodings=2, points=30)
 COMMAND = ["reproduce", "dvae-emb", "--seed", "1", "--data", "enas-digits", "--device", "cpu"]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    "The folder of a tiny committed run, in a project of its own."
-    for name in ("nbs", "profiles", "opembed_nb"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
-    data = load_dataset("enas-digits")
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    "The folder of a tiny run as it is committed; trained once."
+    data, root = load_dataset("enas-digits"), tmp_path_factory.mktemp("committed")
     config = train_config("signal", 12, epochs=2, max_graphs=200, seed=1)
     run = fit("dvae-emb", data.train.batch, config, space=data.space, device="cpu",
               progress=False, **SIZES)  # fmt: skip
     able = abilities(run.model, data, *COUNTS.values(), seed=1)
-    kept = tmp_path / "results" / "laptop" / "enas-digits" / "dvae-emb" / "seed-1"
     training = dict(config=asdict(config), sizes=SIZES, history=run.history)
-    save_record(kept, "training", training, 1)
-    save_record(kept, "abilities", dict(**COUNTS, **able), 1)
-    return kept
+    save_record(root, "training", training, 1)
+    save_record(root, "abilities", dict(**COUNTS, **able), 1)
+    return root
+
+
+@pytest.fixture
+def folder(committed, tmp_path, monkeypatch):
+    "The same, in a project of the test's own."
+    for name in ("nbs", "profiles", "opembed_nb"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+    kept = tmp_path / "results" / "laptop" / "enas-digits" / "dvae-emb" / "seed-1"
+    return shutil.copytree(committed, kept)
 
 
 def change(path, act):

@@ -13,6 +13,7 @@ import pickle
 import queue
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,6 @@ from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-import torch
 from tqdm import tqdm
 
 from .files import OpembedError, require
@@ -62,10 +62,10 @@ class LocalEngine:
             yield i, result, error
 
 # %% ../../nbs/hood/engines.ipynb #5d125df3
-def _serve(pipe): # in a worker: one task after another, until the parent closes the pipe
+def _serve(pipe, early): # in a worker: one task after another, until the parent closes the pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    if early: import torch  # noqa: F401 (the time that takes is not the first task's)
     tqdm.set_lock(threading.RLock())  # its own is a file that a killed worker would leave behind
     with suppress(EOFError, OSError):
         pipe.send_bytes(b"ready")
@@ -109,7 +109,8 @@ class _Worker: # a process, and our end of the pipe to it
     def __init__(self):
         spawn = get_context("spawn")  # a forked process could inherit a lock that nobody opens
         self.ready, (self.pipe, theirs) = None, spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = spawn.Process(target=_serve, daemon=True,
+                                     args=(theirs, "torch" in sys.modules))
         try:
             with _child_settings(): self.process.start()
         except OSError as e:
@@ -253,6 +254,7 @@ def _check_address(address): # of a cluster: Ray itself would ask for minutes
 
 # %% ../../nbs/hood/engines.ipynb #3800755b
 def _alone(timeout, function, *job): # on a worker of Ray: one thread, and an end
+    import torch
     torch.set_num_threads(1)
     with open(os.devnull, "w") as nowhere:
         # a thread below the interpreter's: it also stops what never comes back

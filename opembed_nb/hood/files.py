@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-import torch
 
 # %% ../../nbs/hood/files.ipynb #4a848327
 class OpembedError(ValueError):
@@ -49,6 +48,7 @@ def project_folder() -> Path: # the folder that holds nbs/, runs/ and results/
 def chosen_device(device: str | None = None, # the one that was asked for
                  ) -> str:                   # else CUDA where there is a GPU, or the CPU
     "Where a model is trained and evaluated; `OpembedError` if PyTorch can't compute there."
+    import torch  # late: whoever only reads and writes files begins sooner
     if not device: return "cuda" if torch.cuda.is_available() else "cpu"
     try: torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as e:

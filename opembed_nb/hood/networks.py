@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import LongTensor, Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
@@ -92,6 +91,7 @@ def digit_images(seed: int = 0,  # of the split and of the views
                  views: int = 5, # disturbed copies of each validation and test digit
                 ) -> Images:     # 800 to train, 600 · views to compare, 397 · views to test
     "scikit-learn's digits, made harder."
+    from sklearn.datasets import load_digits  # slow to import
     digits, generator = load_digits(), torch.Generator("cpu").manual_seed(seed)
     x = torch.from_numpy(digits.images).float()[:, None] / 16
     y = torch.from_numpy(digits.target).long()
