@@ -238,8 +238,11 @@ def _key(chapter, parameters): # changes when the stage must run again
 # %% ../nbs/10_pipeline.ipynb #799290bb
 KERNEL_STARTS = 120  # seconds in which a notebook's kernel must have answered once
 
-def _environment(): # of a kernel, which runs in nbs/ and writes UTF-8 whatever the locale
-    return {**absolute_folders(), "PYTHONUTF8": "1"}
+def _environment(folder): # of a kernel, which runs in nbs/ and writes UTF-8 whatever the locale
+    own = {**absolute_folders(), "PYTHONUTF8": "1"}
+    try: Path.home()
+    except RuntimeError: own["HOME"] = str(folder)  # a container's user may have none
+    return own
 
 async def _abandon_cell(): # whether there was one that still ran
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -251,7 +254,7 @@ async def _abandon_cell(): # whether there was one that still ran
     return True
 
 # %% ../nbs/10_pipeline.ipynb #a4b10f45
-def _kernel(stream): # the class of a kernel that runs in this Python; its process writes to stream
+def _kernel(stream, folder): # the class of a kernel that runs in this Python, and writes to stream
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
     start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -260,7 +263,7 @@ def _kernel(stream): # the class of a kernel that runs in this Python; its proce
         def kernel_spec(self): # whatever else is called python3 on this machine
             return KernelSpec(argv=start, display_name="Python 3", language="python")
         async def start_kernel(self, **kwargs):
-            env = {**(kwargs.pop("env", None) or os.environ), **_environment()}
+            env = {**(kwargs.pop("env", None) or os.environ), **_environment(folder)}
             await super().start_kernel(**kwargs, env=env, stdout=stream, stderr=stream)
         async def shutdown_kernel(self, now=False, restart=False):
             left = await _abandon_cell()  # after Ctrl-C
@@ -289,7 +292,7 @@ def _execute(source, out, parameters, stream): # what went wrong, or None
     short = "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > 60 else None
     # The name of a socket has at most some 100 characters.
     with _logged_to(stream), tempfile.TemporaryDirectory(prefix="opembed", dir=short) as folder:
-        kernel = dict(kernel_name="python3", kernel_manager_class=_kernel(stream),
+        kernel = dict(kernel_name="python3", kernel_manager_class=_kernel(stream, folder),
                       config=_connection(folder), start_timeout=KERNEL_STARTS)
         try:
             papermill.execute_notebook(str(source), str(out), parameters, cwd=str(source.parent),

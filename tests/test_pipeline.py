@@ -412,6 +412,15 @@ def test_another_python3_kernel_or_none_at_all_does_not_matter(toy, tmp_path, mo
         assert run_stage("00_toy", "00_toy", {"n": len(str(path))}, tmp_path / "runs") > 0
 
 
+def test_a_kernel_of_a_user_without_a_home_has_one(tmp_path, monkeypatch):
+    def unknown(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    assert "HOME" not in pipeline._environment(tmp_path)
+    monkeypatch.setattr(Path, "home", classmethod(unknown))
+    assert pipeline._environment(tmp_path)["HOME"] == str(tmp_path)
+
+
 def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
     toy("import time\ntime.sleep(2)")
     before = sorted(path.name for path in (tmp_path / "nbs").iterdir())
