@@ -718,6 +718,12 @@ def _check_space(space):
         require(bool(known), f"wiring {repr(wiring)[:80]} does not list the predecessors of every "
                              "node after the first, as '0 0,1 2' does for three")
 
+@patch
+def check(self: SearchSpace) -> SearchSpace: # the same
+    "`OpembedError` names the field that is wrong."
+    _check_space(self)
+    return self
+
 # %% ../nbs/00_data.ipynb #7365cedc
 def _checked_architectures(batch, space, called="architecture {}".format): # the batch
     valid = validity(check_batch(batch, space), space)

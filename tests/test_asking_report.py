@@ -95,7 +95,7 @@ def taken_by_a_child(path, seconds):
     "A process that takes two architectures in `run` and lives so long; its number."
     before, pid = len(keys(Search.open(path))), os.fork()
     if pid == 0:
-        Search.open(path)._claim(2, 100, None)
+        Search.open(path).claim(2, 100, None)
         time.sleep(seconds)
         os._exit(0)
     while len(keys(Search.open(path))) < before + 2:
@@ -200,7 +200,7 @@ REFUSED = [
     (lambda s, a: Search(NOTHING), "0 operations; 1 … 254 are possible"),
     (lambda s, a: Search(FREE, "/dev/null/s.sqlite"), "cannot be used as a search"),
     (lambda s, a: Search.open("/dev/none.sqlite"), "there is no such file"),
-    (lambda s, a: Search(FREE, allowed=lambda b: b.ops[:, 1] > 9).ask(), "has no architecture that"),
+    (lambda s, a: Search(FREE, allowed=lambda b: b.ops[:, 1] > 9).ask(), "has no architecture"),
     (lambda s, a: Search(FREE, allowed=lambda b: True).ask(), "give a truth value for each"),
     (lambda s, a: Search(FREE, allowed=lambda b: b.nodes).ask(), "allowed: AttributeError"),
     (lambda s, a: Search(oe.Space("x", ["a"], 3, depths=[4])), "each is one of 1 … 3 layers"),
@@ -220,7 +220,8 @@ def test_what_does_not_fit_is_one_line():
 
 
 def test_a_file_knows_what_it_is(tmp_path):
-    path, space = tmp_path / "s.sqlite", oe.Space("v", ["a", "b"], 3, depths=(2, 3), choices=["a"] * 3)
+    space = oe.Space("v", ["a", "b"], 3, depths=(2, 3), choices=["a"] * 3)
+    path = tmp_path / "s.sqlite"
     Search(space, path, higher_is_better=False, zero=("b",)).close()
     again = Search.open(path)
     assert again.space == space and again.zero == ("b",) and not again.higher_is_better

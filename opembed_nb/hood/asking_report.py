@@ -23,11 +23,11 @@ from torch import Tensor
 from opembed_nb.data import (
     SVG, DAGBatch, SearchSpace, cat_batches, choice_mask, draw, raw_features, skip_pairs,
     validity)
-from .asking import Search
-from .asking_run import _wrong
+from .asking import Scored, why_no_score
+from .asking_run import Search
 from .files import patch, require, write_whole
 from .formats import from_keys, to_keys
-from .judge import Judge, Part, View
+from .judge import Judge, Part
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300006
 @dataclass(frozen=True, eq=False)
@@ -53,34 +53,33 @@ class Beliefs:
 @patch
 def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over everything scored; `OpembedError` if that is less than three."
-    told = self._judged_rows()
-    target, batch = self._targets(told), self._graphs(told)
-    judge = Judge(self._views(batch), batch, target, range(len(told)))
-    gain, pool = judge.gain.double(), [x.double() for x in judge.pool]
-    covariance = judge.kernel.between(pool, pool) - gain.T @ gain
+    known = _at_most(self.scored(), self.path)
+    target, judge = known.target, self.judge(known)
+    gain = judge.gained(judge.anchors)
+    covariance = judge.kernel.between(judge.anchors, judge.anchors) - gain.T @ gain
     alone = judge.target - _missed(judge)
     sign = 1 if self.higher_is_better else -1
     upper = judge.target >= judge.target.median()
     x, y = judge.target[upper], target[upper]
     slope = float((x - x.mean()) @ (y - y.mean()) / ((len(x) - 1) * x.var()).clamp_min(1e-12))
-    noise, repeats = _measured_noise([row[2] for row in told])
+    noise, repeats = _measured_noise(known.scores)
     if repeats < 3: noise, repeats = slope * judge.noise ** 0.5, 0
     order = judge.mean.argsort(descending=True, stable=True)
-    return Beliefs([told[k][1] for k in order.tolist()], sign * target[order],
-                   torch.tensor([len(row[2]) for row in told])[order], judge.target[order],
+    return Beliefs([known.keys[k] for k in order.tolist()], sign * target[order],
+                   torch.tensor([len(scores) for scores in known.scores])[order],
+                   judge.target[order],
                    judge.mean[order], covariance[order][:, order], alone[order],
                    sign * slope, sign * float(y.mean() - slope * x.mean()), noise, repeats)
 
-@patch
-def _judged_rows(self: Search): # scored ones, at most as many as an exact process takes
-    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
-    require(len(told) >= 3, f"{self.path}: {len(told)} evaluations have a score; a judgement "
-                            "needs three")
-    if len(told) <= Judge.most: return told
-    order = self._targets(told).argsort(descending=True, stable=True).tolist()
-    half = Judge.most // 2
-    rest = np.linspace(half, len(told) - 1, Judge.most - half).round().astype(int)
-    return [told[order[k]] for k in [*range(half), *rest]]
+def _at_most(known, path): # as many as an exact process takes
+    n, most = len(known.keys), Judge.most
+    require(n >= 3, f"{path}: {n} evaluations have a score; a judgement needs three")
+    if n <= most: return known
+    order = known.target.argsort(descending=True, stable=True).tolist()
+    rest = np.linspace(most // 2, n - 1, most - most // 2).round().astype(int).tolist()
+    rows = [order[k] for k in [*range(most // 2), *rest]]
+    return Scored([known.keys[k] for k in rows], [known.scores[k] for k in rows],
+                  known.batch[rows], known.target[rows])
 
 def _missed(judge): # (n,) by how much the others miss each score
     inverse = judge.weigh.T @ judge.weigh
@@ -132,14 +131,12 @@ class _Look(Part): # one kind of features alone
 @patch
 def explained(self: Search) -> dict[str, float]: # who sees what → share of the variance, 0 … 1
     "How well architectures are predicted from the others, by what is known of them."
-    told = self._judged_rows()
-    target, batch = self._targets(told), self._graphs(told)
-    looks = {"all that the judge sees": self._views(batch)}
-    looks |= {name: [View(_Look(name), self.space, batch)] for name in _Look.kinds}
-    shares = {}
-    for name, views in looks.items():
-        if not any(bool(view.vary.any()) for view in views): continue
-        judge = Judge(views, batch, target, range(len(told)))
+    known, shares = _at_most(self.scored(), self.path), {}
+    looks = {"all that the judge sees": self.parts} | {name: [_Look(name)] for name in _Look.kinds}
+    for name, parts in looks.items():
+        varies = [(part.points(known.batch, self.space).std(0) > 1e-9).any() for part in parts]
+        if not any(varies): continue
+        judge = self.judge(known, parts=parts)
         missed = _missed(judge).square().mean() / judge.target.square().mean()
         shares[name] = max(0.0, 1 - float(missed))
     return shares
@@ -156,9 +153,7 @@ class Change(NamedTuple):
 def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judge likes best, first
     "What is expected if one operation or one edge of the incumbent is changed."
     space, best = self.space, from_keys(found.keys[:1], self.space)
-    told = self._judged_rows()
-    known, variants, named = self._graphs(told), [], []
-    here = [key for _, key, _ in told].index(found.keys[0])
+    known, variants, named = _at_most(self.scored(), self.path), [], []
     def add(what, layer, operation, ops=best.ops, adj=best.adj):
         variants.append(DAGBatch(ops, adj, best.n_nodes, space))
         named.append((what, layer, operation))
@@ -176,12 +171,11 @@ def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judg
     if not variants: return []
     pool = cat_batches(variants)
     fits = validity(pool, space)
-    whole = cat_batches([known, pool[fits]])
-    mean = Judge(self._views(whole), known, self._targets(told), range(len(whole))).mean
-    gains = found.slope * (mean[len(told):] - mean[here])
+    mean = self.judge(known, cat_batches([known.batch, pool[fits]])).mean
+    gains = mean[len(known.keys):] - mean[known.keys.index(found.keys[0])]
     sign = 1 if self.higher_is_better else -1
     listed = [Change(*name, float(gain)) for name, gain in zip(
-        [name for name, fit in zip(named, fits.tolist()) if fit], gains)]
+        [name for name, fit in zip(named, fits.tolist()) if fit], found.slope * gains)]
     return sorted(listed, key=lambda change: -sign * change.gain)
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000d
@@ -283,18 +277,17 @@ def changes_figure(listed: list[Change], space: SearchSpace) -> SVG:
 def report(self: Search, n: int = 5, # architectures that are shown
           ) -> Report:
     "What was found, how sure that is, and what matters."
-    told = self._rows("scores IS NOT NULL")
-    scored, out = [row for row in told if row[2]], len(self._rows("scores IS NULL"))
-    failed = len(told) - len(scored)
-    title = f"{self.space}: {len(told)} evaluated, {failed} failed, {out} out"
-    short = dict(self._db.execute("SELECT name, value FROM search")).get("short", "0")
-    first = [] if short == "0" else [f"The last ask was for {short} more than there are left: "
-                                     "the space is used up."]
-    if len(scored) < 3:
+    told = self.history()
+    scores = [math.fsum(each) / len(each) for _, each in told if each]
+    title = (f"{self.space}: {len(told)} evaluated, {len(told) - len(scores)} failed, "
+             f"{len(self.out())} out")
+    first = [] if not self.missing else [f"The last ask was for {self.missing} more than there "
+                                         "are left: the space is used up."]
+    if len(scores) < 3:
         first.append("Three scores are needed before there is anything to say.")
         return Report(title, [("Too early", first, None, {})])
     found = self.beliefs()
-    return Report(title, [self._best_section(found, n, first), self._curve_section(scored),
+    return Report(title, [self._best_section(found, n, first), self._curve_section(scores),
                           self._rivals_section(found, n), self._matters_section(found, n)])
 
 @patch
@@ -310,8 +303,7 @@ def _best_section(self: Search, found, n, first):
                                          rows), {"": draw(batch, self.space, titles)})
 
 @patch
-def _curve_section(self: Search, scored):
-    scores = [math.fsum(s) / len(s) for _, _, s in scored]
+def _curve_section(self: Search, scores):
     better = max if self.higher_is_better else min
     rows = [(k + 1, f"{score:.4g}") for k, score in enumerate(scores)
             if k == 0 or better(scores[:k]) != better(scores[:k + 1])]
@@ -372,19 +364,20 @@ def pilot(self: Search, score: Callable[[DAGBatch], float], # of one architectur
     def evaluate(one):
         found = score(one)
         found = found.tolist() if hasattr(found, "tolist") else found
-        require(found is not None and not _wrong(found), f"pilot: {to_keys(one, self.space)[0]} "
-                f"has the score {found!r}; a pilot needs evaluations that do not fail")
+        right = found is not None and not why_no_score(found)
+        require(right, f"pilot: {to_keys(one, self.space)[0]} has the score {str(found)[:80]}; a "
+                       "pilot needs evaluations that do not fail")
         if not self.begin_with(one, [found]): self.tell(one, [found])
         return float(np.mean(found))
-    while sum(bool(row[2]) for row in self._rows()) < n:
+    while len(self.scored().keys) < n:
         [one] = [self.ask()]
         require(len(one) > 0, f"pilot: the space has fewer than {n} architectures")
         evaluate(one)
-    rows = [row for row in self._rows() if row[2]][:n]
-    first = [math.fsum(s) / len(s) for _, _, s in rows]
+    rows = [(key, scores) for key, scores in self.history() if scores][:n]
+    first = [math.fsum(scores) / len(scores) for _, scores in rows]
     generator = torch.Generator().manual_seed(self.seed)
     pairs, siblings = [], []
-    for _, key, scores in rows:
+    for key, scores in rows:
         one = from_keys([key], self.space)
         pairs.append((scores[0], scores[1] if len(scores) > 1 else evaluate(one)))
         siblings.append(evaluate(_sibling(one, self.space, generator)))

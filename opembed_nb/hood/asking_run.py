@@ -7,42 +7,17 @@ __all__ = ['MISTAKES']
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200003
 import operator
-import os
-import time
+import math
 import warnings
 from collections.abc import Callable
 
 from tqdm import tqdm
 
 from ..data import DAGBatch
-from .asking import Search, _checked_scores
+from .asking import Search, why_no_score
 from .engines import Engine, LocalEngine, share_or_say
-from .files import OpembedError, patch, plain, require
-from .formats import from_keys, to_keys
-from .ledger import _alive, _owner
-
-# %% ../../nbs/hood/asking_run.ipynb #dd200006
-@patch
-def _claim(self: Search, n, budget, overdue): # at most n keys, first those that nobody works on
-    me, now = _owner(os.getpid()), time.time()
-    with self._writing():
-        held = self._db.execute("SELECT key, runner, given FROM architectures WHERE scores IS NULL "
-                                "AND runner IS NOT NULL ORDER BY number").fetchall()
-        limit = now - 60 * overdue if overdue is not None else -1.0
-        free = [key for key, runner, given in held
-                if runner == "" or _alive(runner) is False or runner != me and given < limit]
-        keys = free[:n]
-        self._db.executemany("UPDATE architectures SET runner = ?, given = ? WHERE key = ?",
-                             [(me, now, key) for key in keys])
-        more = min(n - len(keys), budget - len(self) - len(held))
-        if more > 0: keys += to_keys(self._ask(more, me), self.space)
-    return keys
-
-@patch
-def _drop(self: Search, keys): # of this process; anybody may take them
-    with self._writing():
-        self._db.executemany("UPDATE architectures SET runner = '' WHERE key = ? "
-                             "AND scores IS NULL", [(key,) for key in keys])
+from .files import patch, plain, require
+from .formats import from_keys
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200008
 @patch
@@ -66,7 +41,7 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
     def fill():
         places = engine.slots - len(out)
         if out and places < q: return
-        for key in self._claim(max(q, places), budget, overdue):
+        for key in self.claim(max(q, places), budget, overdue):
             out[len(jobs)] = key
             jobs.append((shared, from_keys([key], self.space)))
     disable = None if progress is None else not progress
@@ -76,16 +51,12 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
             fill()
             for job, found, error in engine.run(operator.call, jobs):
                 if hasattr(found, "tolist"): found = found.tolist()  # a tensor, an array
-                self._settle(out[job], found, error or _wrong(found), held)
+                self._settle(out[job], found, error or why_no_score(found), held)
                 del out[job]
                 fill()
                 self._show(bar)
             self._fail(held)
-        finally: self._drop([*out.values(), *held])
-
-def _wrong(found): # "" if it is a score
-    try: return "" if found is None else _checked_scores(found, 0, "") and ""
-    except OpembedError: return f"gave {str(found)[:80]}, which is no finite number"
+        finally: self.give_up([*out.values(), *held])
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200009
 MISTAKES = ("NameError:", "AttributeError:", "TypeError:", "ImportError:", "ModuleNotFoundError:",
@@ -117,8 +88,8 @@ def _fail(self: Search, errors):
 @patch
 def _show(self: Search, bar): # how far it is, and the best score
     if bar.disable: return
-    told = self._rows("scores IS NOT NULL AND scores != '[]'")
-    bar.n = len(self)
-    best = self._targets(told).max().item() if told else 0.0
-    best = best if self.higher_is_better else -best
-    bar.set_postfix_str(f"best score {best:.4g}" if told else "")
+    told = self.history()
+    means = [math.fsum(scores) / len(scores) for _, scores in told if scores]
+    best = (max if self.higher_is_better else min)(means, default=None)
+    bar.n = len(told)
+    bar.set_postfix_str("" if best is None else f"best score {best:.4g}")

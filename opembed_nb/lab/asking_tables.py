@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data import DAGBatch, wiring_tensor
 from ..hood.asking import Search
 from ..hood.features import fingerprints
-from ..hood.files import find_file, require
+from ..hood.files import find_file, make_folder
 from ..hood.formats import to_keys
 from ..hood.intervals import holm, paired, resampled, student
 from ..hood.judge import Counts, Places, Vectors
-from ..hood.records import Table, read_record, stream
+from ..hood.records import Table, runs_root, stream
 from ..hood.sources import CELLS, GNNS, Source, load_dataset
 from .runner import (
     Job, Study, arguments, at_least, record_path, run_jobs, study_folder)
@@ -152,7 +153,6 @@ def optuna_tpe(arena: Arena, seed: int) -> Walk:
 def _finder(arena): # from a trial to a row; None: a graph that the table does not hold
     space, wires = arena.space, len(arena.space.wirings)
     table = _table(space, len(arena))
-    from opembed_nb.data import DAGBatch, wiring_tensor
     adj, n = wiring_tensor(space), torch.tensor([space.max_nodes])
     def find(trial):
         wiring = trial.suggest_categorical("wiring", range(wires)) if wires > 1 else 0
@@ -170,8 +170,8 @@ STRATEGIES: dict[str, Callable[[Arena, int], Walk]] = {
     "Optuna TPE": optuna_tpe,
     "local search, first": partial(local_search, first=True),
     "local search, all": partial(local_search, first=False),
-    "evolution 50/10": partial(evolution, population=50, tournament=10),
-    "evolution 100/30": partial(evolution, population=100, tournament=30),
+    "evolution 50-10": partial(evolution, population=50, tournament=10),
+    "evolution 100-30": partial(evolution, population=100, tournament=30),
     "random": at_random,
     "counts + vectors": partial(ask_and_tell, parts=("counts", "vectors")),
     "counts + places": partial(ask_and_tell, parts=("counts", "places")),
@@ -189,15 +189,19 @@ def walked(arena: Arena, walk: Walk, budget: int, goal: Tensor) -> list[int]: # 
         except StopIteration: return rows
 
 def search_record(job: Job, trials: int = 30, budget: int = 300) -> dict: # see `Study`
-    "Search one table by one strategy; trial k has seed k."
-    arena, found, steps, seconds = _arena(job.data, job.model), [], [], []
+    "Search one table by one strategy; trial k has seed k. Trials that were made are kept in runs/."
+    arena = _arena(job.data, job.model)
     goal = arena.copies if "twins once" in job.arm else arena.best
-    for seed in range(trials):
+    kept = make_folder(runs_root() / "asking") / f"{'-'.join(job[:3])}-{budget}.jsonl".replace(
+        "/", "-")
+    made = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    for seed in range(len(made), trials):
         begun = time.process_time()
         rows = walked(arena, STRATEGIES[job.arm](arena, seed), budget, goal)
-        seconds.append(round(time.process_time() - begun, 2))
-        found.append(len(rows) if goal[rows[-1]] else None)
-        steps.append(_steps(arena, rows))
+        found = len(rows) if goal[rows[-1]] else None
+        made.append([found, _steps(arena, rows), round(time.process_time() - begun, 2)])
+        with kept.open("a") as file: file.write(json.dumps(made[-1]) + "\n")
+    found, steps, seconds = zip(*made[:trials])
     return dict(strategy=job.arm, kind=job.model, budget=budget, seed=0, architectures=len(arena),
                 optimum=float(arena.score.max()), best_to_report=float(arena.report.max()),
                 report_of_optimum=float(arena.report[arena.best].max()),
@@ -227,6 +231,7 @@ def asking(argv: list[str]) -> int: # how many failed
     parser.add_argument("--kind", choices=("score", "validation"), default="score")
     parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="STRATEGY")
     parser.add_argument("--trials", type=at_least(1), default=30)
+    parser.add_argument("--budget", type=at_least(20), default=300)
     parser.add_argument("--workers", type=at_least(1), default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -234,4 +239,4 @@ def asking(argv: list[str]) -> int: # how many failed
     jobs = [Job(name, args.kind, strategy, 0) for strategy in args.only for name in args.data
             if args.kind == "score" or name in CELL_TASKS]
     return run_jobs(Study("asking", search_record), jobs, study_folder("search"), args.workers,
-                    trials=args.trials)
+                    trials=args.trials, budget=args.budget)

@@ -40,7 +40,7 @@ from opembed_nb.hood.records import (
     runs_root, save_record)
 from ..hood.sources import SOURCES, dataset_name, is_file_name, load_dataset
 from .runner import how_named
-from .search_commands import _new, add_search_commands
+from .search_commands import add_search_commands, begin_search
 from .scoreboard import ABILITIES, SECTIONS, finalists, scoreboard
 from ..oracle import WeightSharingOracle, load_oracle, make_digits, ranking_study
 from ..pipeline import (
@@ -393,7 +393,7 @@ def _search(args):
     if args.profile == "new":
         require(len(args.more) == 2, "opembed search new takes two files: space.yaml and the "
                                      "search that is made")
-        return _new(*args.more)
+        return begin_search(*args.more)
     require(not args.more, f"opembed search {args.profile}: {' '.join(args.more)} is too much")
     chosen = with_changes(load_profile(args.profile), args.changes)
     stages(chosen)  # refuses what is unknown
