@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test check book numbers export execute lint reproduce bench gpu evidence digits weights clean
+.PHONY: help venv demo test soak check book numbers export execute lint reproduce bench gpu evidence digits weights clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -30,6 +30,10 @@ demo: $(INSTALLED)  ## every chapter in minutes, offline: train, predict, search
 # Two files or chapters at a time, each on one thread: on two cores that is fastest. `check` is among them.
 test: book  ## every check: strict book, clean and exported notebooks, pytest, every chapter's outputs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+# Goes on where it was; in part: make soak ONLY=kills (or faults, fuzz) MINUTES=30
+soak: $(INSTALLED)  ## hours of kills, faults and broken inputs, into results/reliability/soak.json; ONLY= MINUTES=
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py $(if $(ONLY),--only $(ONLY)) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: $(INSTALLED)  ## notebooks are clean and in step with the package
 	$(BIN)/python -m pytest tests/test_house_notebooks.py

@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import tempfile
 import time
 import warnings
@@ -19,10 +20,12 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import fuzz
 import nbformat
 import papermill  # noqa: F401  so that copies of this process need not
+import psutil
 import torch
 
 from opembed_nb import bo
@@ -30,9 +33,18 @@ from opembed_nb.data import ArchDataset, SearchSpace, random_architectures
 from opembed_nb.hood.asking import Search
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
-from opembed_nb.hood.ledger import Ledger
-from opembed_nb.hood.networks import Images, NetSizes, Schedule, train_fully, train_supernet
-from opembed_nb.hood.records import load_tensors, provenance, read_record, save_record
+from opembed_nb.hood.ledger import Evaluation, Ledger
+from opembed_nb.hood.networks import (
+    Images,
+    NetSizes,
+    Schedule,
+    Supernet,
+    load_supernet,
+    save_supernet,
+    train_fully,
+    train_supernet,
+)
+from opembed_nb.hood.records import digest, load_tensors, provenance, read_record, save_record
 from opembed_nb.lab import commands
 from opembed_nb.lab.arms import arm_config
 from opembed_nb.lab.stacks import fit_stack
@@ -220,7 +232,8 @@ def run_outcome(folder):
     for path in sorted(runs.rglob("*")):
         name = str(path.relative_to(runs))
         if path.suffix == ".json":
-            found[name] = json.loads(path.read_text())["key"]
+            said = json.loads(path.read_text())["parameters"]
+            found[name] = {key: value for key, value in said.items() if key != "dataset"}  # a path
         elif path.suffix == ".ipynb":
             cells = nbformat.read(path, 4).cells
             found[name] = [out.get("text") for cell in cells for out in cell.get("outputs", ())]
@@ -262,7 +275,7 @@ def begin(run, *arguments, say=None):
     status = 1
     try:
         own = os.open(say or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(own, 1), os.dup2(own, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1), os.dup2(own, 2)
         with commands._heeding():
             os.write(write, b"1")
             status = run(*arguments) or 0
@@ -339,39 +352,273 @@ COUNTED = ("SIGKILL", "SIGTERM", "before the first checkpoint", "unreadable", "n
            "different", "other status", "slowest")  # fmt: skip
 
 
-def kills(kind, counts, until, seed=0, most=KILLS):
+def kills(kind, counts, seed=0, most=KILLS):
     "As many as are missing, one at a time."
     for name in COUNTED:
         counts.setdefault(name, 0)
-    left = [how for how in SIGNALS for _ in range(most - counts[how])]
+    left = [how for number in range(most) for how in SIGNALS if counts[how] <= number]
     if not left:
         return
     whole, seconds = undisturbed(kind)
     counts["whole run"] = round(seconds, 2)
     for how in left:
         draw = random.Random(f"{seed} {kind} {how} {counts[how]}")
-        while time.monotonic() < until and not kill(kind, how, whole, seconds, draw, counts):
+        while not kill(kind, how, whole, seconds, draw, counts):
             pass  # it was done before the signal came
         yield
 
 
-FAULTS = {}
+# Faults. A file of a kind is written in versions, by `write(folder, version)`; `read(folder)` says
+# what is there.
 
 
-def fault(*_):
+def record(folder, version):
+    save_record(folder, "training", dict(history=[version] * 3000), 1.0)
+
+
+def data_file(folder, version):
+    batch = drawn(60, FREE)
+    scores = torch.linspace(version, version + 1, 60)
+    ArchDataset.from_scores("mine", FREE, batch, scores).save(folder / "mine.jsonl")
+
+
+def weights(folder, version):
+    with torch.random.fork_rng():
+        torch.manual_seed(version)
+        save_supernet(folder / "net.safetensors", Supernet(TINY, NetSizes(16, 1, 2, pools=())))
+
+
+def export(folder, version):
+    ledger = Ledger(":memory:", oracle=Edges())
+    keys = to_keys(drawn(60, FREE), FREE)
+    ledger.add_round([Evaluation("tuned", 0, 1, i, key, "waiting", None, float(version), 0.1)
+                      for i, key in enumerate(keys)], None)  # fmt: skip
+    ledger.to_csv(folder / "export.csv")
+
+
+FILES = {"record": (record, lambda folder: read_record(folder / "training.json")["values"]),
+         "data file": (data_file, lambda folder: ArchDataset.read(folder / "mine.jsonl").digest()),
+         "weights": (weights, lambda folder: digest(*load_supernet(folder / "net.safetensors")
+                                                    .state_dict().values())),
+         "export": (export, lambda folder: (folder / "export.csv").read_text())}  # fmt: skip
+WORKS = ("training", "rounds", "stacks", "full training", "search", "ask and tell")
+FINISHED = "search", "ask and tell"  # whose whole files are also opened to be written
+
+
+def mounted(*options):
+    return subprocess.run(["mount", *options], capture_output=True).returncode == 0
+
+
+@contextmanager
+def disk():
+    "A file system of two megabytes, which only root can make; None for others."
+    with fresh() as folder:
+        if os.geteuid() or not mounted("-t", "tmpfs", "-o", "size=2m", "none", str(folder)):
+            yield None
+            return
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder, left):
+    "Until only so many kilobytes are left."
+    room = os.statvfs(folder)
+    many = room.f_bavail * room.f_frsize - 1024 * left
+    (folder / "filler").write_bytes(b"0" * max(0, many))
+
+
+def free(folder):
+    (folder / "filler").unlink(missing_ok=True)
+
+
+def one_line(message, folder):
+    return "\n" not in message and len(message) < 1500 and str(folder) in message
+
+
+def said(run, folder, notes):
+    "How a piece of work ends: done, refused (in one line that names the folder), or unclear."
+    status = work(run, folder, say=notes)
+    text = notes.read_text().strip()
+    if status == 0:
+        return "done"
+    return "refused" if status == 2 and one_line(text, folder) else "unclear"
+
+
+def written(name, folder, version):
+    try:
+        FILES[name][0](folder, version)
+    except OpembedError as e:
+        return "refused" if one_line(str(e), folder) else "unclear"
+    except OSError:
+        return "unclear"
+    return "done"
+
+
+def full_disk(counts):
+    "With so much room left: the old file is whole, and with more room the work ends as it would."
+    for name in FILES:
+        for left in (0, 4, 8, 16, 32, 64):
+            with disk() as folder:
+                if folder is None:
+                    return counts.update(skipped="only root can mount a file system")
+                files_on(counts, name, folder, partial(fill, folder, left), partial(free, folder))
+        yield
+    for kind in WORKS:
+        whole, seconds = undisturbed(kind)
+        for left in (0, 16, 64):
+            with disk() as folder, tempfile.TemporaryDirectory() as notes:
+                fill(folder, left)
+                counts[said(KINDS[kind][0], folder, Path(notes, "said"))] += 1
+                free(folder)
+                counts["lost"] += said(KINDS[kind][0], folder, Path(notes, "said")) != "done" or (
+                    KINDS[kind][1](folder) != whole)  # fmt: skip
+            yield
+
+
+def files_on(counts, name, folder, disturb, mend):
+    "The second version meets the fault: the first or the second is there, and then the third."
+    write, read = FILES[name]
+    write(folder, 1)
+    first = read(folder)
+    disturb()
+    how = written(name, folder, 2)
+    counts[how] += 1
+    counts["lost"] += how != "done" and read(folder) != first
+    mend()
+    counts["lost"] += written(name, folder, 2) != "done" or read(folder) == first
+
+
+def read_only(counts):
+    "A folder that cannot be written; as root, a file system that cannot."
+    for name in FILES:
+        with disk() as folder:
+            if folder is None:
+                return counts.update(skipped="only root can mount a file system")
+            lock, unlock = (partial(mounted, "-o", f"remount,{how}", str(folder))
+                            for how in ("ro", "rw"))  # fmt: skip
+            files_on(counts, name, folder, lock, unlock)
+        yield
+    for kind in WORKS:
+        run, outcome, kept = KINDS[kind]
+        whole, seconds = undisturbed(kind)
+        with disk() as folder, tempfile.TemporaryDirectory() as notes:
+            process = begin(run, folder)
+            time.sleep(seconds / 2)
+            os.kill(process, signal.SIGKILL)
+            ended(process)
+            mounted("-o", "remount,ro", str(folder))
+            counts[said(run, folder, Path(notes, "said"))] += 1
+            kept(folder)
+            mounted("-o", "remount,rw", str(folder))
+            counts["lost"] += work(run, folder) != 0 or outcome(folder) != whole
+            mounted("-o", "remount,ro", str(folder))
+            how = said(run, folder, Path(notes, "said"))  # finished: there is only to read
+            counts["finished, read" if how == "done" else "finished, " + how] += 1
+        yield
+
+
+def jumping(run, *arguments):
+    "With a clock that is a day late or early at any look."
+    draw, real, day = random.Random(0), time.time, 86_400
+    with mock.patch("time.time", lambda: real() + draw.choice((-day, 0, day))):
+        return run(*arguments)
+
+
+def clock(counts):
+    "Alone, and two processes on one ledger."
+    for kind in WORKS:
+        whole, _ = undisturbed(kind)
+        with fresh() as folder, tempfile.TemporaryDirectory() as notes:
+            how = said(partial(jumping, KINDS[kind][0]), folder, Path(notes, "said"))
+            counts[how] += 1
+            counts["lost"] += how != "done" or KINDS[kind][1](folder) != whole
+        yield
+    yield from together("search", counts, jumping)
+
+
+def alone(run, *arguments):
+    return run(*arguments)
+
+
+def together(kind, counts, how=alone, times=3):
+    "Two processes that do the same work in one folder: as one would, and nothing twice."
+    run, outcome, _ = KINDS[kind]
+    whole, _ = undisturbed(kind)
+    for _ in range(times):
+        with fresh() as folder:
+            note = folder.parent / "note"
+            more = dict(note=note) if kind == "search" else {}
+            both = [begin(partial(how, partial(run, **more)), folder) for _ in range(2)]
+            counts["done"] += sum(ended(process) == 0 for process in both)
+            if kind == "ask and tell":  # in another order
+                [rows] = outcome(folder)
+                scores = {key: json.loads(scores) for _, key, scores in rows if scores}
+                counts["lost"] += len(scores) < 16 or any(
+                    own != [worth(from_keys([key], FREE))] for key, own in scores.items())
+            else:
+                counts["lost"] += outcome(folder) != whole
+            if kind == "search":
+                asked = Counter(note.read_text().split("\n"))
+                searched = rows_of(folder / "search.sqlite", "SELECT architecture FROM evaluations")
+                counts["twice"] += any(asked[key] > 1 for (key,) in searched[0])
+        yield
+
+
+def two_processes(counts):
+    for kind in WORKS:
+        yield from together(kind, counts)
+    for write, read in FILES.values():
+        def versions(folder, first):
+            for version in range(first, first + 20):
+                write(folder, version)  # noqa: B023
+        with fresh() as folder:
+            write(folder, 0)
+            both = [begin(versions, folder, first) for first in (1, 101)]
+            known = set()
+            while len(known) < 100 and any(psutil.Process(p).status() != "zombie" for p in both):
+                known.add(str(read(folder)))  # or it raises
+            counts["done"] += sum(ended(process) == 0 for process in both)
+            counts["lost"] += [path.suffix for path in folder.iterdir()].count(".part")
+            counts["reads"] += len(known)
+        yield
+    with fresh() as folder, tempfile.TemporaryDirectory() as notes:  # other parameters
+        training(folder)
+        whole = checkpoint(folder)
+        counts[said(partial(training, epochs=25), folder, Path(notes, "said"))] += 1
+        counts["lost"] += checkpoint(folder) != whole
+    yield
+
+
+FAULTS = {"full file system": full_disk, "read-only folder": read_only,
+          "jumping clock": clock, "two processes": two_processes}  # fmt: skip
+
+
+def fault(case, counts, seed=0):
+    "A case from its beginning to its end, as it takes a minute or two."
+    if counts.get("whole"):
+        return
+    for name in ("done", "refused", "unclear", "lost"):
+        counts[name] = 0
+    found = Counter(counts)
+    for _ in FAULTS[case](found):
+        counts.update(found)
+        yield
+    counts.update(found, whole=True)
     yield
 
 
 # Broken inputs: see fuzz.
 
-INPUTS, BLOCK = 100_000, 1_000
+INPUTS, BLOCK = 100_000, 2_000
 
 
-def inputs(found, until, seed=0, most=INPUTS):
+def inputs(found, seed=0, most=INPUTS):
     "As many as are missing, a block at a time."
     found.setdefault("made", 0)
     outcomes = {name: Counter(found.get("outcomes", {}).get(name, {})) for name in fuzz.READERS}
-    while found["made"] < most and time.monotonic() < until:
+    while found["made"] < most:
         block = min(BLOCK, most - found["made"])
         counts, surprises, cost = fuzz.run(block, f"{seed} {found['made']}", stop_at=10**9)
         for name, own in counts.items():
@@ -387,21 +634,19 @@ def inputs(found, until, seed=0, most=INPUTS):
 # All of it.
 
 
-def parts(only):
+def parts(given):
     "Name in the record → what goes on with it, and gives way now and then."
-    if only in (None, "kills"):
-        for kind in KINDS:
-            yield f"kill {kind}", partial(kills, kind)
-    if only in (None, "faults"):
-        for case in FAULTS:
-            yield f"fault {case}", partial(fault, case)
-    if only in (None, "fuzz"):
-        yield "inputs", inputs
+    found = {f"kills {kind}": partial(kills, kind, most=given.kills) for kind in KINDS}
+    found |= {f"faults {case}": partial(fault, case) for case in FAULTS}
+    found["fuzz"] = partial(inputs, most=given.inputs)
+    return {name: go_on for name, go_on in found.items() if name.startswith(tuple(given.only))}
 
 
 def main(argv=None):
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--only", choices=["kills", "faults", "fuzz"])
+    options.add_argument("--only", nargs="+", default=[""], help="kills, faults, fuzz, kills rounds")
+    options.add_argument("--kills", type=int, default=KILLS, help="of each kind with each signal")
+    options.add_argument("--inputs", type=int, default=INPUTS, help="to all readers")
     options.add_argument("--minutes", type=float, default=600.0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--folder", type=Path, default=ROOT / "results" / "reliability")
@@ -413,17 +658,31 @@ def main(argv=None):
     path, values = given.folder / "soak.json", {}
     if path.exists():
         values = read_record(path)["values"]
-    for name, go_on in parts(given.only):
+    left = {}
+    for name, go_on in parts(given).items():
         own = values.get(name, {})
         if (own.get("commit"), own.get("seed")) != (commit, given.seed):
             own = values[name] = dict(commit=commit, seed=given.seed, seconds=0.0)
-        begun, before = time.monotonic(), own["seconds"]
-        for _ in go_on(own, until, given.seed):
-            own["seconds"] = round(before + time.monotonic() - begun, 1)
+        left[name] = go_on(own, given.seed)
+    while left and time.monotonic() < until:  # in turn, so that a short run has some of each
+        for name in list(left):
+            begun = time.monotonic()
+            if next(left[name], "over") == "over":
+                del left[name]
+                print(name, json.dumps(values[name]), flush=True)
+            values[name]["seconds"] += round(time.monotonic() - begun, 1)
             whole = sum(part["seconds"] for part in values.values())
             save_record(given.folder, "soak", values, whole)
-        print(name, json.dumps(own), flush=True)
+    return int(any(bad(own) for own in values.values()))
+
+
+BAD = ("unreadable", "not resumed", "different", "other status", "unclear", "lost", "twice")
+
+
+def bad(own):
+    "What must not be in the record: a loss, or an input that was a surprise."
+    return any(own.get(name) for name in BAD) or own.get("surprises") or own.get("slowest", 0) > 10
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

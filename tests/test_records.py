@@ -276,7 +276,7 @@ def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
 
 
 def test_a_short_fuzz_of_all_readers_brings_no_surprise():
-    outcomes, surprises = fuzz.run(300, seed=7)
+    outcomes, surprises = fuzz.run(300, seed=7)[:2]
     assert not surprises
     assert all({"refused"} <= counts.keys() for counts in outcomes.values())
 

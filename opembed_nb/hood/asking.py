@@ -145,10 +145,13 @@ class Search:
         if self.path != ":memory:": self.path = str(home_path(path))
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            with self._writing():
-                _refuse_strange(self._db, self.path)
-                for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
-                self._check_same(among)
+            _refuse_strange(self._db, self.path)
+            if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                self._check_same(among)  # which only reads: its folder may be read-only
+            else:
+                with self._writing():
+                    for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
+                    self._check_same(among)
 
     def __len__(self): return len(self._rows("scores IS NOT NULL"))
     def __repr__(self):
