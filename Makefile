@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test soak check book numbers export execute lint reproduce bench gpu evidence digits weights clean
+.PHONY: help venv demo test soak check book numbers export execute lint reproduce bench gpu evidence digits weights versions lock clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -77,6 +77,18 @@ digits: $(INSTALLED)  ## make the data set enas-digits, its supernet and the ran
 
 weights: $(INSTALLED)  ## make the models that come with the package again: train them, measure them, write their cards
 	$(BIN)/opembed weights opembed_nb/assets
+
+# The newest versions with every Python from 3.11 on that is found, the oldest with 3.11; PYTHONS="…" names others.
+PYTHONS ?= $(shell for version in 11 12 13 14; do command -v python3.$$version; done)
+versions: $(INSTALLED)  ## install sdist and wheel anew with the oldest and the newest versions allowed, and test them: gigabytes, half an hour
+	$(BIN)/python tests/versions.py --lowest --python python3.11
+	$(BIN)/python tests/versions.py --python $(PYTHONS)
+
+lock: $(INSTALLED)  ## write requirements.lock and the list of licences from constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --python-version 3.11.5 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock" -c constraints.txt $(foreach extra,run parallel dashboard benchmarks book test,--extra $(extra)) pyproject.toml -o requirements.lock
+	$(BIN)/python tests/licences.py
 
 clean:  ## remove what is built; runs/ and .venv stay
 	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ import hashlib
 import html
 import json
 import math
+import operator
 import random
 import re
 from dataclasses import dataclass, field, replace
@@ -24,8 +25,9 @@ import numpy as np
 import torch
 from torch import BoolTensor, LongTensor, Tensor
 
-from .hood.files import (
-    OpembedError, brief, check_fields, json_line, patch, plain, read_text, require, write_whole)
+from opembed_nb.hood.files import (
+    OpembedError, array_of, brief, check_fields, json_line, patch, plain, read_text, require,
+    write_whole)
 
 
 # %% ../nbs/00_data.ipynb #c0ae77bf
@@ -52,10 +54,14 @@ class SearchSpace:
                 f"space {self.name!r}: operations are a list of names, not {self.operations!r}")
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "n_layers", plain(self.n_layers))
+        object.__setattr__(self, "chain", plain(self.chain))
         object.__setattr__(self, "wirings", tuple(self.wirings))
         object.__setattr__(self, "depths", tuple(self.depths))
         some = [[each] if isinstance(each, str) else each for each in self.choices]
         object.__setattr__(self, "choices", tuple(map(tuple, some)))
+        known = type(self.n_layers) is int and 0 <= self.n_layers <= 1000
+        require(known, f"space {self.name!r} has {repr(self.n_layers)[:80]} layers; give a whole "
+                       "number, 1 … 1000")
 
     @property
     def n_types(self) -> int: return len(self.operations) + 2
@@ -85,8 +91,8 @@ class DAGBatch:
 
     def __len__(self): return self.ops.shape[0]
     def __getitem__(self, index): # int, slice, index or mask tensor → a batch again
-        if hasattr(index, "to_numpy"): index = index.to_numpy()  # a column of a pandas table
-        if np.ndim(index) == 0 and not isinstance(index, slice): index = [int(index)]
+        index = array_of(index)  # a column of a pandas table
+        if np.ndim(index) == 0 and not isinstance(index, slice): index = [operator.index(index)]
         return DAGBatch(self.ops[index], self.adj[index], self.n_nodes[index], self.space)
     @property
     def device(self): return self.ops.device
@@ -281,6 +287,7 @@ def validity(batch: DAGBatch,
 @lru_cache
 def wiring_tensor(space: SearchSpace) -> BoolTensor: # (wirings, N, N), on the CPU
     "The wirings that a space has: of each node but the first, its predecessors."
+    _check_space(space)
     adj = torch.zeros(len(space.wirings), space.max_nodes, space.max_nodes, dtype=torch.bool,
                       device="cpu")
     for k, wiring in enumerate(space.wirings):
@@ -708,8 +715,8 @@ def _check_space(space):
     for wiring in space.wirings:
         known = isinstance(wiring, str) and re.fullmatch(form, wiring) and all(
             int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))
-        require(bool(known), f"wiring {wiring!r} does not list the predecessors of every node "
-                             "after the first, as '0 0,1 2' does for three")
+        require(bool(known), f"wiring {repr(wiring)[:80]} does not list the predecessors of every "
+                             "node after the first, as '0 0,1 2' does for three")
 
 @patch
 def check(self: SearchSpace) -> SearchSpace: # the same
@@ -731,8 +738,9 @@ def _checked_architectures(batch, space, called="architecture {}".format): # the
 
 def _checked_scores(scores, n): # (n,) double
     try:
-        if hasattr(scores, "to_numpy"): scores = scores.to_numpy()  # a column of a pandas table
-        scores = torch.as_tensor(scores, dtype=torch.double, device="cpu")
+        scores = torch.as_tensor(array_of(scores), device="cpu")
+        require(not scores.is_complex(), "they are complex numbers; give real ones")
+        scores = scores.double()
     except (TypeError, ValueError, RuntimeError, OverflowError) as e:
         raise OpembedError(f"scores: {str(e)[:200]}") from None
     require(scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, ({n},) is needed")
@@ -746,7 +754,7 @@ def _checked_scores(scores, n): # (n,) double
 def _checked_groups(groups, n):
     try: groups = tuple(groups.tolist() if hasattr(groups, "tolist") else groups)
     except TypeError: raise OpembedError(f"groups is {groups!r}, not a list of them") from None
-    groups = tuple(g.item() if isinstance(g, np.integer) else g for g in groups)
+    groups = tuple(map(plain, groups))
     require(len(groups) == n, f"{len(groups)} groups, {n} are needed: one for each architecture")
     require(all(type(g) in (int, str) for g in groups), "groups are integers or names")
     return groups
@@ -777,7 +785,8 @@ def save(self: ArchDataset, path: Path) -> None: # …/<any name>.jsonl
         if value := getattr(self.space, name): space[name] = value
     head = dict(name=self.name, task=self.about.task, higher_is_better=self.higher_is_better,
                 seed=self.seed, space=space)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (head, *_rows(self)))
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in (head, *_rows(self)))
+    text = "".join(line + "\n" for line in lines)
     write_whole(path, text.encode("utf-8", "backslashreplace"))  # \udc80 is JSON, too
 
 def _rows(data):
@@ -788,7 +797,8 @@ def _rows(data):
                    score=float(str(scores[i])))  # the shortest number that is read as the same
         if data.groups: row["group"] = data.groups[i]
         if data.counts is not None and data.counts[i] > 1:
-            row |= dict(count=int(data.counts[i]), error=float(str(data.errors[i].numpy())))
+            error = float(str(data.errors[i].numpy()))
+            row |= dict(count=int(data.counts[i]), **({"error": error} if error >= 0 else {}))
         yield row
 
 # %% ../nbs/00_data.ipynb #b776e5e5

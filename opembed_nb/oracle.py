@@ -28,13 +28,15 @@ from tqdm import tqdm
 from .data import (
     ENAS, ArchDataset, DAGBatch, SearchSpace, check_batch, codes, extremes, random_architectures,
     raw_features, wirings)
-from .hood.files import ASSETS, OpembedError, chosen_device, require, write_whole
+from .hood.files import (
+    ASSETS, OpembedError, array_of, chosen_device, require, write_whole)
 from .hood.formats import to_flat, to_keys
 from .hood.isomorphs import canonical
 from .hood.networks import (
     FAST, NETWORKS, Images, Schedule, Supernet, check_architectures, check_images, digit_images,
     layers_of, load_supernet, save_supernet, train_each, train_supernet)
-from .hood.records import digest, load_tensors, provenance, save_tensors
+from .hood.records import (
+    code_digest, digest, load_tensors, provenance, save_tensors)
 from .hood.sources import dataset_folder, write_structures
 from .sgp import metrics
 
@@ -215,12 +217,12 @@ class Measured:
     def __init__(self, data: ArchDataset, # says which scores are better
                  score):                  # a batch → (B,) scores, in the units of the data
         self.space, self.score, self.higher = data.space, score, data.higher_is_better
-        self.name, self.version = getattr(score, "__name__", type(score).__name__), "your own"
+        self.name = getattr(score, "__name__", type(score).__name__)
+        self.version = code_digest(score, leave_out=(list, dict)).split()[-1]  # without its memory
 
     def __call__(self, batch: DAGBatch) -> Tensor: # (B,) larger is better, where the batch is
         scores = self.score(batch)
-        if hasattr(scores, "to_numpy"): scores = scores.to_numpy()  # a column of a pandas table
-        scores = torch.as_tensor(scores).to(batch.device)
+        scores = torch.as_tensor(array_of(scores)).to(batch.device)
         require(scores.shape == (len(batch),), f"{self.name}: gave scores of shape "
                 f"{tuple(scores.shape)} for {len(batch)} architectures; give one for each")
         return scores if self.higher else -scores

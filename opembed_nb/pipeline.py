@@ -28,7 +28,7 @@ from .bo import STRATEGIES
 from .hood.engines import Engine, local_engine
 from .hood.files import (
     ASSETS, OpembedError, absolute_folders, project_folder, require, write_whole)
-from .hood.records import runs_root
+from .hood.records import runs_root, strict_json
 from .hood.sources import (
     about, absolute_dataset, dataset_name, is_file_name, load_dataset)
 from .sgp import SETTINGS
@@ -219,7 +219,7 @@ def settled(values: dict) -> dict: # the same, fit for a process in another fold
 def check_profile(name: str) -> None:
     "Refuse what cannot name a folder in runs/."
     plain = name and Path(name).name == name and name != ".." and not set("*?[") & set(name)
-    require(plain and len(name.encode()) <= 100,
+    require(plain and len(name.encode("utf-8", "surrogatepass")) <= 100,
             f"profile {name!r} is not a plain name; it names a folder in runs/")
 
 # %% ../nbs/10_pipeline.ipynb #519158e7
@@ -322,7 +322,7 @@ def run_stage(name: str, chapter: str, parameters: dict,
             problem = _execute(source, out, parameters, stream)
         seconds = time.perf_counter() - start
         done = dict(key=key, seconds=round(seconds, 1), parameters=parameters)
-        if not problem: write_whole(mark, json.dumps(done).encode())
+        if not problem: write_whole(mark, strict_json(done).encode())
     except OSError as e:
         where, why = e.filename or folder, e.strerror or e
         raise OpembedError(f"stage {name}: {where} cannot be written ({why}); "

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JITTER', 'SETTINGS', 'LENGTHSCALE', 'PAPER_TABLE_2', 'COLUMNS', 'YARDSTICKS', 'metrics', 'top_recall', 'Prior',
            'collapsed_bound', 'choose_inducing', 'fit_prior', 'best_belief', 'VariationalGP', 'fit_variational',
-           'SparsePosterior', 'SparseGP', 'SmallGP', 'evaluate_latents', 'table_2', 'yardsticks']
+           'SparsePosterior', 'SparseGP', 'SmallGP', 'evaluate_latents', 'table_2', 'yardsticks', 'look_up_wiring']
 
 # %% ../nbs/05_sgp.ipynb #f1f5eea0
 import copy
@@ -18,6 +18,7 @@ import torch
 from scipy.stats import kendalltau, rankdata
 from torch import BoolTensor, LongTensor, Tensor, nn
 
+from .data import DAGBatch
 from .hood.files import OpembedError, require
 from .hood.intervals import mean_std
 from .hood.kernels import UnitPrior, most_probable, solved
@@ -405,8 +406,8 @@ class SparseGP(SparsePosterior):
                  seed: int = 0,                # of subsets and minibatches
                  setting: str = "tuned"):      # one of `SETTINGS`
         whole = isinstance(inducing, int | np.integer) and not isinstance(inducing, bool)
-        require(whole and inducing >= 1, f"inducing = {inducing}: a sparse Gaussian process needs "
-                                         "at least 1 inducing point")
+        require(whole and inducing >= 1, f"inducing = {inducing!r}: give a whole number of "
+                                         "inducing points, 1 at least")
         known = ", ".join(SETTINGS)
         require(setting in SETTINGS, f"setting {setting!r} is unknown; known: {known}")
         self.inducing, self.seed, self.setting = inducing, seed, setting
@@ -626,3 +627,18 @@ def _predicted(name, seed, train_x, train_target, test_x, rows): # mean and devi
     bar = np.sqrt(np.mean((model.predict(x[cut:]) - target[cut:]) ** 2))
     mean = torch.from_numpy(model.predict(at))
     return mean, torch.full_like(mean, float(bar))
+
+# %% ../nbs/05_sgp.ipynb #ff050002
+def look_up_wiring(train: DAGBatch,
+                   target: Tensor,  # (n,) of the train part
+                   test: DAGBatch,  # padded like the train part
+                  ) -> tuple[Tensor, LongTensor]: # (m,) predictions, (m,) edges that differ
+    "The mean target of the nearest wirings of the train part (Hamming distance, ties averaged)."
+    own, asked = (part.adj.flatten(1).float() for part in (train, test))
+    wirings, index, size = own.unique(dim=0, return_inverse=True, return_counts=True)
+    target = target.double()
+    mean = target.new_zeros(len(size)).index_add(0, index, target) / size
+    apart = asked @ (1 - wirings).T + (1 - asked) @ wirings.T
+    nearest = apart.amin(1)
+    near = (apart == nearest[:, None]).double()
+    return near @ mean / near.sum(1), nearest.long()

@@ -35,9 +35,10 @@ from .encoders import DVAEEncoder, GCNEncoder, GINEncoder, GatedSum, SequenceEnc
 from .hood.engines import Engine, LocalEngine, run_again, share_or_say
 from .hood.files import (
     ASSETS, OpembedError, chosen_device, make_folder, require, write_whole)
-from .hood.records import (
-    code_digest, copy_into, digest, go_on, is_own, load_tensors, provenance, read_history,
-    refuse_code, run_folder, save_tensors, tensors_of, watched)
+from opembed_nb.hood.records import (
+    OWN, code_digest, copy_into, digest, go_on, is_own, load_tensors, provenance, read_history,
+    refuse_code, run_folder, save_tensors, strict_json, tensors_of,
+    watched)
 from .hood.sources import load_dataset
 from .hood.sweeps import Linear
 
@@ -195,13 +196,15 @@ def parts_of(name: str) -> Parts:
     require(name in MODELS, f"model {name!r} is unknown; known are {known}")
     return MODELS[name]
 
-def code_of(name: str) -> dict[str, str]: # part → digest; empty: all is the package's own
-    "Whose code a model is made of, where that is somebody's own."
+def code_of(name: str) -> dict[str, str]: # part → digest; empty: a model of the package
+    "What a model of somebody's own is made of: a digest of each part, or the name of ours."
     row = parts_of(name)
     kept, code = _SENT.get(name, (None, None))
     if kept is row: return code
     parts = {part: getattr(row, part) for part in ("embedding", "encoder", "decoder")}
-    return {part: code_digest(each) for part, each in parts.items() if not is_own(each)}
+    if row == _BUILT_IN.get(name): return {}
+    return {part: f"{each.__qualname__} {OWN}" if is_own(each) else code_digest(each)
+            for part, each in parts.items()}
 
 # %% ../nbs/04_training.ipynb #d64fa765
 def build_model(name: str,                 # one of `MODELS`
@@ -214,7 +217,8 @@ def build_model(name: str,                 # one of `MODELS`
                ) -> GraphVAE:
     "Build a model by name with fresh weights; `OpembedError` if the name is unknown."
     parts = parts_of(name)
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+    usual = torch.device("cpu")  # whatever torch's default is: there the same weights are drawn
+    with usual, torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None: torch.manual_seed(seed)
         if embedding: rows = make_embedding(embedding, space)
         else: rows = parts.embedding(space.n_types, *[dim] * parts.learned)
@@ -613,7 +617,7 @@ def load_pretrained(name: str,            # one of `MODELS`
                            "install the package again, or run make weights")
     try:
         space = SearchSpace(**{**card["space"], "operations": tuple(card["space"]["operations"])})
-        model = build_model(name, space, **card["sizes"])
+        model = build_model(name, space, **card["sizes"]).float()
     except TypeError as e:
         raise OpembedError(f"{path.with_suffix('.json')}: is no card of a model ({str(e)[:200]}); "
                            "install the package again") from None
@@ -636,14 +640,14 @@ def save_pretrained(run: Trained,
                 seconds=round(sum(row["seconds"] for row in run.history), 1),
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest(), provenance=provenance())
     if code := code_of(model.name): card["code"] = code
-    write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    write_whole(path.with_suffix(".json"), (strict_json(card, indent=1) + "\n").encode())
     return load_pretrained(model.name, dataset, folder)
 
 def add_to_card(name: str, dataset: str, folder: Path, **facts) -> None:
     "Write down what a packaged model can do."
     card = {**read_card(name, dataset, folder), **facts}
     path = Path(folder, f"{dataset}-{name}.json")
-    write_whole(path, (json.dumps(card, indent=1) + "\n").encode())
+    write_whole(path, (strict_json(card, indent=1) + "\n").encode())
 
 # %% ../nbs/04_training.ipynb #e1869a35
 def train_or_load(name: str,            # one of `MODELS`

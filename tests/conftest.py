@@ -51,6 +51,20 @@ def agree():
     return check
 
 
+@pytest.fixture(scope="session")
+def cells():
+    from test_sources import loaded
+
+    return loaded("nas-bench-201/cifar10")
+
+
+@pytest.fixture(scope="session")
+def gnns():
+    from test_sources import loaded
+
+    return loaded("nas-bench-graph/arxiv")
+
+
 @pytest.fixture(scope="module")
 def ray_engine(request):
     "A Ray cluster of two cores, for the functions of one test file."

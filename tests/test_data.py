@@ -211,6 +211,63 @@ def is_architecture(ops, edges, space) -> bool:
     return [start for start, to in edges if to == n - 1] == [n - 2]
 
 
+class Column:
+    """A column of a pandas table: what stands in its brackets is a label, not a place, and its
+    array cannot be written, or holds objects."""
+
+    def __init__(self, values, index=(), kind=None):
+        self.values, self.index = np.array(values, kind), index
+        self.values.flags.writeable = False
+
+    def to_numpy(self):
+        return self.values
+
+    tolist = property(lambda self: self.values.tolist)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, label):
+        return self.values[self.index.index(label)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_indexes_as_people_have_them():
+    batch = random_architectures(12, generator=torch.Generator().manual_seed(0))
+    third = codes(batch)[[2]]
+    for one in (2, -10, np.int64(2), np.uint8(2), torch.tensor(2)):
+        assert codes(batch[one]).equal(third)
+    picked = codes(batch)[[2, 5]]
+    mask = [i in (2, 5) for i in range(12)]
+    for several in (
+        [2, 5], range(2, 8, 3), slice(2, 6, 3), np.array([2, 5], np.uint8), np.array(mask), mask,
+        Column([2, 5]), Column([2, 5], kind=object), Column(mask), Column(mask, kind=object),
+    ):  # fmt: skip
+        assert codes(batch[several]).equal(picked)
+    for none in (1.5, "2", None):
+        with pytest.raises(TypeError, match="as an integer"):
+            batch[none]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [float, np.float32, object, list])
+def test_columns_of_numbers_and_names_make_a_data_set(kind):
+    batch = random_architectures(12, generator=torch.Generator().manual_seed(0))
+    values = [i / 4 for i in range(12)]
+    names = list(np.array([f"kind {i % 4}" for i in range(12)]))
+    scores = [*map(np.float32, values)] if kind is list else Column(values, kind=kind)
+    data = ArchDataset.from_scores("mine", ENAS, batch, scores, np.int64(0), names)
+    assert data.accuracy.tolist() == values and {type(name) for name in data.groups} == {str}
+    said = refused(ArchDataset.from_scores, "mine", ENAS, batch, Column(values, kind=complex))
+    assert said == "scores: they are complex numbers; give real ones"
+
+
+@pytest.mark.parametrize("layers", [-1, 2.0, 10**6, "3", True, None, 10**80])
+def test_a_number_of_layers_that_is_none_is_refused(layers):
+    said = refused(SearchSpace, "mine", ("a",), layers)
+    assert said.startswith("space 'mine' has ") and len(said) < 200 and "\n" not in said
+
+
 @settings(deadline=None, max_examples=60)
 @given(spaces, seeds, st.floats(0, 1))
 def test_validity_is_the_protocols(space, seed, p):

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -45,6 +46,7 @@ from opembed_nb.lab.evidence import (
     plot_curves,
     plot_findings,
     plot_rmse,
+    pooled,
     seeds_needed,
     share_table,
     size_of,
@@ -592,3 +594,22 @@ def test_the_chapter_counts_the_records():
     )
     have = {(r["data"], r["model"], r["arm"], r["seed"]) for r in RECORDS}
     assert f"{len(have & set(plan()))} of {len(plan())} planned runs are there" in printed
+
+
+def test_all_nine_are_pooled_as_the_files_say():
+    cells = []
+    for folder in ("enas-digits", "nas-bench-201-cifar10", "nas-bench-graph-arxiv"):
+        for model in ("dvae", "gcn", "gin"):
+            rmse = []
+            for arm in ("learned-3", "one-hot"):
+                paths = sorted((ROOT / "results/evidence" / folder / model / arm).glob("seed-*/*"))
+                paths = [path for path in paths if path.name == "arm.json"]
+                values = [json.loads(path.read_text(encoding="utf-8"))["values"] for path in paths]
+                rmse.append([v["curve"][-1]["gp"]["rmse"] for v in values])
+            cells.append(np.subtract(*rmse))
+    found, cells = pooled(RECORDS), np.array(cells)
+    assert cells.shape == (9, 5)
+    assert sorted(found["pairs"]) == pytest.approx(sorted(cells.ravel()))
+    assert sorted(found["cells (encoder and data)"]) == pytest.approx(sorted(cells.mean(1)))
+    assert found["seeds"] == pytest.approx(cells.mean(0))
+    assert found["data sets"] == pytest.approx(cells.reshape(3, 3, 5).mean((1, 2)))

@@ -68,6 +68,23 @@ def test_the_environments_folders_are_resolved_once(tmp_path, monkeypatch):
     assert "OPEMBED_DATA=~nobody" in refused(absolute_folders)
 
 
+def test_a_folder_is_seen_from_the_page_where_none_is_seen_from_the_project(tmp_path, monkeypatch):
+    for name in ("checkout/nbs", "checkout/data", "data"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "checkout" / "nbs")
+    for given, found in {
+        "data": "checkout/data",
+        "../data": "data",  # from the project's top, as a command means it
+        "../../data": "data",  # there is none seen from the top
+        "../none": "none",
+    }.items():
+        monkeypatch.setenv("OPEMBED_DATA", given)
+        assert chosen_folder("OPEMBED_DATA").resolve() == tmp_path / found
+    (tmp_path / "data").rmdir()
+    monkeypatch.setenv("OPEMBED_DATA", "../data")
+    assert chosen_folder("OPEMBED_DATA").resolve() == tmp_path / "checkout" / "data"
+
+
 # Found, cached or downloaded
 
 CONTENT = b"two hundred bytes or so\n" * 20

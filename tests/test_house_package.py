@@ -31,6 +31,11 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import opembed_nb
+import socket
+
+def refused(*args, **kwargs): raise OSError("an import asks for the network")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refused
 for module in pkgutil.walk_packages(opembed_nb.__path__, "opembed_nb."):
     importlib.import_module(module.name)
 """
@@ -42,7 +47,7 @@ def settings():
     return config["DEFAULT"]
 
 
-def test_imports_without_the_notebook_tools():
+def test_imports_without_the_notebook_tools_and_without_a_network():
     command = [sys.executable, "-c", IMPORT_ALL.format(tools=set(NOTEBOOK_TOOLS))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
@@ -112,6 +117,30 @@ def test_every_requirement_has_a_pin_inside_its_range():
             assert pin in requirement.specifier, (
                 f"constraints.txt: {requirement.name}=={pin} is outside {requirement}"
             )
+    locked = (ROOT / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
+    locked = [line.split() for line in locked if line[:1].isalnum()]
+    assert all(any(word.startswith("--hash=sha256:") for word in line) for line in locked)
+    names = dict(line[0].split("==") for line in locked)
+    names = {canonicalize_name(name): version for name, version in names.items()}
+    assert names.items() >= pins.items(), "requirements.lock is another set: make lock"
+    listed = (ROOT / "results" / "reliability" / "licences.md").read_text().splitlines()[2:]
+    licensed = [line.split("|") for line in listed]
+    assert {canonicalize_name(line[1].strip()) for line in licensed} == pins.keys(), "make lock"
+    assert all(line[3].strip() for line in licensed)
+
+
+def test_a_wheel_can_be_built_from_the_source_distribution(tmp_path):
+    "It holds what setup.py reads and what the package needs; `make versions` builds and runs both."
+    for name in ("settings.ini", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("opembed_nb", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "egg_info"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    found = set((tmp_path / "opembed_nb.egg-info" / "SOURCES.txt").read_text().splitlines())
+    data = {f"opembed_nb/assets/{path.name}" for path in (ROOT / "opembed_nb" / "assets").iterdir()}
+    assert {"settings.ini", "setup.py", "pyproject.toml", "opembed_nb/__init__.py"} | data <= found
+    assert not any(name.startswith("tests/") for name in found)
 
 
 def test_no_path_of_a_machine_in_the_tree():

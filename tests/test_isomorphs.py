@@ -29,16 +29,6 @@ from opembed_nb.hood.sources import CELLS, GNNS, load_dataset
 from opembed_nb.oracle import Oracle, TableOracle, load_oracle
 
 
-@pytest.fixture(scope="module")
-def cells():
-    return loaded("nas-bench-201/cifar10")
-
-
-@pytest.fixture(scope="module")
-def gnns():
-    return loaded("nas-bench-graph/arxiv")
-
-
 def relabelled(batch, seed=0):
     "The same graphs, their nodes in topological orders drawn at random."
     draw, ops, adj = random.Random(seed), batch.ops.clone(), batch.adj.clone()
@@ -155,9 +145,9 @@ def test_the_table_says_what_the_data_say(name, request):
     table = load_oracle(data, "cpu")
     assert isinstance(table, TableOracle) and isinstance(table, Oracle)
     assert table.space == data.space and data.name in table.name
-    start = time.perf_counter()
+    start = time.process_time()
     assert torch.equal(table(data.batch), data.accuracy)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert table.best == float(data.accuracy.max())
     some = torch.randperm(len(data), generator=generator())[:300]
     moved = relabelled(data.batch[some])

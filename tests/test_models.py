@@ -371,7 +371,7 @@ def test_no_tensor_is_made_on_another_device(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, sizes", [("dvae-emb", (6, 9)), ("gcn", (6,)), ("svae-emb", (6,)), ("graphrnn", (6,))]
+    "name, sizes", [("dvae-emb", (6,)), ("gcn", (6,)), ("svae-emb", (6, 9)), ("graphrnn", (6,))]
 )
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_training_and_encoding_agree(name, sizes):

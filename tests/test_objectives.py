@@ -1,9 +1,9 @@
 "Several objectives: what is proposed enlarges the front, and limits count."
 
+import json
 import math
 import sqlite3
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -15,6 +15,7 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import to_keys
 from opembed_nb.hood.objectives import ParetoSearch, expected_growth, hypervolume, undominated
 from opembed_nb.lab.fronts import SEARCHES, regrets, two_scores
+from opembed_nb.lab.search_commands import new_search, read_done, todo_lines
 
 AIMS = dict(accuracy="max", latency="min")
 LISTED = SearchSpace("few", ("conv", "small", "skip"), 5, chain=False, wirings=("0 1 2 3 4 5",))
@@ -129,15 +130,28 @@ def test_scores_in_every_form_are_the_same():
     assert len(forms) == 4 and len(forms.front()) == 1
 
 
-def test_three_objectives_and_a_picture():
+def test_three_objectives_and_a_picture(tmp_path):
     search = oe.Search(FREE, objectives={**AIMS, "memory": "min"}, limits=dict(latency=("<", 9)))
     search.run(lambda one: {**value(one), "memory": float(one.adj.sum())}, 20, q=5)
     front = search.front()
-    assert front.scores.shape[1] == 3 and len(front.table()) > 0
-    ax = front.draw(x="memory", y="latency")
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("memory", "latency")
-    assert "limit" in ax.get_legend_handles_labels()[1]
-    plt.close(ax.figure)
+    assert front.scores.shape[1] == 3 and len(front.rows()[0]) == 4
+    picture = str(front.draw(x="memory", y="latency"))
+    assert all(name in picture for name in ("memory", "latency", "limit of", "Pareto front"))
+    search.report().save(tmp_path / "report.html")
+    assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert to_keys(search.best(), FREE)[0] in str(search.report(1))
+
+
+def test_the_commands_know_objectives(tmp_path):
+    space, path = tmp_path / "space.json", tmp_path / "search.sqlite"
+    facts = dict(operations=["conv", "pool"], layers=3, chain=False, objectives=AIMS)
+    space.write_text(json.dumps(facts | dict(limits=dict(latency=["<", 9]))))
+    search = new_search(space, path)
+    [line] = todo_lines(search.ask(), search.space)
+    done = json.dumps(json.loads(line) | dict(score=[0.5, 3.0]))
+    again = oe.Search.open(path)
+    again.tell(*read_done(done, again.space, "done.jsonl"))
+    assert again.front().scores.tolist() == [[0.5, 3.0]] and search.limits == again.limits
 
 
 REFUSED = [

@@ -12,6 +12,7 @@ import networkx
 import numpy as np
 import pytest
 import torch
+from test_data import Column
 
 import opembed_nb as oe
 from opembed_nb.bo import (
@@ -264,24 +265,6 @@ def test_an_old_pickle_of_a_batch_is_read():
     assert pickle.loads(pickle.dumps(old)).space is None
 
 
-class Column:
-    "A column of a pandas table: what stands in its brackets is a label, not a place."
-
-    def __init__(self, values, index):
-        self.values, self.index = np.asarray(values), index
-
-    def to_numpy(self):
-        return self.values
-
-    tolist = property(lambda self: self.values.tolist)
-
-    def __len__(self):
-        return len(self.values)
-
-    def __getitem__(self, label):
-        return self.values[self.index.index(label)]
-
-
 def test_filtered_columns_and_integers_of_numpy_are_taken():
     batch = measured().batch
     scores = Column(milliseconds(batch).numpy(), index=list(range(100, 160)))
@@ -292,6 +275,47 @@ def test_filtered_columns_and_integers_of_numpy_are_taken():
     assert data.seed == 3 and data.groups[:3] == (0, 0, 1) and not data.higher_is_better
     assert SearchSpace("own", OWN.operations, np.int64(5), False) == OWN
     assert oe.oracle(data, lambda b: Column([1.5], [4]))(batch[0]) == -1.5
+
+
+def test_a_function_as_oracle_is_known_by_its_code_and_not_by_its_memory():
+    data, text = measured(), "def latency(batch): return FACTOR * batch.n_nodes + table[0]"
+    calls, seen = 0, {}
+
+    def counting(batch):
+        nonlocal calls
+        calls, seen[len(seen)] = calls + 1, 1.0
+        return batch.n_nodes / 2
+
+    class Counting:
+        calls, factor = 0, 1
+
+        def __init__(self, offset):
+            self.offset = offset
+
+        def __call__(self, batch):
+            self.calls += 1
+            return batch.n_nodes / 2 + self.offset
+
+    def version(score):
+        return oe.oracle(data, score).version
+
+    def cell(text, **around):
+        exec(text, space := {"__name__": "__main__", **around})
+        return space["latency"]
+
+    for score in (counting, Counting(1)):
+        before = version(score)
+        score(data.batch)
+        assert len(before) == 12 and version(score) == before
+    assert version(Counting(1)) != version(Counting(2))
+    made = [
+        cell(text, FACTOR=2, table=[0]),
+        cell(text, FACTOR=2, table=[9]),
+        cell(text, FACTOR=3, table=[0]),
+        cell(text.replace("*", "+"), FACTOR=2, table=[0]),
+    ]
+    versions = list(map(version, made))
+    assert versions[0] == versions[1] and len({*versions}) == 3
 
 
 MIXED = {  # what is put together → how

@@ -549,8 +549,8 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     )
     table = scoreboard(tmp_path, "quick", "enas-cifar10")
     assert (
-        "| RMSE, tuned fit | DVAE-EMB | 0.371 ± 0.003 | 0.600 | 1 | +0.229 | worse |" in table
-        and "| accuracy (%) | DVAE-EMB | 99.99 | – | 0 | – | not run |" in table
+        "| RMSE, tuned fit, DVAE-EMB | 0.371 ± 0.003 | – | 0.600 | +0.229 | one seed |" in table
+        and "| accuracy (%), DVAE-EMB | 99.99 | – | – | – | not run |" in table
         and "| Kendall τ | 0.600 ± 0.000 |" in table
     )
 
@@ -704,6 +704,8 @@ COMMAND_LINES = [  # the words after opembed, and what is said
     ("search quick --optuna search.db", "is no address; write it as sqlite:///"),
     ("search quick --optuna sqlite:///nowhere/s.db", "--optuna nowhere/s.db: there is no folder "),
     ("search quick --optuna sqlite:///~/s.db", "sqlite:///~/s.db: ~ is not read there"),
+    ("train quick -p models [dvae] --workers 0", "engine: 0 workers"),  # as a shell leaves it
+    ("train quick -p models dvae", "parameter 'models' is 'dvae'"),
     ("train quick --address a:1", "--address a:1: only --engine ray works on a"),
     ("train quick --workers 0", "engine: 0 workers; at least 1 is needed"),
     ("train quick -p epochs 1 -p epochs 2", "'epochs' is given twice"),
@@ -716,6 +718,7 @@ COMMAND_LINES = [  # the words after opembed, and what is said
     ("scoreboard quick -p dataset 3", "'dataset' is 3, but scoreboard needs a value of type str"),
     ("scoreboard quick -p epochs 3", "parameter 'epochs' does not choose records"),
     ("scoreboard *", "profile '*' is not a plain name"),
+    ("scoreboard \udcc3\udca9", "has no records in runs/ or results/"),  # é in an ASCII locale
     ("digest lap*", "profile 'lap*' is not a plain name"),
     ("digest ../quick", "not a plain name"),
     ("reproduce dvae --profile *", "profile '*' is not a plain name"),

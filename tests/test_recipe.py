@@ -207,12 +207,11 @@ def test_the_paper_recipe_is_the_papers():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dvae", "dvae-emb"])
-def test_the_loss_falls_twice_as_low_as_from_pytorch_weights(name):
+def test_the_loss_falls_twice_as_low_as_from_pytorch_weights():
     loss = {}
     for weights in ("signal", "pytorch"):
         config = train_config("signal", 64, epochs=9, minibatch=32, weights=weights)
-        history = fit(name, graphs(3000), config, hidden=64, latent=56, **SMALL).history
+        history = fit("dvae-emb", graphs(3000), config, hidden=64, latent=56, **SMALL).history
         loss[weights] = history[-1]["reconstruction"]
     assert loss["signal"] < 0.5 * loss["pytorch"]
 

@@ -16,8 +16,9 @@ import fuzz
 import pytest
 import torch
 
-from opembed_nb.data import ArchDataset, random_architectures
+from opembed_nb.data import ENAS, ArchDataset, random_architectures
 from opembed_nb.hood import engines, ledger
+from opembed_nb.hood.asking import Search
 from opembed_nb.hood.files import OpembedError, refused, write_whole
 from opembed_nb.hood.formats import from_networkx, to_networkx
 from opembed_nb.hood.intervals import mean_std, over_seeds
@@ -304,10 +305,17 @@ def test_a_ledger_with_a_view_without_end_is_refused(tmp_path):
     ("sqlite://", "is kept in memory"), ("sqlite:///:memory:", "is kept in memory"),
     ("sqlite:///{}/none/x.db", "there is no folder"), ("sqlite:///{}/text.db", "is no database"),
     ("sqlite:///{}/search.db", "is a ledger"), ("mysql://127.0.0.1:1/x", "cannot be written"),
+    ("sqlite:///{}/foreign.db", "has a study 'enas-digits dvae tuned' that is no export"),
+    ("sqlite:///{}/shut/x.db", "cannot be written; choose another folder"),
     ("sqlite:///{}/fine.db", None),
 ])  # fmt: skip
-def test_exports_are_asked_before_the_search(tmp_path, storage, says):
-    pytest.importorskip("optuna")
+def test_exports_are_asked_before_the_search(tmp_path, monkeypatch, storage, says):
+    optuna = pytest.importorskip("optuna")
+    (tmp_path / "shut").mkdir()
+    can = os.access  # to root, nothing is shut
+    monkeypatch.setattr(os, "access", lambda at, how: "shut" not in str(at) and can(at, how))
+    if "foreign" in storage:
+        optuna.create_study(storage=storage.format(tmp_path), study_name="enas-digits dvae tuned")
     (tmp_path / "text.db").write_text("a text file of more than sixteen letters")
     some_ledger(tmp_path)
     args = argparse.Namespace(optuna=storage.format(tmp_path), csv=None)
@@ -317,6 +325,21 @@ def test_exports_are_asked_before_the_search(tmp_path, storage, says):
         commands._check_exports(args, dict(dataset="enas-digits"), ["dvae"])
 
     assert says in refused(ask) if says else ask() is None
+
+
+def test_a_finished_search_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    some_ledger(tmp_path).rename(tmp_path / "é 1.db")
+    search = Search(ENAS, tmp_path / "asked.db")
+    search.tell(search.ask(2), [0.5, 0.25])
+    search.close()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, how: how != os.W_OK)
+    kept, asked = ledger.Ledger(tmp_path / "é 1.db"), Search(ENAS, tmp_path / "asked.db")
+    assert kept.oracle == "o" and kept.rows() == [] and len(asked) == 2 and len(asked.best()) == 1
+    shut = "attempt to write a readonly database"
+    assert shut in refused(asked.ask) and shut in refused(kept.keep_strategy, "a", "A()")
+    assert "holds no study 'other'" in refused(ledger.Ledger, tmp_path / "é 1.db", "other")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_ray_is_not_asked_where_nobody_answers():

@@ -43,6 +43,7 @@ from opembed_nb.lab.regret import (
     needed,
     regret_curves,
     regret_table,
+    reported_regret,
     search_table,
     sooner,
     steps_of,
@@ -309,6 +310,19 @@ def test_regret_by_hand():
     curves = regret_curves(record, "s")
     assert np.allclose(curves, [[0.4, 0.2, 0.2, 0.2, 0.2, 0.2], [0.3, 0.3, 0.3, 0, 0, 0]])
     assert needed(curves).tolist() == [7, 4] and needed(curves, 0.2).tolist() == [2, 4]
+
+
+def test_what_is_reported_has_a_regret_of_its_own_where_it_is_another_score():
+    record = recorded([[[1, 0.5, 0.6], [2, 0.7, 0.4]], [[1, 0.9, 0.5]]])
+    assert "test regret" not in regret_table(record)
+    record["best_to_report"] = 0.8
+    assert np.allclose(reported_regret(record, "s"), [0.4, 0.3])  # of the last incumbents
+    table = regret_table(record)
+    assert "| test regret at the end [95 %] |" in table and table.endswith(
+        "| 35.00 [30.00, 40.00] |"
+    )
+    for name, r in RECORDS.items():
+        assert ("test regret" in regret_table(r)) == name.startswith("nas-bench-graph")
 
 
 def test_regret_never_rises_and_is_zero_at_the_optimum_alone(arena):

@@ -90,17 +90,17 @@ def test_records_of_a_study_that_has_no_profile(folder, capsys):
 
 
 REFUSED = [  # what becomes of the records of gcn, the words, what is said
-    ({}, "dvae", "dvae with seed 0 has no records of enas-digits in results/laptop; "
+    ({}, "dvae", "dvae with seed 0 has no records of enas-digits (profile laptop) in results/; "
                  "there are dvae-emb with 1, 3; gcn with 0"),
     ({}, "gcn --seed 2", "gcn with seed 2 has no records"),
     ({}, "gnn", "gnn with seed 0 has no records"),
-    ({}, "gcn --profile paper", "in results/paper; there are none"),
+    ({}, "gcn --profile paper", "(profile paper) in results/; there are none"),
     ({}, "gcn --data imagenet", "dataset 'imagenet' is unknown"),
     ({"abilities": None}, "gcn", "gcn with seed 0 has no records"),
     ({"training": "history"}, "gcn", "training.json: is no record (no history)"),
-    ({"training": "config"}, "gcn", "the record of training in results/laptop has no config"),
-    ({"training": "sizes"}, "gcn", "the record of training in results/laptop has no sizes"),
-    ({"abilities": "points"}, "gcn", "the record of abilities in results/laptop has no points"),
+    ({"training": "config"}, "gcn", "the record of training in results/ has no config"),
+    ({"training": "sizes"}, "gcn", "the record of training in results/ has no sizes"),
+    ({"abilities": "points"}, "gcn", "the record of abilities in results/ has no points"),
 ]  # fmt: skip
 
 

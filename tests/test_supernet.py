@@ -115,12 +115,12 @@ def test_parts_of_the_digits_share_no_digit(images):
 
 
 def test_sharing_the_beginning_changes_no_bit(oracle):
-    batch = random_architectures(30, ENAS, generator(3))
-    batch.ops[:15, 1:4] = batch.ops[0, 1:4]
-    batch.adj[:15, :, :4] = batch.adj[0, :, :4]
-    alone = torch.stack([oracle.hits(batch[i])[0] for i in range(30)])
+    batch = random_architectures(12, ENAS, generator(3))
+    batch.ops[:6, 1:4] = batch.ops[0, 1:4]
+    batch.adj[:6, :, :4] = batch.adj[0, :, :4]
+    alone = torch.stack([oracle.hits(batch[i])[0] for i in range(12)])
     assert torch.equal(oracle.hits(batch), alone)
-    order = torch.randperm(30, generator=generator())
+    order = torch.randperm(12, generator=generator())
     assert torch.equal(oracle.hits(batch[order]), alone[order])
 
 
@@ -271,13 +271,6 @@ def test_training_the_supernet_resumes_exactly(images, tmp_path, sizes):
         train_supernet(others, ENAS, sizes, BRIEF, tmp_path)
 
 
-def test_a_supernet_can_be_relearned(images):
-    net, history = train_supernet(images, ENAS, NetSizes(8), QUICK)
-    assert history[-1]["accuracy"] > 0.2 > 0.15 > history[0]["accuracy"]  # by chance: 0.1
-    oracle = WeightSharingOracle(net, images)
-    assert oracle(random_architectures(5, ENAS, generator())).mean() > 0.2
-
-
 def test_the_disk_is_full(images, tmp_path, monkeypatch):
     architecture = random_architectures(1, ENAS, generator())
     settings = dict(sizes=TINY, schedule=BRIEF, folder=tmp_path)
@@ -305,6 +298,7 @@ def test_make_digits_from_nothing(images, tmp_path, monkeypatch):
         "enas-digits.txt.gz",
     ]
     batch, accuracy = read_structures(tmp_path / "enas-digits.txt.gz")
+    assert accuracy.mean() > 0.2  # by chance: 0.1
     net = load_supernet(tmp_path / "enas-digits-supernet.safetensors")
     again = WeightSharingOracle(net, images)
     assert again.version == facts["oracle"]

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import opembed_nb
 from opembed_nb import encoders, training
 from opembed_nb.data import (
     ENAS,
@@ -29,7 +30,7 @@ from opembed_nb.data import (
 )
 from opembed_nb.decoder import plan_batch
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine
-from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.files import OpembedError, refused
 from opembed_nb.hood.records import load_tensors, save_record, save_tensors
 from opembed_nb.training import (
     MODELS,
@@ -372,8 +373,36 @@ def test_old_weights_are_not_read_into_new_code(changes, graphs, tmp_path, monke
         fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
     assert "\n" not in str(error.value)
     monkeypatch.setitem(MODELS, "mine", MODELS["gin-emb"])
-    with pytest.raises(OpembedError, match="was Mine [0-9a-f]{12}, is the package's own"):
+    with pytest.raises(OpembedError, match="was Mine [0-9a-f]{12}, is GINEncoder of opembed_nb"):
         fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
+
+
+def test_a_part_of_the_package_in_place_of_another_is_noticed(graphs, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "mine", replace(MODELS["svae"], title="ours"))
+    fit("mine", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, meta = load_tensors(path)
+    assert meta["identity"]["code"]["decoder"] == "SequenceDecoder of opembed_nb"
+    monkeypatch.setitem(MODELS, "mine", MODELS["graphrnn"])
+    with pytest.raises(OpembedError, match="decoder was Sequence.*, is GraphRNNDecoder of opembed"):
+        fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL)
+    monkeypatch.setitem(MODELS, "mine", MODELS["svae"])
+    del meta["identity"]["code"]  # as the version before wrote it
+    save_tensors(path, tensors, **meta)
+    assert len(fit("mine", graphs, CONFIG, folder=tmp_path, **SMALL).history) == 3
+
+
+def test_the_refusal_of_another_versions_checkpoint_names_the_version(graphs, tmp_path):
+    fit("gin", graphs, CONFIG, folder=tmp_path, stop_after=1, **SMALL)
+    path, ours = tmp_path / "checkpoint.safetensors", opembed_nb.__version__
+    tensors, meta = load_tensors(path)
+    assert meta["made_by"] == ours
+    other = replace(CONFIG, lr=5.0)
+    for by, says in {ours: "not 5.0; delete", "0.0.9": f"(made by 0.0.9, this is {ours}); delete",
+                     None: "(made by an earlier version, this is"}.items():  # fmt: skip
+        kept = {**meta, "made_by": by} if by else {k: v for k, v in meta.items() if k != "made_by"}
+        save_tensors(path, tensors, **kept)
+        assert says in refused(fit, "gin", graphs, other, folder=tmp_path, **SMALL)
 
 
 def test_the_packages_own_models_have_no_code_in_their_identity(graphs, tmp_path):
@@ -530,7 +559,8 @@ from opembed_nb.data import ENAS, ArchDataset, random_architectures
 from opembed_nb.graph_properties import average_path_length
 from opembed_nb.hood.ledger import Ledger
 from opembed_nb.sgp import SparseGP
-from opembed_nb.training import TrainConfig, abilities, build_model, fit_rounds
+from opembed_nb.training import (
+    TrainConfig, abilities, build_model, fit, fit_rounds, load_pretrained, train_config)
 
 def seeded(device=None):
     return torch.Generator(device).manual_seed(0)
@@ -542,9 +572,12 @@ oracle.name, oracle.version = "edges", "1"
 batch = random_architectures(80, generator=seeded())
 scores = torch.rand(80, generator=seeded())
 data = ArchDataset("made", ENAS, batch, scores, torch.arange(80), 60)
-model = build_model("dvae-emb", hidden=12, latent=6, seed=0)
 
 torch.set_default_device("meta")
+model = build_model("dvae-emb", hidden=12, latent=6, seed=0)
+assert not list(load_pretrained("dvae-emb", "enas-digits").parameters())[0].is_meta
+config = train_config("signal", epochs=1, max_graphs=40)
+assert fit("gcn", data.train.batch, config, hidden=12, latent=6).history[0]["loss"] > 0
 model.train()
 model.loss(batch[slice(0, 8)], generator=seeded("cpu")).loss.backward()
 model.eval()
@@ -631,8 +664,7 @@ def test_a_planned_batch_is_a_batch_that_is_checked_once(graphs, monkeypatch):
         fit("dvae", wrong, CONFIG, **SMALL)
 
 
-@pytest.mark.parametrize("name", ["dvae", "dvae-emb"])
-def test_every_graph_of_a_small_free_space_comes_back(name):
+def test_every_graph_of_a_small_free_space_comes_back():
     "Nodes that are alike but for their place: the decoder has to know which of them it writes."
     space = SearchSpace("small", ("a", "b"), 3, chain=False)
     pairs = [(u, v) for v in range(5) for u in range(v)]
@@ -646,9 +678,10 @@ def test_every_graph_of_a_small_free_space_comes_back(name):
     graphs = DAGBatch(ops, adj, torch.full((len(ops),), 5))
     graphs = graphs[validity(graphs, space)]
     assert len(graphs) == 976
-    config = train_config("signal", 48, epochs=60, minibatch=16)
+    config = train_config("signal", 48, epochs=40, minibatch=16)
     sizes = dict(space=space, hidden=48, latent=16)
-    model = fit_rounds(name, graphs, config, **sizes, device="cpu", progress=False).model
+    run = fit_rounds("dvae-emb", graphs, config, **sizes, device="cpu", progress=False)
+    model = run.model
     latents, drawn = model.latents(graphs), torch.Generator().manual_seed(0)
     assert same_graphs(model.sample(latents, stochastic=False), graphs).all()  # each of them
     # Drawn, a few may miss: one in 10,000 by rounding, one in 20 where places are not told apart.

@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -22,14 +22,15 @@ import torch
 from torch import BoolTensor, Tensor
 
 from ..data import (
-    ArchDataset, DAGBatch, SearchSpace, cat_batches, check_batch, choice_mask,
-    from_edges, random_architectures, skip_pairs, validity, wiring_tensor)
+    ArchDataset, DAGBatch, SearchSpace, cat_batches, check_batch, choice_mask, from_edges,
+    random_architectures, skip_pairs, validity, wiring_tensor)
 from .features import fingerprints, types_of
-from .files import OpembedError, home_path, patch, plain, require
+from .files import OpembedError, home_path, open_database, patch, plain, require
 from .formats import from_keys, to_keys
 from .judge import Counts, Judge, Part, View
 from .ledger import has_died, process_mark
 from .records import stream
+
 
 # %% ../../nbs/hood/asking.ipynb #a5c00006
 LISTED = 20_000 # architectures; larger spaces are not listed
@@ -144,14 +145,11 @@ class Search:
         self._listed, self._listed_kinds = None, []
         if self.path != ":memory:": self.path = str(home_path(path))
         with self._errors():
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            _refuse_strange(self._db, self.path)
-            if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                self._check_same(among)  # which only reads: its folder may be read-only
-            else:
-                with self._writing():
-                    for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
-                    self._check_same(among)
+            self._db, writable = open_database(self.path)
+            with self._writing() if writable else nullcontext():  # a finished one can be read
+                _refuse_strange(self._db, self.path)
+                for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
+                self._check_same(among)
 
     def __len__(self): return len(self._rows("scores IS NOT NULL"))
     def __repr__(self):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
-           'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'Download', 'find_file', 'verified',
-           'json_line', 'check_fields', 'brief', 'patch', 'plain']
+           'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'open_database', 'Download', 'find_file',
+           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'array_of']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import os
+import sqlite3
 import zlib
 from collections import Counter
 from contextlib import suppress
@@ -20,6 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import psutil
 import torch
 
@@ -66,11 +68,13 @@ def home_path(path: Path | str) -> Path: # with ~ expanded
 
 def chosen_folder(variable: str, # name of an environment variable
                  ) -> Path | None: # absolute; None if the variable is not set
-    "The folder that the environment names, with ~ expanded and seen from the project."
+    "The folder that the environment names, with ~ expanded, seen from the project or from here."
     if not (value := os.environ.get(variable)): return None
-    try: return (project_folder() / Path(value).expanduser()).absolute()
+    try: path = Path(value).expanduser()
     except RuntimeError as e:
         raise OpembedError(f"{variable}={value}: {e}; give an absolute path") from None
+    seen = [(folder / path).absolute() for folder in (project_folder(), Path.cwd())]
+    return seen[1] if seen[1].is_dir() and not seen[0].exists() else seen[0]
 
 def absolute_folders() -> dict[str, str]: # variable → absolute path, of those that are set
     "OPEMBED_DATA and OPEMBED_RUNS for processes that start in another folder."
@@ -117,6 +121,19 @@ def _remove_parts(path): # what processes left behind that were killed while the
         writer = part.name.split(".")[-2]
         known = writer.isdecimal() and len(writer) < 10  # a process has no longer number
         if known and not psutil.pid_exists(int(writer)): part.unlink(missing_ok=True)
+
+# %% ../../nbs/hood/files.ipynb #bb000001
+def open_database(path: Path | str, # made if it is missing; ":memory:" keeps nothing
+                 ) -> tuple[sqlite3.Connection, bool]: # without transactions; if it can be written
+    "An SQLite file, which is only read where it cannot be written."
+    file = Path(path)
+    shut = str(path) != ":memory:" and file.exists() and not (
+        os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    name = f"{file.absolute().as_uri()}?mode=ro" if shut else str(path)
+    db = sqlite3.connect(name, uri=shut, timeout=60, isolation_level=None,
+                         check_same_thread=False)
+    return db, not shut
+
 
 # %% ../../nbs/hood/files.ipynb #f11e0011
 ASSETS = Path(str(files("opembed_nb") / "assets"))  # what lies in the package
@@ -217,3 +234,11 @@ def patch(f): # its first parameter: `self: Class`, or `cls: Class` for a class 
 def plain(value):
     "A number of numpy's as Python's own; anything else as it is."
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+
+def array_of(values):
+    "A column of a pandas table as an array that PyTorch can read; what is no array as it is."
+    if hasattr(values, "to_numpy"): values = values.to_numpy()
+    if not isinstance(values, np.ndarray): return values
+    if values.dtype == object: values = np.array(values.tolist())
+    if values.dtype.kind == "u": values = values.astype(np.int64)  # PyTorch takes bytes for a mask
+    return values if values.flags.writeable else values.copy()

@@ -32,8 +32,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data import ENAS, SearchSpace, refuse_other_space, skip_pairs
-from .files import OpembedError, patch, require, write_whole
+from .files import OpembedError, open_database, patch, require, write_whole
 from .formats import from_keys
+from .records import strict_json
+
 
 # %% ../../nbs/hood/ledger.ipynb #6b000006
 @dataclass(frozen=True)
@@ -118,10 +120,9 @@ class Ledger:
         self.path, self.study, self._lock = str(path), study, threading.RLock()
         self._watched, self._told = {}, set()  # claims of other machines since when; waits said
         with self._errors():
-            self.db = sqlite3.connect(self.path, timeout=60, isolation_level=None,
-                                      check_same_thread=False)
+            self.db, self.writable = open_database(self.path)
             self.db.execute("PRAGMA synchronous = FULL")  # acknowledged is on the disk
-        with self._write():
+        with self._write() if self.writable else self._errors():
             _make_tables(self.db, self.path)
             if not self._found(): self._begin(oracle, settings or {})
         self.oracle, self.version, kept = self._found()
@@ -211,7 +212,7 @@ def _begin(self: Ledger, oracle, settings):
                                 f"open one of those it has: {', '.join(studies) or 'none'}")
     space = getattr(oracle, "space", None)
     if space is not None: settings = {**settings, "space": space.facts()}
-    row = self.study, oracle.name, oracle.version, json.dumps(settings, sort_keys=True)
+    row = self.study, oracle.name, oracle.version, strict_json(settings, sort_keys=True)
     self.db.execute("INSERT INTO studies VALUES (?, ?, ?, ?)", row)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000013
@@ -336,12 +337,14 @@ def _check_row(path, row): # SQLite keeps any value in any column
 @patch
 def keep_strategy(self: Ledger, strategy: str, said: str) -> None: # its name; class and settings
     "Keep what a strategy is; `OpembedError` if the rounds of this name are another's."
+    known = _kept_settings(self.path, self._found()[2]).get("strategies", {})
+    if known.get(strategy) == said: return
     with self._write() as db:
         settings = _kept_settings(self.path, self._found()[2])
         was = settings.setdefault("strategies", {}).setdefault(strategy, said)
         require(was == said, f"{self.path}: strategy {strategy!r} was {was}, not {said}; "
                              "give this one another name, or use another file")
-        row = json.dumps(settings, sort_keys=True), self.study
+        row = strict_json(settings, sort_keys=True), self.study
         db.execute("UPDATE studies SET settings = ? WHERE study = ?", row)
 
 # %% ../../nbs/hood/ledger.ipynb #6b000018

@@ -16,12 +16,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from ..data import DAGBatch, SearchSpace
-from .asking_report import Search
+from ..data import SVG, DAGBatch, SearchSpace
+from .asking_report import Report, Search, svg_figure
 from .files import patch, require
 from .formats import from_keys, to_keys
 from .judge import Judge
-from .records import Table
 
 # %% ../../nbs/hood/objectives.ipynb #ee200006
 def undominated(scores: Tensor, # (n, m) larger is better; nan: failed
@@ -60,7 +59,8 @@ class ParetoSearch(Search):
             fits = fits and isinstance(limit[1], (int, float)) and math.isfinite(limit[1])
             require(fits, f"limits: {name!r} has {limit}; an objective that is {ways[name]!r} is "
                           f"limited by ({sign!r}, number)")
-        self.objectives, self.limits = ways, limits
+        self.objectives = ways
+        self.limits = {name: tuple(limit) for name, limit in limits.items()}
         settings["higher_is_better"] = next(iter(ways.values())) == "max"  # the first objective
         super().__init__(space, path, **settings)
 
@@ -197,7 +197,7 @@ def expected_growth(mean: Tensor, variance: Tensor, # (n, m) of candidates
 # %% ../../nbs/hood/objectives.ipynb #ee200010
 @dataclass(frozen=True, eq=False)
 class ParetoFront:
-    "Architectures that no other one beats in all objectives; shows itself in a notebook."
+    "Architectures that no other one beats in all objectives."
     architectures: DAGBatch # the best in the first objective first
     names: tuple[str, ...]  # of the objectives
     scores: Tensor          # (n, m) as they were told
@@ -207,31 +207,28 @@ class ParetoFront:
     def __len__(self): return len(self.scores)
     def __repr__(self): return f"ParetoFront({len(self)} of {len(self) + len(self.others)})"
 
-    def table(self) -> Table:
-        "The front, an architecture a row."
+    def rows(self) -> list[list]: # of a table
+        "The scores and the key of each architecture."
         keys = to_keys(self.architectures, self.architectures.space)
-        rows = [[f"{x:.4g}" for x in row] + [key] for row, key in zip(self.scores.tolist(), keys)]
-        return Table.of([*self.names, "architecture"], rows, "r" * len(self.names) + "l")
+        return [[*(f"{x:.4g}" for x in row), key] for row, key in zip(self.scores.tolist(), keys)]
 
-    def draw(self, ax=None, x: str | None = None, y: str | None = None): # matplotlib's axes
+    def draw(self, x: str | None = None, y: str | None = None) -> SVG:
         "The front, and all others behind it, in two of the objectives (default: the first two)."
-        if ax is None:
-            import matplotlib.pyplot as plt
-            ax = plt.subplots(figsize=(4.6, 3.2), facecolor="white", layout="tight")[1]
         y, x = y or self.names[0], x or self.names[1]
         across, up = self.names.index(x), self.names.index(y)
         front = self.scores[self.scores[:, across].argsort()]
-        ax.scatter(self.others[:, across], self.others[:, up], s=9, color="#bbbbbb", label="others")
-        ax.plot(front[:, across], front[:, up], "o-", ms=4, color="#0072b2", label="Pareto front",
-                drawstyle="steps-post", linewidth=1)
-        for name, (_, value) in self.limits.items():
-            if name == x: ax.axvline(value, color="#d55e00", linestyle=":", label="limit")
-            elif name == y: ax.axhline(value, color="#d55e00", linestyle=":", label="limit")
-        ax.set(xlabel=x, ylabel=y)
-        ax.legend(frameon=False, fontsize=8)
-        return ax
-
-    def _repr_markdown_(self): return str(self.table())
+        def points(ax):
+            others = self.others[:, [across, up]].T
+            ax.plot(*others, ".", color="#999999", label="others")
+            ax.plot(front[:, across], front[:, up], "o-", ms=4, color="#0072b2", linewidth=1,
+                    drawstyle="steps-post", label="Pareto front")
+            for name, (_, value) in self.limits.items():
+                line = dict(color="#d55e00", linestyle=":", label=f"limit of {name}")
+                if name == x: ax.axvline(value, **line)
+                if name == y: ax.axhline(value, **line)
+            ax.set(xlabel=x, ylabel=y)
+            ax.legend(frameon=False)
+        return svg_figure(points)
 
 # %% ../../nbs/hood/objectives.ipynb #ee200011
 @patch
@@ -256,9 +253,17 @@ def best(self: ParetoSearch, n: int = 1) -> DAGBatch: # (at most n,)
     return self.front().architectures[:n]
 
 @patch
-def report(self: ParetoSearch) -> Table:
-    "The front as a table."
-    return self.front().table()
+def report(self: ParetoSearch, n: int = 20, # architectures that are shown
+          ) -> Report:
+    "The front, as a table and a picture."
+    front = self.front()
+    failed = len(self) - len(front) - len(front.others)
+    limits = "".join(f", {name} {sign} {value:g}" for name, (sign, value) in self.limits.items())
+    lines = [f"{len(front)} architectures that no other one beats in all objectives{limits}."]
+    table = ([*self.objectives, "architecture"], front.rows()[:n]) if len(front) else None
+    figures = {"The front, and what is behind it": front.draw()} if len(front) else {}
+    return Report(f"{self.space}: {len(self)} evaluated, {failed} failed",
+                  [("The Pareto front", lines, table, figures)])
 
 @patch
 def run(self: ParetoSearch, score, budget: int, *args, **settings) -> None: # see `Search.run`

@@ -206,14 +206,14 @@ def committed_run(name: str, seed: int, dataset: str, profile: str = "laptop",
     for model, k in sorted(kept[0].keys() & kept[1].keys()): seeds.setdefault(model, []).append(k)
     known = "; ".join(f"{m} with {', '.join(map(str, seeds[m]))}" for m in MODELS if m in seeds)
     require(seed in seeds.get(name, ()),
-            f"{name} with seed {seed} has no records of {dataset} in results/{profile}; "
+            f"{name} with seed {seed} has no records of {dataset} (profile {profile}) in results/; "
             f"there are {known or 'none'}")
     found = tuple(section[name, seed] for section in kept)
     needed = ("config", "sizes", "history"), (*ABILITIES, "decodings", "points")
     for record, keys, section in zip(found, needed, ("training", "abilities")):
         for key in keys:
             require(key in record["values"], f"{name} with seed {seed}: the record of {section} "
-                                             f"in results/{profile} has no {key}; restore it")
+                                             f"in results/ has no {key}; restore it")
     return found
 
 

@@ -6,9 +6,9 @@
 __all__ = ['MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS', 'ANSWERS', 'COLOURS', 'SECOND_LOOK', 'SHOWN', 'AFTERWARDS',
            'DRAWN', 'SEARCH_QUESTIONS', 'GOALS', 'Outcome', 'passes_to', 'Comparison', 'Finding', 'differences',
            'verdict', 'judge', 'said', 'interval', 'seeds_needed', 'answer', 'answer_table', 'plot_findings',
-           'over_arms', 'plot_curves', 'trial_records', 'size_of', 'width_of', 'plot_rmse', 'share_table',
-           'plot_tables', 'spread_table', 'to_optimum', 'optimum_table', 'plot_optimum', 'arm_table', 'plot_arms',
-           'as_good', 'common_arms', 'advice']
+           'over_arms', 'plot_curves', 'trial_records', 'pooled', 'pooled_table', 'size_of', 'width_of', 'plot_rmse',
+           'share_table', 'plot_tables', 'spread_table', 'to_optimum', 'optimum_table', 'plot_optimum', 'arm_table',
+           'plot_arms', 'as_good', 'common_arms', 'advice']
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00003
 import math
@@ -26,7 +26,7 @@ from .arms import DATA, SEARCHES, study_data
 from ..hood.files import project_folder, require
 from ..embeddings import EMBEDDINGS
 from ..latent import plot_operations
-from ..hood.intervals import holm, over_seeds, share, student
+from ..hood.intervals import holm, holm_levels, over_seeds, share, student
 from ..hood.records import Table, read_records
 from ..sgp import PAPER_TABLE_2
 
@@ -128,16 +128,15 @@ def judge(records: list[dict], comparisons: list[Comparison],
     "All comparisons of a question, corrected for their number."
     pairs = [differences(records, c) for c in comparisons]
     told = [i for i, d in enumerate(pairs) if len(d) > 1]
-    raw = {i: student(pairs[i])[2] for i in told}
-    adjusted = dict(zip(told, holm([raw[i] for i in told])))
+    raw = [student(pairs[i])[2] for i in told]
     found = [Finding(c, len(d)) for c, d in zip(comparisons, pairs)]
-    for rank, i in enumerate(sorted(told, key=lambda i: (adjusted[i], raw[i]))):
-        low, high, _ = student(pairs[i], 1 - alpha / (len(told) - rank))
+    for i, adjusted, level in zip(told, holm(raw), holm_levels(raw, alpha)):
+        low, high, _ = student(pairs[i], level)
         c = comparisons[i]
         says = verdict(c.predicted, low, high, OUTCOMES[c.outcome].margin)
-        if says == "yes" and c.predicted != "no more" and adjusted[i] >= alpha:
+        if says == "yes" and c.predicted != "no more" and adjusted >= alpha:
             says = "cannot be told"  # a comparison before it in Holm's order has failed
-        found[i] = Finding(c, len(pairs[i]), float(pairs[i].mean()), low, high, adjusted[i], says)
+        found[i] = Finding(c, len(pairs[i]), float(pairs[i].mean()), low, high, adjusted, says)
     return found
 
 # %% ../../nbs/lab/evidence.ipynb #e9b0005f
@@ -332,6 +331,27 @@ SECOND_LOOK = [
     *_on(MATTERS[:1], "learned rows predict better", "learned-3", "one-hot", "rmse", "less"),
     *_on(IGNORES[:1], "learned rows predict worse", "learned-3", "one-hot", "rmse", "more"),
     *_on(_twins, "learned rows reconstruct better", "learned-3", "one-hot", "accuracy", "more")]
+
+# %% ../../nbs/lab/evidence.ipynb #ff0b0002
+#| code-fold: true
+def pooled(records: list[dict]) -> dict[str, np.ndarray]: # what is independent → learned − one-hot
+    "The RMSE of H1, with all encoders: every pair, and means of cells, of seeds, of data sets."
+    asked = [*QUESTIONS["H1"], *QUESTIONS["H1, other encoders"]]
+    gaps = np.array([differences(records, c).numpy() for c in asked]) # (cells, seeds)
+    data = np.array([c.data for c in asked])
+    return {"pairs": gaps.ravel(), "cells (encoder and data)": gaps.mean(1),
+            "seeds": gaps.mean(0),
+            "data sets": np.array([gaps[data == name].mean() for name in MATTERS])}
+
+def pooled_table(records: list[dict]) -> Table:
+    "Their mean, with Student's interval."
+    rows = []
+    for name, gaps in pooled(records).items():
+        low, high, _ = student(torch.tensor(gaps))
+        worse = int((gaps > 0).sum())
+        rows.append([name, len(gaps), worse, interval(float(gaps.mean()), low, high)])
+    return Table.of(["taken as independent", "number", "worse with learned vectors",
+                     "RMSE, learned − one-hot [95 %]"], rows)
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00120
 #| code-fold: true

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS', 'WORDS', 'TIMES', 'TABLES', 'FIGURES', 'MARK',
-           'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'study_embeddings',
-           'reconstructed', 'study_runs', 'search', 'first_round', 'soon', 'later', 'fronts', 'finalists', 'groups',
-           'lowered', 'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits',
-           'statistic', 'mean', 'signed', 'spread', 'std', 'low', 'high', 'count', 'often', 'pairs', 'more', 'interval',
-           'above', 'welch', 'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'pooled',
+           'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
+           'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
+           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'statistic', 'mean', 'signed',
+           'spread', 'std', 'low', 'high', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval',
+           'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run',
+           'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -26,17 +28,20 @@ from scipy import stats
 from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
 from ..hood.files import OpembedError, project_folder, require, write_whole
+from ..hood import intervals
 from ..hood.intervals import mean_std, paired
-from ..hood.records import read_records
+from ..hood.records import Table, read_record, read_records
 from .arms import study_records
 from .commands import cards_table
-from .evidence import OUTCOMES
+from .evidence import OUTCOMES, QUESTIONS
+from .evidence import pooled as pooled_gaps
 from .fronts import AT, front_records
 from .regret import needed, regret_curves, sooner
-from .scoreboard import scoreboard_figure, short_scoreboard, short_twins
+from .regret import reported_regret as reported
+from .scoreboard import (
+    folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
-
 
 # %% ../../nbs/lab/numbers.ipynb #a5000005
 RUNS = {  # a word of a mark → the profile or configuration that is meant
@@ -124,6 +129,35 @@ def paper(results, table, path): # *: of all models
     return {name: field(numbers[name], rest) for name in names}
 
 @source
+def pooled(results, unit): # pairs, cells, seeds, data
+    "The study's learned minus one-hot RMSE where operations matter."
+    found = next(gaps for name, gaps in pooled_gaps(studied(results)).items()
+                 if name.startswith(unit))
+    return dict(enumerate(found))
+
+@source
+def twins_together(results):
+    "Correlations of twins' RMSE over the seeds of the study, data set by data set and encoder."
+    found = {}
+    for c in [*QUESTIONS["H1"], *QUESTIONS["H1, other encoders"]]:
+        twins = (study(results, c.outcome, c.data, arm, c.model) for arm in (c.arm, c.against))
+        found[c.data, c.model] = np.corrcoef(*pairs(*twins))[0, 1]
+    return found
+
+@source
+def lookup(results, what, split="own", data="enas-cifar10"):
+    "The wiring, looked up: see chapter 5."
+    [record] = read_records(results, "lookup", "raw", data, "data")
+    return {0: field(record["values"][split], what)}
+
+@source
+def shortfall(results, data, *models):
+    "By how much our recipe's RMSE is below the paper's, model by model."
+    return {m: PAPER_TABLE_2[m]["rmse"][0]
+            - np.mean([*measured(results, "prediction.paper_setting.rmse", data, m).values()])
+            for m in models}
+
+@source
 def study_embeddings(results):
     "The embeddings of the study, without changes of the recipe."
     return dict.fromkeys(r["arm"].split("+")[0] for r in studied(results))
@@ -166,6 +200,15 @@ def later(results, first, *strategies):
     "By how many evaluations strategies find the optimum of a table later than a first one."
     return {(r["dataset"], name): -sooner(r["values"], name, first)[0] for name in strategies
             for r in records(results, "regret", "*", "*", "tables")}
+
+@source
+def reported_regret(results, table, strategy, which=None): # optimum, other: what trials end with
+    "The score to report of the last incumbent, in points below the best of the table."
+    [record] = records(results, "regret", table, "*", "tables")
+    regret = 100 * reported(record["values"], strategy)
+    found = (regret_curves(record["values"], strategy)[:, -1] == 0).tolist()
+    return {i: x for i, x in enumerate(regret.tolist())
+            if which is None or found[i] == (which == "optimum")}
 
 @source
 def fronts(results, device, search, evaluations):
@@ -257,7 +300,7 @@ def fits(results, path, data, model, seed):
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
 
 def statistic(function): # a decorator
-    STATISTICS[function.__name__.strip("_")] = function
+    STATISTICS[function.__name__.replace("_", "-")] = function
     return function
 
 WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()
@@ -289,6 +332,13 @@ def high(a, digits): return _text(max(a.values()), digits)
 def count(a, digits): return _in_words(len(a))
 
 @statistic
+def above_zero(a, digits): return _in_words(sum(x > 0 for x in a.values()))
+
+@statistic
+def around(a, digits): # Student's interval of the mean
+    return _around(*paired([*a.values()], [0.0] * len(a))[1:], digits)
+
+@statistic
 def often(a, digits): return TIMES.get(_in_words(len(a)), f"{_in_words(len(a))} times")
 
 # %% ../../nbs/lab/numbers.ipynb #a500000e
@@ -312,13 +362,8 @@ def above(a, b, digits): # of means: the samples need not be paired
 
 @statistic
 def welch(a, b, digits): # unpaired: mean difference and its 95 % interval
-    a, b = [*a.values()], [*b.values()]
-    around = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return f"{np.mean(a) - np.mean(b):+.{digits}f} {_around(*around, digits)}"
-
-@statistic
-def less(a, b, digits): # percent by which the mean is smaller
-    return _text(100 - 100 * np.mean([*a.values()]) / np.mean([*b.values()]), digits)
+    gap, around, _ = intervals.welch([*b.values()], [*a.values()])
+    return f"{gap:+.{digits}f} {_around(*around, digits)}"
 
 @statistic
 def below(a, b, digits): # how many of the pairs
@@ -354,10 +399,21 @@ def number(mark: str, results: Path) -> str:
     except (OSError, LookupError, TypeError, ValueError, StopIteration) as e:
         raise OpembedError(f"cannot be computed ({type(e).__name__}: {e})") from None
 
+# %% ../../nbs/lab/numbers.ipynb #bb000002
+def versions_table(results: Path) -> Table: # a row for each environment
+    "With what the package has been installed and tested (tests/versions.py)."
+    shown = ("torch", "numpy", "gpytorch", "scikit-learn", "igraph", "optuna", "ray")
+    tested = read_record(results / "reliability" / "versions.json")["values"]["rows"]
+    rows = [[row["python"], row["versions"], *(row["resolved"].get(name, "–") for name in shown),
+             row["passed"], row["failed"] + row["error"], row["skipped"]] for row in tested]
+    return Table.of(["Python", "versions", *shown, "passed", "failed", "skipped"], rows, "ll")
+
+
 # %% ../../nbs/lab/numbers.ipynb #a5000012
 TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
+          "folded": lambda results: folded_scoreboard(results, RUNS["ours"]),
           "twins": lambda results: short_twins(results, RUNS["ours"]),
-          "cards": lambda results: cards_table()}
+          "cards": lambda results: cards_table(), "versions": versions_table}
 FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"])}
 
 @cache

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..data import DAGBatch, SearchSpace, cat_batches, read_space
-from ..hood.asking_report import Search
+from ..hood.objectives import Search
 from ..hood.files import (
     OpembedError, brief, check_fields, home_path, json_line, read_text, require)
 from ..hood.formats import from_keys, to_keys
@@ -19,7 +19,7 @@ from ..pipeline import parse_yaml
 
 # %% ../../nbs/lab/search_commands.ipynb #dd400006
 _MORE = {"higher_is_better": bool, "seed": int, "start": int, "zero": list, "identity": list,
-         "twins": bool}
+         "twins": bool, "objectives": dict, "limits": dict}
 
 def new_search(file: Path | str, # a space in YAML, or in JSON
                path: Path | str, # of the search; there must be none yet

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EMBEDDINGS', 'NEIGHBOURS', 'SHARED', 'OF_LATENTS', 'TINY', 'job_of', 'run_of', 'latents_of', 'train', 'predict',
-           'raw', 'look', 'main']
+           'raw', 'lookup', 'look', 'main']
 
 # %% ../../nbs/lab/tables.ipynb #3a7e0002
 import time
@@ -27,7 +27,7 @@ from .stacks import fit_stack
 from ..latent import latent_figure, smoothness
 from .runner import how_named
 from ..pipeline import how_to_train, load_profile
-from ..sgp import YARDSTICKS, evaluate_latents, yardsticks
+from ..sgp import YARDSTICKS, evaluate_latents, look_up_wiring, metrics, yardsticks
 from ..training import (
     INITIAL_WEIGHTS, MODELS, abilities, build_model, fit_rounds, load_weights, save_pretrained)
 
@@ -188,6 +188,25 @@ def raw(args: Namespace) -> int: # how many failed
     return sum(run_jobs(Study(f"raw_{_section(args, split)}", _predict_raw), [job], args.results,
                         args=args, split=split) for split in args.splits)
 
+# %% ../../nbs/lab/tables.ipynb #ff030001
+def _look_up(job, args): # see `Study`
+    found = {}
+    for split in SPLITS:
+        data = load_dataset(args.data).split(split)
+        target = data.test.target.double()
+        mean, differ = look_up_wiring(data.train.batch, data.train.target, data.test.batch)
+        scores = metrics(mean, torch.ones_like(mean), target)
+        new = (mean - target)[differ > 0]
+        found[split] = dict({k: [scores[k]] for k in scores if k not in ("nlpd", "coverage")},
+                            known=len(mean) - len(new), new=len(new),
+                            new_rmse=float(new.square().mean().sqrt()))
+    return found
+
+def lookup(args: Namespace) -> int: # how many failed
+    "Predict by looking the wiring up, on every split."
+    job = Job(args.data, "data", run_name({}, {"raw": {}}), args.seeds[0])
+    return run_jobs(Study("lookup", _look_up), [job], args.results, args=args)
+
 # %% ../../nbs/lab/tables.ipynb #3a7e000c
 def _smoothness(job, args): # see `Study`
     data, latents = _read(args, job)
@@ -226,7 +245,7 @@ TINY = dict(hidden=16, latent=6, epochs=1, max_graphs=300, test_decodings=1, pri
 def main(argv: list[str]) -> int | None: # exit status
     "`python -m opembed_nb.lab.runner tables`."
     parser, least_1 = arguments("tables", "The models of the paper's tables."), at_least(1)
-    steps = dict(train=train, predict=predict, raw=raw, look=look)
+    steps = dict(train=train, predict=predict, raw=raw, lookup=lookup, look=look)
     parser.add_argument("what", choices=steps)
     parser.add_argument("--data", default="enas-cifar10")
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME",
