@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -59,8 +60,9 @@ def started(function, *args):
         return pid
     try:
         function(*args)
-    finally:
-        os._exit(1)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
 
 
 def undisturbed(path, seed, some=None):
