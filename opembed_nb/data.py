@@ -554,31 +554,6 @@ def extremes(values: Tensor,   # (n,)
                        for how in ("amin", "amax"))
     return least, greatest
 
-# %% ../nbs/00_data.ipynb #0a7a000e
-SPLITS = ("own", "wiring")
-
-@patch
-def split(self: ArchDataset, by: str) -> ArchDataset: # `by` is one of `SPLITS`
-    "The data set with another train and test part."
-    require(by in SPLITS, f"split {by!r} is unknown; known are {', '.join(SPLITS)}")
-    if by == "own": return self
-    wiring = wirings(self.batch).cpu()
-    groups = wiring.tolist() if self.groups is None else _joined(wiring, self.groups)
-    require(len(set(groups)) > 1, f"data set {self.name}: its architectures have one wiring, or "
-                                  "groups that join them all; it cannot be split by wiring")
-    order, n_train = split_rows(len(self), self.seed, groups)
-    order = torch.tensor(order, device=self.order.device)
-    return replace(self, order=order, n_train=n_train, groups=tuple(groups))
-
-def _joined(wiring, groups): # labels of rows that a chain of equal wirings or groups connects
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    group = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
-    n, ends = int(wiring.max()) + 1, (wiring.numpy(), group + int(wiring.max()) + 1)
-    size = int(ends[1].max()) + 1
-    links = coo_array((np.ones(len(group)), ends), shape=(size, size))
-    return connected_components(links, directed=False)[1][:n][wiring].tolist()
-
 # %% ../nbs/00_data.ipynb #0a7a0006
 SPLITS = ("own", "wiring")
 
@@ -703,52 +678,6 @@ def random_like(self: ArchDataset, n: int,
     device = generator.device
     rows = torch.randint(len(depths), (n,), generator=generator, device=device)
     return _of_sizes(depths.to(device)[rows], space, generator)
-
-# %% ../nbs/00_data.ipynb #01b22bfe
-RESERVED = {  # folder names of the data sets of `hood.sources`
-    "enas-digits", "enas-cifar10", "nas-bench-201-cifar10", "nas-bench-201-cifar100",
-    "nas-bench-201-imagenet16-120"} | {f"nas-bench-graph-{task}" for task in
-    "arxiv citeseer computers cora cs photo physics proteins pubmed".split()}
-_PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # names of folders
-
-def _check_name(name):
-    plain = isinstance(name, str) and _PLAIN.fullmatch(name)
-    require(bool(plain), f"name {name!r} is no plain folder name; use letters, digits, - _ and .")
-    require(name not in RESERVED, f"name {name!r} is taken by a data set of this package")
-
-def _check_space(space):
-    for name, kind in (("name", str), ("n_layers", int), ("chain", bool)):
-        value = getattr(space, name)
-        require(type(value) is kind, f"space: {name} is {value!r}, not of type {kind.__name__}")
-    names = list(space.operations)
-    require(all(isinstance(o, str) and o for o in names), "operations are names, none is empty")
-    require(1 <= len(names) <= 254, f"{len(names)} operations; 1 … 254 are possible")
-    twice = [o for o in space.types if space.types.count(o) > 1]
-    require(not twice, f"operation {''.join(twice[:1])!r} stands twice (input and output "
-                       "count, too); rename one")
-    require(1 <= space.n_layers <= 1000, f"{space.n_layers} layers; 1 … 1000 are possible")
-    known = all(type(d) is int and 1 <= d <= space.n_layers for d in space.depths)
-    require(known, f"depths are {list(space.depths)}; each is one of 1 … {space.n_layers} layers")
-    require(not space.wirings or set(space.depths) <= {space.n_layers},
-            f"depths are {list(space.depths)}, but a listed wiring has {space.n_layers} layers")
-    require(len(space.choices) in (0, space.n_layers),
-            f"{len(space.choices)} choices for {space.n_layers} layers; list operations for each")
-    for layer, some in enumerate(space.choices):
-        wrong = [o for o in some if o not in names] or ([] if some else ["nothing"])
-        require(not wrong, f"layer {layer} can be {''.join(map(str, wrong[:1]))!r}, which is none "
-                           f"of {', '.join(names)}")
-    form = rf"0( [0-9]{{1,4}}(,[0-9]{{1,4}})*){{{space.n_layers}}}"
-    for wiring in space.wirings:
-        known = isinstance(wiring, str) and re.fullmatch(form, wiring) and all(
-            int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))
-        require(bool(known), f"wiring {repr(wiring)[:80]} does not list the predecessors of every "
-                             "node after the first, as '0 0,1 2' does for three")
-
-@patch
-def check(self: SearchSpace) -> SearchSpace: # the same
-    "`OpembedError` names the field that is wrong."
-    _check_space(self)
-    return self
 
 # %% ../nbs/00_data.ipynb #01b22bfa
 RESERVED = {  # folder names of the data sets of `hood.sources`
