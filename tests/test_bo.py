@@ -727,12 +727,12 @@ def uninterrupted(begin, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(begin, uninterrupted, tmp_path):
+def test_kills_change_nothing(begin, uninterrupted, tmp_path):
     expected, seconds = uninterrupted
     path, note = tmp_path / "l.sqlite", tmp_path / "asked"
     rng, kills, stages = random.Random(0), 0, set()
-    # at least 20, and at different moments on a slow machine, too
-    while kills < 20 or (len(stages) < 5 and kills < 100):
+    # at least 6, and at different moments on a slow machine, too; `make soak` has more
+    while kills < 6 or (len(stages) < 3 and kills < 100):
         process = begin(path, 0.01, note, target=run_study)
         share = rng.uniform(0.2, 0.5) if kills % 2 else rng.uniform(0.02, 0.2)
         process.join(share * seconds)
@@ -752,7 +752,7 @@ def test_twenty_kills_change_nothing(begin, uninterrupted, tmp_path):
     process = begin(path, 0.01, note, target=run_study)
     process.join()
     assert process.exitcode == 0 and everything(Ledger(path)) == expected
-    assert len(stages) >= 5  # the kills came at different moments
+    assert len(stages) >= 3  # the kills came at different moments
 
 
 @pytest.mark.slow
