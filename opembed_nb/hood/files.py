@@ -60,7 +60,8 @@ def home_path(path: Path | str) -> Path: # with ~ expanded
     "A path as the user wrote it; `OpembedError` if the system can have no such path."
     try:
         found = Path(path).expanduser()
-        found.exists()  # or its name is too long
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.stat()  # or its name is too long
     except (OSError, RuntimeError, ValueError) as e:
         why = getattr(e, "strerror", None) or e
         raise OpembedError(f"{str(path)[:80]}: {why}; give another path") from None
