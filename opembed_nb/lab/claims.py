@@ -18,9 +18,10 @@ from ..hood.files import OpembedError
 from .arms import DATA, study_records
 from .evidence import (
     AFTERWARDS, QUESTIONS, SEARCH_QUESTIONS, SECOND_LOOK, judge, trial_records)
-from opembed_nb.lab.numbers import (
-    FILES, finalists, groups, later, lowered, measured, pairs, records, rows, search, soon, study,
-    studied, twin_gaps)
+from .numbers import (
+    FILES, finalists, groups, later, lowered, measured, pairs, records, rows, search, soak, soon,
+    study, studied, twin_gaps)
+from ..hood.records import read_record
 from .regret import needed, regret_curves, sooner
 from ..sgp import PAPER_TABLE_2
 from ..training import PAPER_TABLE_1, train_config
@@ -455,3 +456,21 @@ def _(results):
     names = [n for n in record["strategies"] if not n.startswith("random") and n != "paper"]
     medians = [np.median(needed(regret_curves(record, name), 0.005)) for name in names]
     return 25 <= min(medians) and max(medians) <= 64
+
+# %% ../../nbs/lab/claims.ipynb #aa500011
+@claim("no kill, no fault and no broken input lost or changed anything, or was a surprise")
+def _(results):
+    lost = ("unreadable", "not resumed", "different", "unclear", "lost", "twice")
+    parts = read_record(results / "reliability" / "soak.json")["values"].values()
+    return not any(own.get(name) for own in parts for name in (*lost, "surprises"))
+
+@claim("whatever got SIGTERM ended within ten seconds with status 143")
+def _(results):
+    slowest, many, other = (soak(results, "kills", what)[0]
+                            for what in ("slowest", "SIGTERM", "other status"))
+    return slowest <= 10 and many > 0 and other == 0
+
+@claim("no broken input took more than a second or 200 MB")
+def _(results):
+    slowest, megabytes = (soak(results, "fuzz", what)[0] for what in ("slowest", "megabytes"))
+    return slowest <= 1 and megabytes <= 200

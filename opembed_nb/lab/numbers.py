@@ -6,9 +6,9 @@
 __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS', 'WORDS', 'TIMES', 'TABLES', 'FIGURES', 'MARK',
            'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'study_embeddings',
            'reconstructed', 'study_runs', 'search', 'first_round', 'soon', 'later', 'finalists', 'groups', 'lowered',
-           'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'statistic', 'mean',
-           'signed', 'spread', 'std', 'low', 'high', 'count', 'often', 'pairs', 'more', 'interval', 'above', 'welch',
-           'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'statistic',
+           'mean', 'signed', 'spread', 'std', 'low', 'high', 'count', 'often', 'pairs', 'more', 'interval', 'above',
+           'welch', 'less', 'below', 'sample', 'number', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -27,7 +27,7 @@ from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.intervals import mean_std, paired
-from ..hood.records import read_records
+from ..hood.records import read_record, read_records
 from .arms import study_records
 from .commands import cards_table
 from .evidence import OUTCOMES
@@ -244,6 +244,13 @@ def fits(results, path, data, model, seed):
     values = record["values"]
     for key in keys: values = values[key]
     return dict(enumerate(values[last]))
+
+@source
+def soak(results, part, what): # part: kills, faults or fuzz
+    "What the record of reliability counts; of times and sizes the largest."
+    values = read_record(results / "reliability" / "soak.json")["values"]
+    found = [own.get(what, 0) for name, own in values.items() if name.startswith(part)]
+    return {0: max(found) if what in ("slowest", "megabytes") else sum(found)}
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
