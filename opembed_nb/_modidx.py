@@ -1590,6 +1590,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.lab.numbers.search': ('lab/numbers.html#search', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.shortfall': ('lab/numbers.html#shortfall', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.signed': ('lab/numbers.html#signed', 'opembed_nb/lab/numbers.py'),
+                                        'opembed_nb.lab.numbers.soak': ('lab/numbers.html#soak', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.soon': ('lab/numbers.html#soon', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.source': ('lab/numbers.html#source', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.spread': ('lab/numbers.html#spread', 'opembed_nb/lab/numbers.py'),

@@ -644,7 +644,7 @@ def parts(given):
 
 def main(argv=None):
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--only", nargs="+", default=[""], help="kills, faults, fuzz, kills rounds")
+    options.add_argument("--only", nargs="+", default=[""], help="kills, faults, fuzz, …")
     options.add_argument("--kills", type=int, default=KILLS, help="of each kind with each signal")
     options.add_argument("--inputs", type=int, default=INPUTS, help="to all readers")
     options.add_argument("--minutes", type=float, default=600.0)

@@ -15,21 +15,21 @@ import torch
 from scipy import stats
 
 from ..bo import STRATEGIES
-from ..hood.intervals import holm_levels, paired, student, welch
 from ..hood.files import OpembedError
-from ..hood.records import read_records
+from ..hood.intervals import holm_levels, paired, student, welch
+from ..hood.records import read_record, read_records
 from .arms import DATA, study_records
 from opembed_nb.lab.evidence import (
     AFTERWARDS, MARGIN, OUTCOMES, QUESTIONS, SEARCH_QUESTIONS, SECOND_LOOK, judge, pooled,
     trial_records, verdict)
 from .numbers import (
     FILES, OTHERS, finalists, groups, later, lowered, measured, pairs, records, reported_regret,
-    rows, search, soon, studied, study, twin_gaps)
+    rows, search, soak, soon, studied, study, twin_gaps)
 from .regret import needed, regret_curves, sooner
-from .scoreboard import cells
-from .scoreboard import twin_gaps as compared_twins
+from .scoreboard import cells, twin_gaps as compared_twins
 from ..sgp import PAPER_TABLE_2
 from ..training import PAPER_TABLE_1, train_config
+
 
 # %% ../../nbs/lab/claims.ipynb #a6000005
 CLAIMS: dict[str, Callable[[Path], bool]] = {} # sentence → whether the records say so
@@ -577,6 +577,24 @@ def _(results):
     names = [n for n in record["strategies"] if not n.startswith("random") and n != "paper"]
     medians = [np.median(needed(regret_curves(record, name), 0.005)) for name in names]
     return 25 <= min(medians) and max(medians) <= 64
+
+# %% ../../nbs/lab/claims.ipynb #aa500011
+@claim("no kill, no fault and no broken input lost or changed anything, or was a surprise")
+def _(results):
+    lost = ("unreadable", "not resumed", "different", "unclear", "lost", "twice")
+    parts = read_record(results / "reliability" / "soak.json")["values"].values()
+    return not any(own.get(name) for own in parts for name in (*lost, "surprises"))
+
+@claim("whatever got SIGTERM ended within ten seconds with status 143")
+def _(results):
+    slowest, many, other = (soak(results, "kills", what)[0]
+                            for what in ("slowest", "SIGTERM", "other status"))
+    return slowest <= 10 and many > 0 and other == 0
+
+@claim("no broken input took more than a second or 200 MB")
+def _(results):
+    slowest, megabytes = (soak(results, "fuzz", what)[0] for what in ("slowest", "megabytes"))
+    return slowest <= 1 and megabytes <= 200
 
 # %% ../../nbs/lab/claims.ipynb #ff0c0004
 @claim("on arxiv `tuned` is ahead of `mutation` by test regret, behind it in the trials that did"

@@ -7,10 +7,10 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'pooled',
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
-           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'statistic', 'mean', 'signed',
-           'spread', 'std', 'low', 'high', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval',
-           'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run',
-           'main']
+           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'statistic', 'mean',
+           'signed', 'spread', 'std', 'low', 'high', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
+           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages',
+           'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -27,21 +27,20 @@ from scipy import stats
 
 from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
-from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood import intervals
+from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.intervals import mean_std, paired
 from ..hood.records import Table, read_record, read_records
 from .arms import study_records
 from .commands import cards_table
-from .evidence import OUTCOMES, QUESTIONS
-from .evidence import pooled as pooled_gaps
+from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
 from .fronts import AT, front_records
-from .regret import needed, regret_curves, sooner
-from .regret import reported_regret as reported
+from .regret import needed, regret_curves, reported_regret as reported, sooner
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
+
 
 # %% ../../nbs/lab/numbers.ipynb #a5000005
 RUNS = {  # a word of a mark → the profile or configuration that is meant
@@ -295,6 +294,13 @@ def fits(results, path, data, model, seed):
     values = record["values"]
     for key in keys: values = values[key]
     return dict(enumerate(values[last]))
+
+@source
+def soak(results, part, what): # part: kills, faults or fuzz
+    "What the record of reliability counts; of times and sizes the largest."
+    values = read_record(results / "reliability" / "soak.json")["values"]
+    found = [own.get(what, 0) for name, own in values.items() if name.startswith(part)]
+    return {0: max(found) if what in ("slowest", "megabytes") else sum(found)}
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
