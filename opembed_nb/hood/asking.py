@@ -214,11 +214,10 @@ def _check_same(self: Search, among): # or begin
     require(kept.get("format") == wanted["format"],
             f"{self.path}: is a search of another version (format {kept.get('format')}, not "
             f"{FORMAT}); name another file, or use the version that made it")
-    for name in [*wanted, *(kept.keys() - wanted)]:
-        if name in ("short", "forbids"): continue
+    for name in [name for name in {**wanted, **kept} if name not in ("short", "forbids")]:
         was, now = (str(facts.get(name))[:80] for facts in (kept, wanted))
         require(kept.get(name) == wanted.get(name),
-                f"{self.path}: is a search with {name} = {was}, not {now}; "
+                f"{self.path}: is a search with {name[:80]} = {was}, not {now}; "
                 "name another file, or ask for the same")
 
 # %% ../../nbs/hood/asking.ipynb #dda10004
