@@ -184,6 +184,9 @@ def _rows(self: Search, where="TRUE"): # (number, key, list of scores or None)
     with self._errors():
         found = self._db.execute(f"SELECT number, key, scores FROM architectures WHERE {where} "
                                  "ORDER BY number").fetchall()
+    for _, key, _ in found:
+        require(isinstance(key, str), f"{self.path}: {str(key)[:80]} is no architecture's key; "
+                                      "use another file")
     return [(number, key, _kept_scores(self.path, key, text)) for number, key, text in found]
 
 def _kept_scores(path, key, text): # a list, or None
@@ -212,7 +215,7 @@ def _check_same(self: Search, among): # or begin
         self._db.executemany("INSERT INTO search VALUES (?, ?)", list(wanted.items()))
         return
     require(kept.get("format") == wanted["format"],
-            f"{self.path}: is a search of another version (format {kept.get('format')}, not "
+            f"{self.path}: is a search of another version (format {str(kept.get('format'))[:80]}, not "
             f"{FORMAT}); name another file, or use the version that made it")
     for name in [name for name in {**wanted, **kept} if name not in ("short", "forbids")]:
         was, now = (str(facts.get(name))[:80] for facts in (kept, wanted))
