@@ -215,8 +215,8 @@ def _check_same(self: Search, among): # or begin
         self._db.executemany("INSERT INTO search VALUES (?, ?)", list(wanted.items()))
         return
     require(kept.get("format") == wanted["format"],
-            f"{self.path}: is a search of another version (format {str(kept.get('format'))[:80]}, not "
-            f"{FORMAT}); name another file, or use the version that made it")
+            f"{self.path}: is a search of another version (format {str(kept.get('format'))[:80]}, "
+            f"not {FORMAT}); name another file, or use the version that made it")
     for name in [name for name in {**wanted, **kept} if name not in ("short", "forbids")]:
         was, now = (str(facts.get(name))[:80] for facts in (kept, wanted))
         require(kept.get(name) == wanted.get(name),
