@@ -141,7 +141,7 @@ def search(folder, note=None):
 
 
 def rows_of(path, *queries):
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    db = sqlite3.connect(path)  # not read-only: a killed transaction has to be rolled back
     try:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         return [db.execute(query).fetchall() for query in queries]
@@ -171,13 +171,7 @@ def worth(one):
 
 
 def asking(folder, many=16):
-    found = Search(FREE, folder / "asked.sqlite", seed=4)
-    for key in to_keys(found.out(), FREE):  # what a killed one was at
-        one = from_keys([key], FREE)
-        found.tell(one, worth(one))
-    while len(found) < many:
-        one = found.ask()
-        found.tell(one, worth(one))
+    Search(FREE, folder / "asked.sqlite", seed=4).run(worth, many, progress=False)
 
 
 def asked_rows(folder):

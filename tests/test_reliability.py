@@ -60,7 +60,7 @@ def labelled(first):
 WRONG = [
     (lambda: labelled(float("inf")), "score 0 is inf, not finite"),
     (lambda: labelled(float("nan")), "score 0 is nan, not finite"),
-    (lambda: labelled(10**400), "scores: int too large"),
+    (lambda: labelled(10**400), "scores: Overflow"),
     (lambda: ArchDataset.from_scores("a", soak.FREE, BATCH, [1.0] * 40), "nothing to predict"),
     (lambda: SparseGP(5).fit(X * torch.tensor([1, torch.inf, 1]), Y), "predictors need finite"),
     (lambda: SparseGP(5).fit(X, Y.where(Y < 1, torch.nan)), "predictors need finite"),
