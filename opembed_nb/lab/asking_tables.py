@@ -133,13 +133,13 @@ def ask_and_tell(arena: Arena, seed: int,
     twins = twins and arena.space is CELLS  # the other tables hold one of each kind
     search = Search(arena.space, seed=seed, among=arena.batch, zero=arena.zero, twins=twins,
                     identity=arena.identity, parts=[known[part] for part in parts], **settings)
-    same = arena.kept.setdefault((twins, parts), {})
-    search._listed, search._listed_kinds = same.get("views"), same.get("kinds", [])
+    same = arena.kept.setdefault((twins, parts), {})  # the list of candidates, made once
+    vars(search).update(same)
     while len(batch := search.ask(q)):
         scores = []
         for key in to_keys(batch, arena.space): scores.append((yield arena.row[key]))
         search.tell(batch, scores)
-        same.update(views=search._listed, kinds=search._listed_kinds)
+        same.update({name: x for name, x in vars(search).items() if "listed" in name})
 
 def optuna_tpe(arena: Arena, seed: int) -> Walk:
     "Optuna's default: one category for each place, one for the wiring."
