@@ -306,7 +306,7 @@ def _megabytes():
 
 
 def _once(readers, name, draw):
-    "What came out, and the seconds of processor time that it took; a refusal is one line that names the file."
+    "What came out, and the processor's seconds; a refusal is one line that names the file."
     begin = time.process_time()
     signal.setitimer(signal.ITIMER_REAL, 10)
     try:

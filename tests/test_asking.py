@@ -20,7 +20,7 @@ from opembed_nb.hood.features import counted_features, fingerprints, live_part, 
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.isomorphs import canonical
-from opembed_nb.hood.judge import Judge, Latents, Places, View
+from opembed_nb.hood.judge import Counts, Judge, Latents, Places, Vectors, View
 from opembed_nb.hood.sources import CELLS, load_dataset
 
 README = Path(__file__).parents[1] / "README.md"
@@ -266,6 +266,46 @@ def test_the_judge_believes_what_it_was_told_and_less_far_away():
     assert torch.corrcoef(torch.stack([judge.mean[:30], scores[:30]]))[0, 1] > 0.9
     assert judge.variance[:30].mean() < judge.variance[30:].mean()
     assert torch.corrcoef(torch.stack([judge.mean[30:], scores[30:]]))[0, 1] > 0.5
+
+
+def test_learned_vectors_find_two_operations_that_are_alike():
+    space = SearchSpace("four", ("a", "b", "c", "d"), n_layers=5, chain=True)
+    batch = random_architectures(120, space, torch.Generator().manual_seed(0))
+    worth = torch.tensor([0.0, 0.0, 1.0, 1.0, -1.0, 0.3])[batch.ops].sum(1)  # a is as good as b
+    judge = Judge([View(Vectors(), space, batch)], batch, worth.double(), range(120))
+    rows = judge.kernel.learned[0][:-2].view(4, -1)
+    apart = torch.cdist(rows, rows)
+    assert apart[0, 1] < 0.5 * apart[[0, 0, 1, 1, 2], [2, 3, 2, 3, 3]].min()
+    described = Vectors(rows=torch.eye(6)[:, 2:])  # a start of one's own
+    judge = Judge([View(described, space, batch)], batch, worth.double(), range(9))
+    assert judge.mean.isfinite().all()
+
+
+def test_with_many_scores_the_process_is_sparse_and_says_nearly_the_same(monkeypatch):
+    batch = random_architectures(200, FREE, torch.Generator().manual_seed(0))
+    scores = torch.tensor([value(each) for each in batch])[:150]
+    views, rows = [View(Counts(), FREE, batch)], range(150, 200)
+    exact = Judge(views, batch[:150], scores, rows)
+    monkeypatch.setattr(Judge, "most", 100)
+    sparse = Judge(views, batch[:150], scores, rows)
+    assert (len(exact.anchors[0]), len(sparse.anchors[0])) == (150, 100)
+    assert torch.corrcoef(torch.stack([exact.mean, sparse.mean]))[0, 1] > 0.95
+    assert (sparse.variance > 0).all() and len(set(sparse.choose(4))) == 4
+
+
+def test_an_ask_is_fast_and_a_long_list_is_sampled(monkeypatch):
+    cells = everything(CELLS)
+    order = torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))[:300]
+    search = Search(CELLS, seed=0, twins=True, **CELL)
+    with pytest.warns(UserWarning, match="never asked for"):
+        search.tell(cells[order], (cells.ops[order] == 5).sum(1).double())
+    search.ask()  # lists the cells
+    begun = time.process_time()
+    search.ask(4)
+    assert time.process_time() - begun < 3
+    monkeypatch.setattr("opembed_nb.hood.asking.LISTED", 1000)
+    asked = search.ask(4)
+    assert (asked.ops == 5).sum(1).min() >= 3
 
 
 def test_latents_of_a_model_can_be_a_part_of_the_kernel():

@@ -26,8 +26,7 @@ from ..hood.features import fingerprints
 from ..hood.files import find_file, make_folder
 from ..hood.formats import to_keys
 from ..hood.intervals import holm, student
-from ..hood.judge import Counts, Places, Vectors, View
-from ..hood.kernels import normal_scores
+from ..hood.judge import Counts, Places, Vectors
 from ..hood.records import Table, runs_root, stream
 from ..hood.sources import CELLS, GNNS, Source, load_dataset
 from .runner import (
@@ -133,13 +132,13 @@ def ask_and_tell(arena: Arena, seed: int,
     twins = twins and arena.space is CELLS  # the other tables hold one of each kind
     search = Search(arena.space, seed=seed, among=arena.batch, zero=arena.zero, twins=twins,
                     identity=arena.identity, parts=[known[part] for part in parts], **settings)
-    same = arena.kept.setdefault((twins, parts), {})
-    search._listed, search._listed_kinds = same.get("views"), same.get("kinds", [])
+    same = arena.kept.setdefault((twins, parts), {})  # the list of candidates, made once
+    vars(search).update(same)
     while len(batch := search.ask(q)):
         scores = []
         for key in to_keys(batch, arena.space): scores.append((yield arena.row[key]))
         search.tell(batch, scores)
-        same.update(views=search._listed, kinds=search._listed_kinds)
+        same.update({name: x for name, x in vars(search).items() if "listed" in name})
 
 def optuna_tpe(arena: Arena, seed: int) -> Walk:
     "Optuna's default: one category for each place, one for the wiring."
@@ -225,43 +224,20 @@ def _steps(arena, rows): # [evaluation from 1, score, score to report] of each i
 SCORES = (20, 50, 100, 200, 300, 500, 1000, 2000)
 
 def cost_record(job: Job, known: tuple[int, ...] = SCORES) -> dict:
-    "Processor seconds of `ask(4)` when so many scores are known, and of BoTorch's own process."
-    arena, seconds, botorch = Arena(job.data), [], []
+    "Processor seconds of `ask(4)` when so many scores are known."
+    arena, seconds, told = Arena(job.data), [], 0
     search = Search(arena.space, seed=0, among=arena.batch, zero=arena.zero,
                     identity=arena.identity, twins=True)
-    order, told = torch.tensor(_order(arena, 0)), 0
+    order = torch.tensor(_order(arena, 0))
     for n in known:
         rows, told = order[told:n], n
         search.tell(arena.batch[rows], arena.score[rows].tolist())
-        if not seconds: _ask_again(search)  # the list of candidates is made once
-        seconds.append([n, round(_ask_again(search), 3)])
-        if n <= 300: botorch.append([n, round(_botorch_seconds(arena, order[:n]), 3)])
+        if not seconds: search.ask()  # the list of candidates is made once
+        begun = time.process_time()
+        search.ask(4)
+        seconds.append([n, round(time.process_time() - begun, 3)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return dict(seconds=seconds, botorch=botorch, peak_mb=round(peak), candidates=len(arena))
-
-def _ask_again(search): # and forget it
-    begun, batch = time.process_time(), search.ask(4)
-    spent = time.process_time() - begun
-    for key in to_keys(batch, search.space):
-        search._db.execute("DELETE FROM architectures WHERE key = ?", (key,))
-    return spent
-
-def _botorch_seconds(arena, rows): # to fit a process to the same features and ask it of all cells
-    from botorch import fit_gpytorch_mll
-    from botorch.models import SingleTaskGP
-    from gpytorch.kernels import MaternKernel, ScaleKernel
-    from gpytorch.mlls import ExactMarginalLogLikelihood
-    x = View(Counts(arena.zero), arena.space, arena.batch).x.double()
-    begun = time.process_time()
-    model = SingleTaskGP(x[rows], normal_scores(arena.score[rows])[:, None],
-                         covar_module=ScaleKernel(MaternKernel(nu=2.5)), outcome_transform=None)
-    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-    model.eval()
-    with torch.no_grad():
-        found = model(x)
-        assert found.mean.isfinite().all() and found.variance.isfinite().all()
-    return time.process_time() - begun
-
+    return dict(seconds=seconds, peak_mb=round(peak), candidates=len(arena))
 
 # %% ../../nbs/lab/asking_tables.ipynb #cc10000c
 CELL_TASKS = [f"nas-bench-201/{task}" for task in ("cifar100", "cifar10", "imagenet16-120")]
