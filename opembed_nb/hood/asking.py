@@ -307,8 +307,10 @@ def _allowed(self: Search, batch): # a list of bool
 
 @patch
 def _check_predicate(self: Search): # is given if the file was made with one, else not
-    [(kept,)] = self._db.execute("SELECT value FROM search WHERE name = 'forbids'").fetchall()
-    was = json.loads(kept)
+    kept = self._db.execute("SELECT value FROM search WHERE name = 'forbids'").fetchone()
+    require(kept and kept[0] in ("true", "false"), f"{self.path}: does not say whether it was made "
+                                                   "with a predicate; use another file")
+    was = kept[0] == "true"
     require(was == (self.allowed is not None),
             f"{self.path}: was made {'with' if was else 'without'} a predicate `allowed`; "
             f"ask {'with' if was else 'without'} it")
