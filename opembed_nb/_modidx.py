@@ -828,6 +828,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.hood.judge._placed': ('hood/judge.html#_placed', 'opembed_nb/hood/judge.py'),
                                        'opembed_nb.hood.judge._squares': ('hood/judge.html#_squares', 'opembed_nb/hood/judge.py'),
                                        'opembed_nb.hood.judge.expected_gain': ('hood/judge.html#expected_gain', 'opembed_nb/hood/judge.py'),
+                                       'opembed_nb.hood.judge.factor': ('hood/judge.html#factor', 'opembed_nb/hood/judge.py'),
                                        'opembed_nb.hood.judge.fit_kernel': ('hood/judge.html#fit_kernel', 'opembed_nb/hood/judge.py'),
                                        'opembed_nb.hood.judge.matern': ('hood/judge.html#matern', 'opembed_nb/hood/judge.py')},
             'opembed_nb.hood.kernels': { 'opembed_nb.hood.kernels.UnitPrior': ('hood/kernels.html#unitprior', 'opembed_nb/hood/kernels.py'),

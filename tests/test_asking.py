@@ -20,7 +20,7 @@ from opembed_nb.hood.features import counted_features, fingerprints, live_part, 
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.isomorphs import canonical
-from opembed_nb.hood.judge import Counts, Judge, Latents, Places, Vectors, View
+from opembed_nb.hood.judge import Counts, Judge, Latents, Places, Vectors, View, factor
 from opembed_nb.hood.sources import CELLS, load_dataset
 
 README = Path(__file__).parents[1] / "README.md"
@@ -328,3 +328,12 @@ def test_the_best_of_15625_cells_within_sixty_evaluations(seed):
         search.tell(batch, found)
         if max(found) == goal: return
     pytest.fail(f"not found in {len(search)} evaluations")
+
+
+def test_rounding_costs_no_search():
+    "Two candidates that look alike are one row twice, and less than that after rounding."
+    alike = torch.tensor([[1.0, 1.0], [1.0, 1.0 - 1e-7]]).double()
+    lower = factor(alike)
+    assert torch.allclose(lower @ lower.T, alike, atol=1e-5)
+    with pytest.raises(OpembedError, match="no kernel can be fitted to these scores"):
+        factor(alike * torch.nan)
