@@ -20,7 +20,7 @@ from opembed_nb.hood.features import counted_features, fingerprints, live_part, 
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.isomorphs import canonical
-from opembed_nb.hood.judge import Counts, Judge, Latents, Places, Vectors, View, factor
+from opembed_nb.hood.judge import Counts, Judge, Latents, Places, Vectors, View, factor, matern
 from opembed_nb.hood.sources import CELLS, load_dataset
 
 README = Path(__file__).parents[1] / "README.md"
@@ -337,3 +337,5 @@ def test_rounding_costs_no_search():
     assert torch.allclose(lower @ lower.T, alike, atol=1e-5)
     with pytest.raises(OpembedError, match="no kernel can be fitted to these scores"):
         factor(alike * torch.nan)
+    far = matern(torch.tensor([0.0, 1.0, 1e30]).double(), torch.tensor(1e-300).double())
+    assert far.isfinite().all() and far[1:].max() < 1e-30

@@ -121,7 +121,7 @@ def matern(squares: Tensor, # squared distances
            scale: Tensor,   # length-scale
           ) -> Tensor:
     "The Matérn function of smoothness 5/2."
-    r = (5 * squares.clamp_min(1e-14)).sqrt() / scale
+    r = ((5 * squares.clamp_min(1e-14)).sqrt() / scale).clamp_max(100)  # beyond it is 0
     return (1 + r + r * r / 3) * torch.exp(-r)
 
 class Points(NamedTuple):
