@@ -14,6 +14,7 @@ import torch
 
 import opembed_nb as oe
 from opembed_nb.data import ENAS, SearchSpace, random_architectures, validity
+from opembed_nb.hood import judge
 from opembed_nb.hood.asking import everything, mutants
 from opembed_nb.hood.asking_report import Search
 from opembed_nb.hood.features import counted_features, fingerprints, live_part, types_of
@@ -339,3 +340,17 @@ def test_rounding_costs_no_search():
         factor(alike * torch.nan)
     far = matern(torch.tensor([0.0, 1.0, 1e30]).double(), torch.tensor(1e-300).double())
     assert far.isfinite().all() and far[1:].max() < 1e-30
+
+
+def test_a_step_of_the_fit_that_goes_too_far_is_taken_back(monkeypatch):
+    calls = []
+
+    def some(matrix):
+        calls.append(1)
+        return factor(matrix * torch.nan if len(calls) == 3 else matrix)
+
+    monkeypatch.setattr(judge, "factor", some)
+    search = Search(FREE, start=8)
+    batch = search.ask(8)
+    search.tell(batch, batch.ops.float().mean(1))
+    assert len(search.ask(2)) == 2 and len(calls) > 3

@@ -198,6 +198,7 @@ def fit_kernel(kernel: Kernel,
     one = torch.eye(len(target), dtype=target.dtype)
     kernel.free.requires_grad_()
     search = torch.optim.LBFGS([kernel.free], max_iter=steps, line_search_fn="strong_wolfe")
+    sound = []  # (value, numbers): a long step may end where nothing can be computed
     def surprise():
         search.zero_grad()
         squares = fixed
@@ -208,8 +209,12 @@ def fit_kernel(kernel: Kernel,
         apart = torch.linalg.solve_triangular(lower, target[:, None], upper=False)
         value = apart.square().sum() / 2 + lower.diagonal().log().sum() + kernel.improbability()
         value.backward()
+        if value.isfinite(): sound.append((float(value), kernel.free.detach().clone()))
         return value
-    search.step(surprise)
+    try: search.step(surprise)
+    except OpembedError:
+        if not sound: raise
+        kernel.free = min(sound, key=lambda each: each[0])[1]
     kernel.free = kernel.free.detach()
 
 # %% ../../nbs/hood/judge.ipynb #0dde000b
