@@ -209,7 +209,7 @@ def fit_kernel(kernel: Kernel,
         apart = torch.linalg.solve_triangular(lower, target[:, None], upper=False)
         value = apart.square().sum() / 2 + lower.diagonal().log().sum() + kernel.improbability()
         value.backward()
-        if value.isfinite(): sound.append((float(value), kernel.free.detach().clone()))
+        if value.isfinite(): sound.append((float(value.detach()), kernel.free.detach().clone()))
         return value
     try: search.step(surprise)
     except OpembedError:
