@@ -688,7 +688,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # names o
 
 def _check_name(name):
     plain = isinstance(name, str) and _PLAIN.fullmatch(name)
-    require(bool(plain), f"name {repr(name)[:80]} is no plain folder name; use letters, digits, "
+    require(bool(plain), f"name {repr(name)[:120]} is no plain folder name; use letters, digits, "
                          "- _ and .")
     require(name not in RESERVED, f"name {name!r} is taken by a data set of this package")
 
