@@ -255,7 +255,7 @@ SELECT strategy, seed, round, position, architecture,
        coalesce(state, 'empty'), value, mean, std, z
 FROM proposals
 LEFT JOIN evaluations USING (study, architecture)
-WHERE study = ? AND (?2 IS NULL OR strategy = ?2) AND (?3 IS NULL OR seed = ?3)
+WHERE study = ? AND strategy = coalesce(?, strategy) AND seed = coalesce(?, seed)
 ORDER BY strategy, seed, round, position"""
 
 # %% ../../nbs/hood/ledger.ipynb #0b9a45c3
