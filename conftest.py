@@ -24,12 +24,6 @@ LONGEST = [
     "05_sgp.ipynb",
 ]
 
-# What a chapter does less of in a test, where its stored outputs say the same of less.
-SMALLER = {
-    "05_sgp.ipynb": "n_train = 1000",
-    "07_bo.ipynb": "n_train, decodings, full_epochs = 1000, 100, 1",
-}
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
@@ -39,8 +33,6 @@ def pytest_collection_modifyitems(items):
         if isinstance(item, IPyNbCell):
             # A clean cell has no execution count, and what was "never run" nbval does not compare.
             item.cell.execution_count = 1
-            if "parameters" in item.cell.metadata.get("tags", []):
-                item.cell.source += "\n" + SMALLER.get(item.path.name, "")
             # What the book does not run, a test does not run either.
             if "skip-execution" in tags(item.cell.source) | set(item.cell.metadata.get("tags", [])):
                 item.options["skip"] = True

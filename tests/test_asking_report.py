@@ -12,6 +12,7 @@ import warnings
 import pytest
 import soak_asking
 import torch
+from test_asking import FREE, keys, value
 
 import opembed_nb as oe
 from opembed_nb.data import ArchDataset, SearchSpace, choice_mask, random_architectures, validity
@@ -22,17 +23,6 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
 from opembed_nb.hood.sources import CELLS
 from opembed_nb.lab.commands import main
-
-FREE = SearchSpace("blocks", ("conv", "pool", "skip"), n_layers=5, chain=False)
-
-
-def value(architecture):
-    "Convolutions count, edges cost a little."
-    return float((architecture.ops == 2).sum()) - 0.1 * float(architecture.adj.sum())
-
-
-def keys(search, where="TRUE"):
-    return [key for _, key, _ in search._rows(where)]
 
 
 class Crowd:
