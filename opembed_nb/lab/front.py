@@ -28,16 +28,17 @@ SHOWN = 2 # row of the test set
 def example(job: Job) -> dict: # see `Study`
     "What a packaged model says of one test architecture."
     data = load_dataset(job.data)
-    model = load_pretrained(job.model, data)
+    model = load_pretrained(job.model, job.data)
     one = data.test.batch[SHOWN:SHOWN + 1]
     z = model.latents(one)
-    drawn = model.sample(z, stream(job.seed, "example"), repeats=10)
+    drawn = model.sample(z, torch.Generator().manual_seed(stream(job.seed, "example")), repeats=10)
     gp = SparseGP(200).fit(model.latents(data.train.batch), data.train.target)
     mean, std = (float(x) for x in gp.predict(z))
     return dict(architecture=to_flat(one)[0], decoded=to_flat(drawn),
                 vectors=[[round(x, 4) for x in row] for row in model.embedding.table().tolist()],
                 latent=[round(x, 4) for x in z[0].tolist()],
-                predicted=data.unstandardise(mean), error=std * float(data.std),
+                predicted=data.unstandardise(mean),
+                error=data.unstandardise(mean + std) - data.unstandardise(mean),
                 accuracy=float(load_oracle(data)(one)))
 
 def main(argv: list[str]) -> int: # how many failed
