@@ -33,7 +33,7 @@ def example(job: Job) -> dict: # see `Study`
     z = model.latents(one)
     drawn = model.sample(z, torch.Generator().manual_seed(stream(job.seed, "example")), repeats=10)
     gp = SparseGP(200).fit(model.latents(data.train.batch), data.train.target)
-    mean, std = (float(x) for x in gp.predict(z))
+    mean, std = (float(x) for x in gp.predict(z, noise=True))
     return dict(architecture=to_flat(one)[0], decoded=to_flat(drawn),
                 vectors=[[round(x, 4) for x in row] for row in model.embedding.table().tolist()],
                 latent=[round(x, 4) for x in z[0].tolist()],
