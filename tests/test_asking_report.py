@@ -21,6 +21,7 @@ from opembed_nb.hood.asking_report import Search, rivals
 from opembed_nb.hood.features import fingerprints
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
+from opembed_nb.hood.ledger import calling
 from opembed_nb.hood.sources import CELLS
 from opembed_nb.lab.commands import main
 
@@ -85,6 +86,7 @@ def taken_by_a_child(path, seconds):
     "A process that takes two architectures in `run` and lives so long; its number."
     before, pid = len(keys(Search.open(path))), os.fork()
     if pid == 0:
+        torch.set_num_threads(1)  # it has none of its parent's threads, and would wait for them
         Search.open(path).claim(2, 100, None)
         time.sleep(seconds)
         os._exit(0)
@@ -113,6 +115,43 @@ def test_a_run_takes_over_what_the_dead_have_left_and_nothing_of_the_living(tmp_
         os.waitpid(living, 0)
 
 
+def test_an_answer_is_found_before_the_file_is_locked(tmp_path, monkeypatch):
+    "Others tell meanwhile: three times the answer is found anew, then they wait."
+    search, alone = Search(FREE, tmp_path / "s", seed=1), Search(FREE, seed=1)
+    batch, other, said, answer = search.ask(12), Search.open(tmp_path / "s"), [], Search._answer
+    other._db.execute("PRAGMA busy_timeout = 0")
+
+    def disturbed(*arguments):
+        found = answer(*arguments)
+        try: other.tell(batch[len(said)], value(batch[len(said)]))
+        except OpembedError as e: said.append(str(e))
+        else: said.append("told")
+        return found
+
+    monkeypatch.setattr(Search, "_answer", disturbed)
+    found = search.ask(2)
+    assert said[:3] == ["told"] * 3 and "another process has been writing" in said[3]
+    monkeypatch.undo()
+    for one in alone.ask(12)[:3]: alone.tell(one, value(one))
+    assert to_keys(alone.ask(2), FREE) == to_keys(found, FREE)
+
+
+def test_claims_end_with_the_call_that_made_them(tmp_path):
+    search = Search(FREE, tmp_path / "s")
+    with calling(search.path):
+        mine = search.claim(3, 10)  # and then it is interrupted
+    with calling(search.path):
+        search.give_up(mine)  # another call's, they stay as they are
+        assert search.claim(3, 3) == mine
+    search.run(value, 4)
+    assert len(search) == 4 and not keys(search, "scores IS NULL")
+    search.claim(2, 9)
+    search._db.execute("UPDATE architectures SET runner = 'there/1 7 1000 -' WHERE scores IS NULL")
+    with pytest.warns(UserWarning, match="s: 2 evaluations belong to process 7 on there since"):
+        search.run(value, 6)
+    assert len(search) == 4
+
+
 def test_what_has_been_out_for_long_is_given_out_once_more():
     search = Search(FREE)
     out = to_keys(search.ask(3), FREE)
@@ -131,6 +170,7 @@ def test_a_short_soak():
     "Two processes on one file, killed at random: see soak_asking.py for the long one."
     done = soak_asking.asking(1, seed=1, asks=4, kills=2, some=2)
     assert done["evaluations"] >= 16 and done["kills"] >= 2 and done["replayed"] == 2
+    assert not any(done[name] for name in ("lost", "twice", "different", "other status"))
 
 
 # -- where it starts, and what it refuses

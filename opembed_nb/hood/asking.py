@@ -10,6 +10,7 @@ import json
 import math
 import sqlite3
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,9 +29,8 @@ from .features import fingerprints, types_of
 from .files import OpembedError, home_path, open_database, patch, plain, require
 from .formats import from_keys, to_keys
 from .judge import Counts, Judge, Part, View
-from .ledger import has_died, process_mark
+from .ledger import lives, moment, process_mark, said_of_mark
 from .records import stream
-
 
 # %% ../../nbs/hood/asking.ipynb #a5c00006
 LISTED = 20_000 # architectures; larger spaces are not listed
@@ -142,14 +142,15 @@ class Search:
         types_of(space, (*self.zero, *self.identity))  # refuses those that the space lacks
         self.parts = list(parts) if parts else [Counts(self.zero)]
         self._among = everything(space) if among is None else check_batch(among, space)
-        self._listed, self._listed_kinds = None, []
+        self._listed, self._listed_kinds, self._lock = None, [], threading.RLock()
         if self.path != ":memory:": self.path = str(home_path(path))
+        facts = self._facts(among)
         with self._errors():
             self._db, writable = open_database(self.path)
             with self._writing() if writable else nullcontext():  # a finished one can be read
                 _refuse_strange(self._db, self.path)
                 for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
-                self._check_same(among)
+                self._check_same(facts)
 
     def __len__(self): return len(self._rows("scores IS NOT NULL"))
     def __repr__(self):
@@ -164,13 +165,14 @@ class Search:
 def _errors(self: Search):
     try: yield
     except (sqlite3.Error, UnicodeDecodeError) as e:
-        raise OpembedError(f"{self.path}: cannot be used as a search ({e}); check the file, its "
-                           "folder and the free space") from None
+        what = "check the file, its folder and the free space"
+        if "locked" in str(e): what = "another process has been writing for a minute; end it"
+        raise OpembedError(f"{self.path}: cannot be used as a search ({e}); {what}") from None
 
 @patch
 @contextmanager
-def _writing(self: Search): # whole or not at all; other processes wait
-    with self._errors():
+def _writing(self: Search): # whole or not at all; other threads and processes wait
+    with self._lock, self._errors():
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -184,10 +186,16 @@ def _rows(self: Search, where="TRUE"): # (number, key, list of scores or None)
     with self._errors():
         found = self._db.execute(f"SELECT number, key, scores FROM architectures WHERE {where} "
                                  "ORDER BY number").fetchall()
-    for _, key, _ in found:
+    return self._read(found)
+
+@patch
+def _read(self: Search, found): # rows with their scores as text
+    rows = []
+    for number, key, text in found:
         require(isinstance(key, str), f"{self.path}: {str(key)[:80]} is no architecture's key; "
                                       "use another file")
-    return [(number, key, _kept_scores(self.path, key, text)) for number, key, text in found]
+        rows.append((number, key, _kept_scores(self.path, key, text)))
+    return rows
 
 def _kept_scores(path, key, text): # a list, or None
     if text is None: return None
@@ -203,13 +211,15 @@ def _refuse_strange(db, path): # views and triggers run whatever they say, perha
                                             "search has; use another file")
 
 @patch
-def _check_same(self: Search, among): # or begin
+def _facts(self: Search, among): # of the search, as they are kept
     whole = dict(self.space.facts(), format=FORMAT, higher_is_better=self.higher_is_better,
                  seed=self.seed, start=self.start, zero=self.zero, identity=self.identity,
                  twins=self.twins, forbids=self.allowed is not None,
                  among=None if among is None else to_keys(among, self.space))
-    whole |= self.more_facts()
-    wanted = {name: json.dumps(value) for name, value in whole.items()}
+    return {name: json.dumps(value) for name, value in (whole | self.more_facts()).items()}
+
+@patch
+def _check_same(self: Search, wanted): # or begin
     kept = dict(self._db.execute("SELECT name, value FROM search"))
     if not kept:
         self._db.executemany("INSERT INTO search VALUES (?, ?)", list(wanted.items()))
@@ -256,11 +266,40 @@ def ask(self: Search, n: int = 1, # architectures
        ) -> DAGBatch:             # new ones; fewer if no more are left
     "Architectures that are worth an evaluation; they are out until they are told."
     require(type(n) is int and n >= 1, f"ask: {n!r} architectures; 1 is the least")
-    with self._writing(): return self._ask(n)
+    return self._asked(n)
+
+_TRIES = 3 # answers that others' writing may make void, before they have to wait
 
 @patch
-def _ask(self: Search, n, runner=None):
-    rows = sorted(self._rows(), key=lambda row: row[1])  # whatever order they came in
+def _asked(self: Search, n, runner=None, budget=math.inf): # are out now
+    for _ in range(_TRIES):
+        state = self._state()
+        batch, missing = self._answer(state, n, budget)
+        with self._writing():
+            if self._state() == state: return self._give_out(batch, missing, runner)
+    with self._writing():
+        return self._give_out(*self._answer(self._state(), n, budget), runner)
+
+@patch
+def _state(self: Search): # (key, scores as text, whether a process has it) of all: what decides
+    with self._errors():
+        return self._db.execute("SELECT key, scores, runner IS NOT NULL FROM architectures "
+                                "ORDER BY key").fetchall()
+
+@patch
+def _give_out(self: Search, batch, missing, runner):
+    self._db.execute("INSERT OR REPLACE INTO search VALUES ('short', ?)", (missing,))
+    now = time.time()
+    self._db.executemany(
+        "INSERT INTO architectures (key, asked, given, runner) VALUES (?, ?, ?, ?)",
+        [(key, now, now, runner) for key in to_keys(batch, self.space)])
+    return batch
+
+@patch
+def _answer(self: Search, state, n, budget): # new architectures, and how many are missing
+    n = min(n, budget - sum(text is not None or taken for _, text, taken in state))
+    if n <= 0: return self._graphs([]), 0
+    rows = self._read((0, key, text) for key, text, _ in state)
     self._check_predicate()
     generator = torch.Generator().manual_seed(stream(self.seed, "ask", len(rows)))
     first = max(0, min(n, self.start - len(rows)))
@@ -273,12 +312,7 @@ def _ask(self: Search, n, runner=None):
         batch = cat_batches([batch, self._drawn(rows + more, n - len(batch), generator)])
     require(len(rows) + len(batch) > 0, f"ask: space {self.space} has no architecture that is "
             "allowed; check `allowed` and `among`")
-    self._db.execute("INSERT OR REPLACE INTO search VALUES ('short', ?)", (n - len(batch),))
-    now = time.time()
-    self._db.executemany(
-        "INSERT INTO architectures (key, asked, given, runner) VALUES (?, ?, ?, ?)",
-        [(key, now, now, runner) for key in to_keys(batch, self.space)])
-    return batch
+    return batch, n - len(batch)
 
 # %% ../../nbs/hood/asking.ipynb #dda10006
 @patch
@@ -479,26 +513,39 @@ def claim(self: Search, n: int,  # architectures, at most
           overdue: float | None = None, # minutes after which those of others are given up
          ) -> list[str]:         # keys
     "Architectures that this process evaluates: first those that nobody works on any more."
-    me, now = process_mark(), time.time()
+    me, now = process_mark(self.path), time.time()
     with self._writing():
-        held = self._db.execute("SELECT key, runner, given FROM architectures WHERE scores IS NULL "
-                                "AND runner IS NOT NULL ORDER BY number").fetchall()
+        held = self._db.execute(
+            "SELECT key, CAST(runner AS TEXT), CAST(given AS REAL) FROM architectures "
+            "WHERE scores IS NULL AND runner IS NOT NULL ORDER BY number").fetchall()
         limit = now - 60 * overdue if overdue is not None else -1.0
         free = [key for key, runner, given in held
-                if runner == "" or has_died(runner) or runner != me and given < limit]
+                if runner == "" or lives(runner) is False or runner != me and given < limit]
         keys = free[:n]
         self._db.executemany("UPDATE architectures SET runner = ?, given = ? WHERE key = ?",
                              [(me, now, key) for key in keys])
         more = min(n - len(keys), budget - len(self) - len(held))
-        if more > 0: keys += to_keys(self._ask(more, me), self.space)
+    if more > 0: keys += to_keys(self._asked(more, me, budget), self.space)
     return keys
 
 @patch
 def give_up(self: Search, keys: Sequence[str]) -> None:
     "What this process has claimed and not told belongs to nobody again."
     with self._writing():
-        self._db.executemany("UPDATE architectures SET runner = '' WHERE key = ? "
-                             "AND scores IS NULL", [(key,) for key in keys])
+        self._db.executemany("UPDATE architectures SET runner = '' WHERE key = ? AND runner = ? "
+                             "AND scores IS NULL",
+                             [(key, process_mark(self.path)) for key in keys])
+
+# %% ../../nbs/hood/asking.ipynb #aa4d0020
+@patch
+def elsewhere(self: Search) -> list[tuple[str, int, str]]: # process, how many, since when
+    "Who holds evaluations and cannot be seen from here: processes of other machines."
+    with self._errors():
+        found = self._db.execute(
+            "SELECT CAST(runner AS TEXT), count(*), min(CAST(given AS REAL)) FROM architectures "
+            "WHERE scores IS NULL AND runner != '' GROUP BY runner").fetchall()
+    return [(said_of_mark(runner), many, moment(since)) for runner, many, since in found
+            if lives(runner) is None]
 
 # %% ../../nbs/hood/asking.ipynb #a5c00011
 @patch

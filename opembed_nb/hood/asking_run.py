@@ -18,6 +18,7 @@ from .asking import Search, why_no_score
 from .engines import Engine, LocalEngine, share_or_say
 from .files import patch, plain, require
 from .formats import from_keys
+from .ledger import calling
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200008
 @patch
@@ -45,8 +46,8 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
             out[len(jobs)] = key
             jobs.append((shared, from_keys([key], self.space)))
     disable = None if progress is None else not progress
-    with tqdm(total=budget, initial=len(self), desc="search", unit="evaluation",
-              disable=disable) as bar:
+    with calling(self.path), tqdm(total=budget, initial=len(self), desc="search",
+                                  unit="evaluation", disable=disable) as bar:
         try:
             fill()
             for job, found, error in engine.run(operator.call, jobs):
@@ -56,6 +57,7 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
                 fill()
                 self._show(bar)
             self._fail(held)
+            self._say_held(budget)
         finally: self.give_up([*out.values(), *held])
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200009
@@ -84,6 +86,12 @@ def _fail(self: Search, errors):
     if isinstance(errors, _Held):
         errors.clear()
         errors.closed = True
+
+@patch
+def _say_held(self: Search, budget): # why there are fewer evaluations than were asked for
+    for who, many, since in [] if len(self) >= budget else self.elsewhere():
+        warnings.warn(f"{self.path}: {many} evaluations belong to {who} since {since}; "
+                      "run(…, overdue=minutes) takes over what is older", stacklevel=4)
 
 @patch
 def _show(self: Search, bar): # how far it is, and the best score

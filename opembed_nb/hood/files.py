@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
            'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'open_database', 'Download', 'find_file',
-           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'array_of']
+           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'array_of', 'listed']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -250,3 +250,24 @@ def array_of(values):
     if values.dtype == object: values = np.array(values.tolist())
     if values.dtype.kind == "u": values = values.astype(np.int64)  # PyTorch takes bytes for a mask
     return values if values.flags.writeable else values.copy()
+
+# %% ../../nbs/hood/files.ipynb #aa4d0001
+def listed(value, name: str, # of a chapter's parameter
+           known=None,       # what may be in the list; None: whole numbers from 1 on
+           least: int = 0,   # how many must be
+          ) -> list:
+    "A list, or the text of one; `OpembedError` names parameter, value and form."
+    found = value
+    if isinstance(value, str):
+        with suppress(Exception):  # constructors raise what they like
+            import yaml  # comes with papermill
+            found = yaml.safe_load(value)
+    form = f"write a list: -p {name} '[{', '.join(list(known)[:2]) if known else '1, 3'}]'"
+    require(isinstance(found, (list, tuple)), f"parameter {name!r} is {repr(value)[:80]}; {form}")
+    require(len(found) >= least, f"parameter {name!r} is empty; {form}")
+    for item in found:
+        fits = isinstance(item, str) and item in known if known else type(item) is int and item >= 1
+        may_be = f"known are {', '.join(known)}" if known else "give whole numbers from 1 on"
+        require(fits, f"parameter {name!r} has {repr(item)[:80]}; {may_be}")
+    return list(found)
+
