@@ -147,7 +147,7 @@ def test_claims_end_with_the_call_that_made_them(tmp_path):
     assert len(search) == 4 and not keys(search, "scores IS NULL")
     search.claim(2, 9)
     search._db.execute("UPDATE architectures SET runner = 'there/1 7 1000 -' WHERE scores IS NULL")
-    with pytest.warns(UserWarning, match="s: 2 evaluations belong to process 7 on there since"):
+    with pytest.warns(UserWarning, match="s: 2 of its evaluations belong to process 7 on there"):
         search.run(value, 6)
     assert len(search) == 4
 
@@ -209,6 +209,10 @@ def full(search, one):
     search.tell(one.repeat(1), [[0.1] * 5000])
 
 
+class Lines:
+    def __repr__(self): return "two\nlines"
+
+
 NOTHING = SearchSpace("nothing", (), n_layers=2)
 LOW = ArchDataset.from_scores(
     "low", FREE, random_architectures(12, FREE, torch.Generator().manual_seed(2)), range(12),
@@ -220,14 +224,27 @@ REFUSED = [
     (lambda s, a: s.begin_with(a), "give the scores of the architectures, too"),
     (lambda s, a: s.begin_with(a, math.nan), "begin_with: score 0 is nan"),
     (lambda s, a: s.tell(to_keys(a, FREE), [1.0]), "list is no batch of architectures"),
-    (lambda s, a: s.run(value, 4, q=0), "run: q = 0; 1 is the least"),
-    (lambda s, a: s.run(value, 4.5), "run: budget 4.5 is no number of evaluations"),
-    (lambda s, a: s.pilot(value, 1), "2 architectures are the least"),
+    (lambda s, a: s.run(value, 4, q=0), "run: q is 0; give a whole number, 1 …"),
+    (lambda s, a: s.run(value, 4.5), "run: budget is 4.5; give a whole number"),
+    (lambda s, a: s.run(value, 4, overdue=math.nan), "overdue: nan minutes; give a number"),
+    (lambda s, a: s.ask_again(math.inf), "ask_again: inf minutes; give a number"),
+    (lambda s, a: s.ask(10**5), "ask: n is 100000; give a whole number, 1 … 10000"),
+    (lambda s, a: s.best(-1), "best: n is -1; give a whole number"),
+    (lambda s, a: s.tell(a, Lines()), "tell: score 0 is two lines; give a finite number"),
+    (lambda s, a: s.pilot(value, 1), "pilot: n is 1; give a whole number, 2 …"),
     (lambda s, a: s.pilot(lambda one: math.nan), "a pilot needs evaluations that do not fail"),
     (lambda s, a: s.beliefs(), "0 evaluations have a score; a judgement needs three"),
     (lambda s, a: s.report().save("/dev/null/r.html"), "cannot be written"),
     (full, "database or disk is full"),
     (lambda s, a: Search(NOTHING), "0 operations; 1 … 254 are possible"),
+    (lambda s, a: Search("blocks"), "'blocks' is no space; oe.Space(name"),
+    (lambda s, a: Search(FREE, higher_is_better="no"), "higher_is_better is 'no'; give True or"),
+    (lambda s, a: Search(FREE, seed="x"), "seed is 'x'; give a whole number"),
+    (lambda s, a: Search(FREE, start=1.5), "start is 1.5; give a whole number"),
+    (lambda s, a: Search(FREE, zero="skip"), "zero is 'skip'; give a list of operations"),
+    (lambda s, a: Search(FREE, zero=["skip"], identity=["skip"]), "skip is in zero and in ident"),
+    (lambda s, a: Search(FREE, parts=["counts"]), "parts are ['counts']; give a list"),
+    (lambda s, a: Search(FREE, among=["0: 2:0 1:1"]), "give a batch of architectures"),
     (lambda s, a: Search(FREE, "/dev/null/s.sqlite"), "cannot be used as a search"),
     (lambda s, a: Search.open("/dev/none.sqlite"), "there is no such file"),
     (lambda s, a: Search(FREE, allowed=lambda b: b.ops[:, 1] > 9).ask(), "has no architecture"),

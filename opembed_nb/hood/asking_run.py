@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..data import DAGBatch
 from .asking import Search, why_no_score
 from .engines import Engine, LocalEngine, share_or_say
-from .files import patch, plain, require
+from .files import patch, require, whole
 from .formats import from_keys
 from .ledger import calling
 
@@ -34,9 +34,7 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
     >>> search = oe.Search(oe.Space("blocks", ("conv", "pool", "skip"), 3, chain=False))
     >>> search.run(lambda one: float(one.ops.sum()), budget=12)
     """
-    budget, q = plain(budget), plain(q)
-    require(type(q) is int and q >= 1, f"run: q = {q!r}; 1 is the least")
-    require(type(budget) is int, f"run: budget {budget!r} is no number of evaluations")
+    budget, q = whole(budget, "run: budget", 0), whole(q, "run: q", most=10_000)
     engine = engine or LocalEngine()
     shared, jobs, out, held = share_or_say(engine, score, "score"), [], {}, _Held()
     def fill():
@@ -75,7 +73,7 @@ def _settle(self: Search, key, found, error, held): # tell, or hold back
                                "mend the function, none of them counts as failed")
         return
     self._fail(held)
-    if error: self._fail({key: error})
+    if error or found is None: self._fail({key: error or "gave None"})
     else: self.tell(from_keys([key], self.space), [found])
 
 @patch
@@ -90,7 +88,7 @@ def _fail(self: Search, errors):
 @patch
 def _say_held(self: Search, budget): # why there are fewer evaluations than were asked for
     for who, many, since in [] if len(self) >= budget else self.elsewhere():
-        warnings.warn(f"{self.path}: {many} evaluations belong to {who} since {since}; "
+        warnings.warn(f"{self.path}: {many} of its evaluations belong to {who} since {since}; "
                       "run(…, overdue=minutes) takes over what is older", stacklevel=4)
 
 @patch

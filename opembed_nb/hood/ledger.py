@@ -381,17 +381,19 @@ def _alive(owner): # whether who holds a claim still does; None: only its heartb
 # %% ../../nbs/hood/ledger.ipynb #dd500001
 def process_mark(path: str = "") -> str: # of the file that it works on
     "This process, and its call that `calling` was told of; on any machine another one."
-    return f"{_owner(os.getpid())} {_calls.get((threading.get_ident(), path), '-')}"
+    calls = _calls.get((threading.get_ident(), path), ("-",))
+    return f"{_owner(os.getpid())} {calls[-1]}"
 
 @contextmanager
 def calling(path: str): # of a file
     "What this thread claims in a file belongs to this block, and to nobody when it ends."
     me = threading.get_ident(), path
-    before, _calls[me] = _calls.get(me), f"{time.time():.0f}-{next(_numbers)}"
+    before = _calls.get(me, ())
+    _calls[me] = *before, f"{time.time():.0f}-{next(_numbers)}"
     try: yield
     finally:
-        if before is None: _calls.pop(me, None)
-        else: _calls[me] = before
+        _calls[me] = before
+        if not before: del _calls[me]
 
 def said_of_mark(mark: str) -> str:
     "A process, for people."
@@ -407,11 +409,11 @@ def lives(mark: str) -> bool | None: # None: it is on a machine that cannot be s
     return _alive(mark)
 
 # %% ../../nbs/hood/ledger.ipynb #7e906185
-_calls, _numbers = {}, count() # (thread, file) → what `calling` is told of, until it ends
+_calls, _numbers = {}, count() # (thread, file) → the calls that have not ended, the last one last
 
 def _runs(call): # in a thread of this process
     alive = {thread.ident for thread in threading.enumerate()}
-    return any(one == call for (thread, _), one in list(_calls.items()) if thread in alive)
+    return any(call in calls for (thread, _), calls in list(_calls.items()) if thread in alive)
 
 @patch
 def _me(self: Ledger): return process_mark(self.path) # who claims
