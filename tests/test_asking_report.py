@@ -6,8 +6,11 @@ import os
 import random
 import signal
 import sqlite3
+import tempfile
 import time
 import warnings
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import soak_asking
@@ -73,6 +76,8 @@ def test_what_fails_counts_as_failed_and_a_mistake_stops_the_run():
     with pytest.warns(UserWarning, match="MemoryError: too large; it counts as failed"):
         search.run(fragile, 12, Crowd(3))
     assert len(keys(search, "scores = '[]'")) == 8 and len(search) == 12
+    with pytest.warns(UserWarning, match="gave None; it counts as failed"):
+        Search(FREE).run(lambda one: None, 1)
     other = Search(FREE)
     with pytest.raises(OpembedError, match="the first three evaluations failed.*NameError"):
         other.run(lambda one: undefined, 12)  # noqa: F821
@@ -209,6 +214,25 @@ def full(search, one):
     search.tell(one.repeat(1), [[0.1] * 5000])
 
 
+def forked(search, one):
+    search._db.process = 1  # as a child sees it
+    search.tell(one, 1.0)
+
+
+def foreign(search, one):
+    with tempfile.TemporaryDirectory() as folder:
+        with closing(sqlite3.connect(Path(folder, "x"))) as db:
+            db.execute("CREATE TABLE bookmarks (url)")
+        Search(FREE, Path(folder, "x"))
+
+
+def moved(search, one):
+    with tempfile.TemporaryDirectory() as folder:
+        search = Search(FREE, Path(folder, "x"))
+        Path(folder, "x").rename(Path(folder, "y"))
+        search.begin_with(one, 1.0)
+
+
 class Lines:
     def __repr__(self): return "two\nlines"
 
@@ -223,6 +247,13 @@ REFUSED = [
     (lambda s, a: s.begin_with(random_architectures(3, CELLS), [1, 2, 3]), "not of space blocks"),
     (lambda s, a: s.begin_with(a), "give the scores of the architectures, too"),
     (lambda s, a: s.begin_with(a, math.nan), "begin_with: score 0 is nan"),
+    (lambda s, a: s.tell(a, -1.7e308), "tell: score 0 is -1.7e+308; give a finite number"),
+    (lambda s, a: s.run(lambda one: "0.9", 6), "TypeError: gave '0.9', which is no number; mend"),
+    (lambda s, a: s.run(lambda one: {"a": 1}, 6), "TypeError: gave {'a': 1}, which is no number"),
+    (forked, "it was opened before this process was forked; open it anew"),
+    (foreign, "has a table 'bookmarks' that no search has; use another file"),
+    (moved, "make it writable, or open it again if it was moved"),
+    (lambda s, a: Search(FREE, None), "give another path"),
     (lambda s, a: s.tell(to_keys(a, FREE), [1.0]), "list is no batch of architectures"),
     (lambda s, a: s.run(value, 4, q=0), "run: q is 0; give a whole number, 1 …"),
     (lambda s, a: s.run(value, 4.5), "run: budget is 4.5; give a whole number"),
