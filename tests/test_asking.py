@@ -154,8 +154,8 @@ def test_the_example_in_the_readme_runs(tmp_path, monkeypatch):
 
 
 REFUSED = [
-    (lambda s, a: s.ask(0), "ask: 0 architectures; 1 is the least"),
-    (lambda s, a: s.ask(1.5), "ask: 1.5 architectures"),
+    (lambda s, a: s.ask(0), "ask: n is 0; give a whole number, 1 …"),
+    (lambda s, a: s.ask(1.5), "ask: n is 1.5; give a whole number"),
     (lambda s, a: s.tell(a, math.nan), "tell: score 0 is nan; give a finite number, or None"),
     (lambda s, a: s.tell(a, "high"), "tell: 4 scores for 1 architectures"),
     (lambda s, a: s.tell(a, [["high"]]), "tell: score 0 is 'high'"),

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from opembed_nb.hood.files import (
     chosen_device,
     chosen_folder,
     find_file,
+    listed,
     refused,
     write_whole,
 )
@@ -40,6 +42,25 @@ def test_a_path_that_no_system_has_is_one_line(path, tmp_path, monkeypatch):
         said = refused(act, path)
         assert "; give another path" in said and "\n" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+LISTS = [  # what papermill hands over, and what it is, or what is said of it
+    ("[dvae]", ["dvae"]), ("['dvae', \"gcn\"]", ["dvae", "gcn"]), ("- gcn", ["gcn"]),
+    (("gcn",), ["gcn"]), ("dvae", "'dvae'; write a list: -p models '[dvae, gcn]'"),
+    ("[dvae", "'[dvae'; write"), ("", "''; write"), (3, "is 3; write"), (None, "is None; write"),
+    ("{a: 1}", "'{a: 1}'; write"), ("[]", "models' is empty; write a list"),
+    ("[gnn]", "models' has 'gnn'; known are dvae, gcn"), ("[[dvae]]", "has ['dvae']; known are"),
+    ("[no]", "has False; known are"),
+]  # fmt: skip
+
+
+def test_a_list_on_a_command_line_is_the_list_or_one_line():
+    for given, what in LISTS:
+        read = partial(listed, given, "models", ("dvae", "gcn"), 1)
+        if isinstance(what, list): assert read() == what
+        else: assert what in refused(read) and "\n" not in refused(read)
+    assert listed("[1, 3]", "snapshots") == [1, 3] and listed("[]", "snapshots") == []
+    assert "has 1.5; give whole numbers" in refused(listed, "[1.5]", "snapshots")
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "gpu"])

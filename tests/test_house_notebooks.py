@@ -133,6 +133,10 @@ def test_one_parameters_cell_that_papermill_can_fill(path):
                 f"{where} is no JSON scalar or flat list"
             )
         assert "#" in line[statement.end_col_offset :], f"{where} has no trailing comment"
+        if isinstance(value, list):  # papermill gives the text of a list
+            name = statement.target.id
+            read = any(f'listed({name}, "{name}"' in code for code, _ in cells(path, "code"))
+            assert read, f"{where}: no cell reads it by `listed`"
 
 
 @each_page

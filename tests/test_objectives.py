@@ -166,6 +166,11 @@ REFUSED = [
     (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(latency=(">", 1))), "limited by ("),
     (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(latency=("<", "x"))), "limited by"),
     (lambda s, a: oe.Search(FREE, objectives=AIMS, limits=dict(latency=5)), "limited by ('<'"),
+    (lambda s, a: oe.Search(FREE, objectives=["a", "b"]), "objectives and limits are dictionaries"),
+    (lambda s, a: oe.Search(FREE, objectives=AIMS, higher_is_better=False), "leave it out"),
+    (lambda s, a: s.begin_with(a, [0.5]), "begin_with: score 0 has 1 numbers; the objectives"),
+    (lambda s, a: s.pilot(lambda one: 1.0), "pilot: is for one score; this search has accuracy"),
+    (lambda s, a: s.run(lambda one: dict(accuracy=1), 3), "TypeError: the score has no latency"),
 ]
 
 

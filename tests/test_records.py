@@ -25,11 +25,14 @@ from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
     best_profile,
     by_model,
+    copy_into,
     load_tensors,
+    optimizer_tensors,
     provenance,
     read_record,
     read_records,
     record_files,
+    restore_optimizer,
     run_folder,
     run_name,
     runs_root,
@@ -274,6 +277,20 @@ def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(OpembedError, match="a.safetensors: .*checksum differs"):
         load_tensors(tmp_path / "a.safetensors")
+
+
+def test_weights_that_are_no_numbers_are_read_where_they_may_be_none():
+    odd, own = {"w": torch.tensor([math.nan, math.inf])}, {"w": torch.zeros(2)}
+    assert "tensor 'w' holds a number that is not finite" in refused(copy_into, own, odd, "x")
+    copy_into(own, odd, "x", finite=False)
+    assert own["w"].isnan()[0] and own["w"].isinf()[1]
+    copy_into({"w": torch.empty(2, device="meta")}, {"w": torch.ones(2)}, "x")  # as on a GPU
+    weight = torch.zeros(1, requires_grad=True)
+    adam, again = (torch.optim.Adam([weight]) for _ in range(2))
+    weight.grad = torch.full((1,), 1e30)  # whose square is infinite, while the weight is not
+    adam.step()
+    restore_optimizer(again, "adam", optimizer_tensors(adam, "adam"))
+    assert again.state[weight]["exp_avg_sq"].isinf() and weight.isfinite()
 
 
 def test_a_short_fuzz_of_all_readers_brings_no_surprise():

@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[1]
 def test_the_record_has_all_parts_and_no_loss():
     values = read_record(ROOT / "results" / "reliability" / "soak.json")["values"]
     wanted = [f"kills {kind}" for kind in soak.KINDS] + [f"faults {c}" for c in soak.FAULTS]
-    assert {*wanted, "fuzz"} == values.keys()
+    assert {*wanted, "asking", "fuzz"} == values.keys()
+    asked = values["asking"]
+    assert asked["asks"] >= 100 and asked["kills"] >= 20 and asked["replayed"] == asked["asks"]
     assert not [name for name, own in values.items() if soak.bad(own)]
     assert values["fuzz"]["outcomes"].keys() == set(fuzz.READERS)
     assert values["fuzz"]["made"] == sum(

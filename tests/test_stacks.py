@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, read_record
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.hood.sweeps import is_plain, plainly
+from opembed_nb.lab import arms
 from opembed_nb.lab.arms import arm_config, run_stacks, run_study, study_records
 from opembed_nb.lab.runner import Job, main, record_path
 from opembed_nb.lab.stacks import Stack, fit_stack
@@ -130,6 +132,34 @@ def test_one_that_diverges_leaves_the_others_alone(double, monkeypatch):
     assert_same([whole], [alone])
 
 
+def test_a_stack_with_one_that_diverged_goes_on_exactly(monkeypatch, tmp_path):
+    "Killed in its second round, which the one that diverged in the first one does not begin."
+    def broken(model, batch, seed):
+        if seed > 2000: return INITIAL_WEIGHTS["signal"](model, batch, seed)
+        for p in model.parameters(): p.data.fill_(math.nan)
+
+    monkeypatch.setitem(INITIAL_WEIGHTS, "broken", broken)
+    (name, config), other = (arm_config("learned-3+rounds", k, 12, epochs=1) for k in (0, 1))
+    members = [(name, replace(config, weights="broken", epochs=2)),
+               (name, replace(other[1], epochs=2))]  # fmt: skip
+    batch = graphs(64)
+
+    def train(folder, stop=None):
+        def after(*where):
+            if where[:2] == stop: raise KeyboardInterrupt
+        return fit_stack("dvae", batch, members, device="cpu", folder=folder, after=after, **SMALL)
+
+    whole = train(tmp_path / "whole")
+    assert math.isnan(whole[0].history[-1]["loss"]) and whole[1].history[-1]["loss"] > 0
+    for stop in ((2, 0), (2, 2)):
+        with pytest.raises(KeyboardInterrupt): train(tmp_path / str(stop), stop)
+        for a, b in zip(train(tmp_path / str(stop)), whole, strict=True):
+            for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
+                assert torch.equal(p.nan_to_num(7), q.nan_to_num(7))
+            losses = [[str(row["loss"]) for row in run.history] for run in (a, b)]
+            assert losses[0] == losses[1]
+
+
 # What cannot be one
 
 
@@ -204,6 +234,30 @@ def test_a_study_as_stacks_finds_what_one_run_at_a_time_finds(small, tmp_path, c
     capsys.readouterr()
     assert run_stacks(jobs, tmp_path / "stacks", 3, **options) == 0
     assert "5 runs, 0 of them missing\n0 done, 0 failed, 0 left" in capsys.readouterr().out
+
+
+def test_a_killed_run_of_stacks_goes_on(small, tmp_path, monkeypatch):
+    "In the middle of a training, and when one of its two members has its record."
+    jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
+    run = partial(run_stacks, jobs, most=2, sizes=SMALL, judged=(), epochs=2, max_graphs=64)
+    monkeypatch.setattr(arms, "prediction", lambda *_: {})  # takes most of the time
+    assert run(tmp_path / "whole") == 0
+    for name, calls in (("_keep", 5), ("_measured", 2)):
+        left, act = [None] * calls, getattr(arms, name)
+        def counted(*arguments, left=left, act=act):
+            left.pop()
+            if not left: raise KeyboardInterrupt
+            return act(*arguments)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(arms, name, counted)
+            run(tmp_path / name)
+        with monkeypatch.context() as patched:
+            if name == "_measured": patched.delattr(arms, "_keep")  # nothing is trained again
+            assert run(tmp_path / name) == 0
+        assert not list(tmp_path.glob("runs/arms/stack-*"))
+        for a, b in zip(study_records(tmp_path / "whole"), study_records(tmp_path / name)):
+            same = [{**r["values"], "training_seconds": 0} for r in (a, b)]
+            assert same[0] == same[1] and same[0]["stack"] == 2
 
 
 def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
