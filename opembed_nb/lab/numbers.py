@@ -7,10 +7,10 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'pooled',
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
-           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'statistic', 'mean',
-           'signed', 'spread', 'std', 'low', 'high', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
-           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages',
-           'texts', 'run', 'main']
+           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'searched', 'asked',
+           'limits', 'statistic', 'mean', 'signed', 'spread', 'std', 'low', 'high', 'median', 'median_around', 'count',
+           'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample', 'number',
+           'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -32,6 +32,7 @@ from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.intervals import mean_std, paired
 from ..hood.records import Table, read_record, read_records
 from .arms import study_records
+from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
 from .fronts import AT, front_records
@@ -40,7 +41,6 @@ from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
-
 
 # %% ../../nbs/lab/numbers.ipynb #a5000005
 RUNS = {  # a word of a mark → the profile or configuration that is meant
@@ -302,6 +302,29 @@ def soak(results, part, what): # part: kills, faults or fuzz
     found = [own.get(what, 0) for name, own in values.items() if name.startswith(part)]
     return {0: max(found) if what in ("slowest", "megabytes") else sum(found)}
 
+# %% ../../nbs/lab/numbers.ipynb #bb000006
+@cache
+def searched(results: Path, kind: str = "score") -> dict: # see `gathered`
+    "The searches by ask and tell and their peers."
+    found = gathered(results / "search", kind)
+    require(found, "no record of asking")
+    return found
+
+@source
+def asked(results, what, table, strategy, kind="score"): # what: evaluations, regret@96, reported@96
+    "Evaluations to the optimum of a table, or points that the incumbent lacks after so many."
+    values = searched(results, kind)[table][strategy]
+    score, _, after = what.partition("@")
+    made = regrets(values, (int(after),), score == "reported")[:, 0] if after else (
+        evaluations(values))
+    return dict(enumerate(made.tolist()))
+
+@source
+def limits(results, what, *tables): # of all tables if none is named
+    "What a judge that knows all other scores makes of the best."
+    found = limit_records(results / "search")
+    return {table: found[table][what] for table in tables or found}
+
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
 
@@ -333,6 +356,14 @@ def low(a, digits): return _text(min(a.values()), digits)
 
 @statistic
 def high(a, digits): return _text(max(a.values()), digits)
+
+@statistic
+def median(a, digits): return f"{np.median([*a.values()]):g}"
+
+@statistic
+def median_around(a, digits): # by resampling
+    low, high = intervals.resampled(np.array([*a.values()]), np.median)
+    return f"[{low:g}, {high:g}]"
 
 @statistic
 def count(a, digits): return _in_words(len(a))
