@@ -32,7 +32,8 @@ from ..hood.features import fingerprints
 from ..hood.files import OpembedError, find_file, make_folder
 from ..hood.formats import to_keys
 from ..hood.intervals import holm, student
-from ..hood.judge import Counts, Kernel, Places, Vectors, View, factor, fit_kernel
+from ..hood.judge import (
+    Counts, Kernel, Places, Points, Vectors, View, factor, fit_kernel)
 from ..hood.kernels import normal_scores
 from ..hood.records import Table, runs_root, stream
 from ..hood.sources import CELLS, GNNS, Source, load_dataset
@@ -286,9 +287,8 @@ def left_out(view: View,
     fit_kernel(kernel, [view.x[order[:few]].double()], target[order[:few]])
     [points] = kernel.moved([view.x])
     some = points[order[:anchors]]
-    lower = factor(kernel.between([some.to(target)], [some.to(target)]) +
-                   1e-5 * torch.eye(len(some)).to(target))
-    one = torch.eye(len(some)).to(target)
+    exact, one = Points(some.x.double(), some.norm.double()), torch.eye(len(some)).double()
+    lower = factor(kernel.between([exact], [exact]) + 1e-5 * one)
     weigh = torch.linalg.solve_triangular(lower, one, upper=False).float()
     heard = torch.cat([weigh @ kernel.between([some], [points[rows]])
                        for rows in torch.arange(len(target)).split(4000)], 1)
