@@ -8,7 +8,7 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
-           'two_operations', 'asked', 'searched', 'limits', 'statistic', 'mean', 'signed', 'spread', 'std', 'median',
+           'two_operations', 'searched', 'asked', 'limits', 'statistic', 'mean', 'signed', 'spread', 'std', 'median',
            'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval',
            'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run',
            'main']
@@ -40,7 +40,7 @@ from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
 from .front import DRAWN, EXAMPLE, INKS, first_page
 from .fronts import AT, front_records
 from .regret import needed, regret_curves, reported_regret as reported, sooner
-from .runner import Job, record_path
+from .runner import record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from ..sgp import PAPER_TABLE_2
@@ -321,13 +321,6 @@ def two_operations(results, data, model, by):
     counts = found.ops[:, 1:-1].flatten().bincount().sort(descending=True).values
     return {0: float(counts[:2].sum() / counts.sum())}
 
-@source
-def asked(results, table, strategy):
-    "Evaluations to the optimum of a table, trial by trial; beyond the budget: infinitely many."
-    job = Job(table, "score", strategy, 0)
-    found = read_record(record_path(results / "search", job, "asking"))["values"]["found"]
-    return {i: np.inf if n is None else float(n) for i, n in enumerate(found)}
-
 # %% ../../nbs/lab/numbers.ipynb #bb000006
 @cache
 def searched(results: Path, kind: str = "score") -> dict: # see `gathered`
@@ -337,7 +330,8 @@ def searched(results: Path, kind: str = "score") -> dict: # see `gathered`
     return found
 
 @source
-def asked(results, what, table, strategy, kind="score"): # what: evaluations, regret@96, reported@96
+def asked(results, table, strategy, what="evaluations", # or regret@96, reported@96
+          kind="score"):
     "Evaluations to the optimum of a table, or points that the incumbent lacks after so many."
     values = searched(results, kind)[table][strategy]
     score, _, after = what.partition("@")
@@ -385,9 +379,6 @@ def low(a, digits): return _text(min(a.values()), digits)
 
 @statistic
 def high(a, digits): return _text(max(a.values()), digits)
-
-@statistic
-def median(a, digits): return f"{np.median([*a.values()]):g}"
 
 @statistic
 def median_around(a, digits): # by resampling
