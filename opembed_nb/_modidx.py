@@ -1562,6 +1562,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'opembed_nb.lab.front._words': ('lab/front.html#_words', 'opembed_nb/lab/front.py'),
                                       'opembed_nb.lab.front.example': ('lab/front.html#example', 'opembed_nb/lab/front.py'),
                                       'opembed_nb.lab.front.first_page': ('lab/front.html#first_page', 'opembed_nb/lab/front.py'),
+                                      'opembed_nb.lab.front.found_by': ('lab/front.html#found_by', 'opembed_nb/lab/front.py'),
+                                      'opembed_nb.lab.front.found_figure': ('lab/front.html#found_figure', 'opembed_nb/lab/front.py'),
                                       'opembed_nb.lab.front.graph_figure': ('lab/front.html#graph_figure', 'opembed_nb/lab/front.py'),
                                       'opembed_nb.lab.front.main': ('lab/front.html#main', 'opembed_nb/lab/front.py'),
                                       'opembed_nb.lab.front.workflow_figure': ( 'lab/front.html#workflow_figure',

@@ -37,7 +37,7 @@ from .arms import study_records
 from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
-from .front import DRAWN, EXAMPLE, INKS, first_page
+from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT, front_records
 from .regret import needed, regret_curves, reported_regret as reported, sooner
 from .runner import record_path
@@ -473,7 +473,9 @@ TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
           "cards": lambda results: cards_table(), "versions": versions_table}
 FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"]),
            **{f"nbs/front-{name}-{theme}.svg": partial(first_page, figure=name, theme=theme)
-              for name in DRAWN for theme in INKS}}
+              for name in DRAWN for theme in INKS},
+           **{f"nbs/front-found-{model}-{theme}.svg": partial(found_by, model=model, theme=theme)
+              for model in ("dvae", "dvae-emb") for theme in INKS}}
 
 @cache
 def text_of(mark: str, results: Path) -> str:
