@@ -1,9 +1,11 @@
-"Chapters as tests: two things that nbval cannot know about notebooks kept clean by nbdev."
+"Chapters as tests: warm kernels, and what nbval cannot know about notebooks kept clean by nbdev."
 
+import nbval.plugin
 import pytest
 from nbval.plugin import IPyNbCell
 
 from book.reader import tags
+from tests.warm import warm_kernels
 
 # What takes longest begins first, so that it is not what all wait for when the rest has ended.
 LONGEST = [
@@ -23,6 +25,15 @@ LONGEST = [
     "test_engines.py",
     "05_sgp.ipynb",
 ]
+
+
+class WarmKernel(nbval.plugin.RunningKernel):
+    def __init__(self, *args, **options):
+        with warm_kernels():
+            super().__init__(*args, **options)
+
+
+nbval.plugin.RunningKernel = WarmKernel
 
 
 @pytest.hookimpl(tryfirst=True)

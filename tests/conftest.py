@@ -92,16 +92,3 @@ def gnns():
     from test_sources import loaded
 
     return loaded("nas-bench-graph/arxiv")
-
-
-@pytest.fixture(scope="module")
-def ray_engine(request):
-    "A Ray cluster of two cores, for the functions of one test file."
-    import ray
-
-    from opembed_nb.hood.engines import RayEngine
-
-    ray.cloudpickle.register_pickle_by_value(request.module)  # workers do not know that file
-    engine = RayEngine(cpus=2, timeout=600)
-    yield engine
-    engine.ray.shutdown()

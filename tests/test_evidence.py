@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 from PIL import Image
 from scipy.stats import ttest_rel
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
-from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import holm, student
 from opembed_nb.hood.records import load_tensors, save_record
 from opembed_nb.hood.sources import SOURCES
@@ -198,8 +198,7 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_unknown_or_alike_is_refused(what):
     call, says = REFUSED[what]
-    with pytest.raises(OpembedError, match=says):
-        call()
+    refused_as(says, call)
 
 
 def test_what_has_another_round_says_so_in_its_name():
@@ -471,8 +470,7 @@ def test_a_broken_record_is_named(tmp_path):
         path = tmp_path / "enas-digits" / "dvae" / "one-hot" / "seed-0.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        with pytest.raises(OpembedError, match="seed-0.json: is no record"):
-            study_records(tmp_path)
+        refused_as("seed-0.json: is no record", study_records, tmp_path)
 
 
 # What is committed

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb.data import ArchDataset, SearchSpace
-from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_flat
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab import arms
@@ -98,8 +98,7 @@ def test_what_is_needed_is_none_where_the_budget_was_not_enough(table):
 def test_what_is_no_table_is_refused_before_it_trains(table, monkeypatch):
     monkeypatch.setattr(arms, "fit_rounds", None)
     twice = ArchDataset("twice", SPACE, table.batch[[0, 0, 1]], torch.rand(3), torch.arange(3), 2)
-    with pytest.raises(OpembedError, match="isomorphic to others"):
-        search_arm(twice, "dvae", "one-hot", **OPTIONS)
+    refused_as("isomorphic to others", search_arm, twice, "dvae", "one-hot", **OPTIONS)
 
 
 def test_searches_go_on_where_they_were(table, tmp_path, capsys):

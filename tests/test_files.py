@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from common import refused_as
 from test_data import own_data
 
 from opembed_nb.hood.files import (
@@ -37,8 +38,7 @@ def test_a_folder_that_is_none_cannot_be_written_to(tmp_path):
 def test_a_path_that_no_system_has_is_one_line(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for act in (load_dataset, own_data().save):
-        said = refused(act, path)
-        assert "; give another path" in said and "\n" not in said
+        refused_as("; give another path", act, path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,8 +190,9 @@ def test_the_environments_folder_comes_first_and_is_checked(server, tmp_path, mo
     assert "sha256 is" in said and "is expected; replace the file or unset OPEMBED_DATA" in said
     assert server.requests == [] and not cache.exists()
     (folder / "own.txt").unlink()
-    said = refused(find_file, server.source("/missing"), cache)
-    assert f"OPEMBED_DATA names {folder}, which holds no" in said and "\n" not in said
+    refused_as(
+        f"OPEMBED_DATA names {folder}, which holds no", find_file, server.source("/missing"), cache
+    )
     assert find_file(server.source("/good"), cache) == cache / "own.txt"
 
 

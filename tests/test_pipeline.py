@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb import pipeline
 from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_architectures
@@ -120,8 +121,7 @@ PARAMETERS = [  # values, and what is said of them before anything runs
 
 @pytest.mark.parametrize("values, says", PARAMETERS, ids=str)
 def test_a_wrong_parameter_is_refused_before_anything_runs(values, says):
-    with pytest.raises(OpembedError, match=says):
-        stages(values)
+    refused_as(says, stages, values)
 
 
 def test_the_parameters_that_may_be_0_are_those_whose_chapter_says_what_it_means():
@@ -173,13 +173,8 @@ def test_the_last_stage_of_a_run_shows_what_is_there_now(toy, tmp_path, monkeypa
 
 def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path):
     toy("raise RuntimeError('no luck')")
-    with pytest.raises(
-        OpembedError,
-        match=r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\)"
-        r".*00_toy\.ipynb.*00_toy\.log",
-    ) as error:
-        run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
-    assert "\n" not in str(error.value)
+    refused_as(r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\)"
+        r".*00_toy\.ipynb.*00_toy\.log", run_stage, "00_toy", "00_toy", {}, tmp_path / "runs")
     toy("print('fine')")
     assert run_stage("00_toy", "00_toy", {}, tmp_path / "runs") > 0
 
@@ -254,9 +249,8 @@ def test_a_kernel_that_never_answers_is_named(toy, tmp_path, monkeypatch, capfd)
     monkeypatch.setattr(pipeline.sys, "executable", str(silent))
     monkeypatch.setattr(pipeline, "KERNEL_STARTS", 2)
     expected = "stage 00_toy failed: its kernel does not answer .*2 seconds"
-    with pytest.raises(OpembedError, match=expected) as error:
-        run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
-    assert "\n" not in str(error.value) and capfd.readouterr().err == ""
+    refused_as(expected, run_stage, "00_toy", "00_toy", {}, tmp_path / "runs")
+    assert capfd.readouterr().err == ""
 
 
 def one_line(capsys, arguments):
@@ -625,8 +619,7 @@ def test_on_other_data_the_paper_has_no_column_and_oracles_do_not_mix(tmp_path):
     assert "| best found, random (a) | 0.4000 |" in table
     assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
     save_record(folder / "dvae-emb" / "seed-0", "search", a_search("b", tuned=[0.5]), 1)
-    with pytest.raises(OpembedError, match="scored by different oracles, a and b"):
-        scoreboard(tmp_path, "quick")
+    refused_as("scored by different oracles, a and b", scoreboard, tmp_path, "quick")
 
 
 def test_finalists_stand_beside_what_they_are_compared_with(tmp_path):
@@ -654,8 +647,7 @@ def test_finalists_of_different_lengths_are_not_mixed(tmp_path):
         rows = [dict(kind="found", architecture="f", shared=0.5, full=0.9)]
         folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
         save_record(folder, "finalists", dict(oracle="o", epochs=epochs, rows=rows), 1)
-    with pytest.raises(OpembedError, match="finalists differ in oracle, epochs or"):
-        finalists(tmp_path, "quick")
+    refused_as("finalists differ in oracle, epochs or", finalists, tmp_path, "quick")
 
 
 def test_what_the_twins_found_is_compared_strategy_by_strategy(tmp_path):
@@ -813,8 +805,7 @@ def test_a_search_from_the_command_line_goes_on(tmp_path, monkeypatch, capsys):
 def test_digest_copies_records_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OpembedError, match="holds no records"):
-        commands.digest("quick")
+    refused_as("holds no records", commands.digest, "quick")
     folder = tmp_path / "runs" / "quick" / "d" / "m" / "seed-0"
     save_record(folder, "training", dict(history=[1]), 1)
     (folder / "checkpoint.safetensors").write_bytes(b"heavy")
@@ -945,8 +936,7 @@ def test_the_command_is_installed():
 
 def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(OpembedError, match=r"pip install '\.\[run\]'"):
-        load_profile("quick")
+    refused_as(r"pip install '\.\[run\]'", load_profile, "quick")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb.data import ENAS, SearchSpace, random_architectures
-from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.intervals import mean_std
 from opembed_nb.hood.records import read_records
 from opembed_nb.training import (
@@ -192,10 +192,8 @@ def test_gradients_are_cut_to_the_limit():
 )
 def test_unknown_names_are_refused_in_one_line(change, message):
     config = TrainConfig(epochs=1, **change)
-    with pytest.raises(OpembedError, match=message):
-        fit("dvae", graphs(10), config, hidden=12, latent=6, **SMALL)
-    with pytest.raises(OpembedError, match="recipe 'fast' is unknown; known are paper, signal"):
-        train_config("fast")
+    refused_as(message, lambda: fit("dvae", graphs(10), config, hidden=12, latent=6, **SMALL))
+    refused_as("recipe 'fast' is unknown; known are paper, signal", train_config, "fast")
 
 
 def test_the_paper_recipe_is_the_papers():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
@@ -135,8 +136,7 @@ def test_one_that_diverges_leaves_the_others_alone(double, monkeypatch):
 
 def test_models_of_other_shapes_are_refused():
     made = [build_model("dvae", hidden=12, latent=latent) for latent in (6, 7)]
-    with pytest.raises(OpembedError, match="weights and embeddings alone"):
-        Stack(made, "cpu")
+    refused_as("weights and embeddings alone", Stack, made, "cpu")
     with pytest.raises(OpembedError, match="'gcn'.*weights and embeddings alone"):
         Stack([build_model("dvae", **SMALL), build_model("gcn", **SMALL)], "cpu")
     with pytest.raises(OpembedError, match="weights and embeddings alone"):
@@ -175,13 +175,18 @@ def test_architectures_that_are_all_the_same_to_a_model_leave_it_finite():
 # The study
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    batch = graphs(300)
+def small_data(folder, many):
+    "The file of a small data set."
+    batch = graphs(many)
     scores = (batch.ops == 4).sum(1).float() + 0.01 * batch.adj.sum((1, 2))
-    path = tmp_path_factory.mktemp("data") / "small.jsonl"
+    path = folder / "small.jsonl"
     ArchDataset.from_scores("small", ENAS, batch, scores).save(path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return small_data(tmp_path_factory.mktemp("data"), 160)
 
 
 def test_a_study_as_stacks_finds_what_one_run_at_a_time_finds(small, tmp_path, capsys, double):
@@ -213,9 +218,9 @@ def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     assert not record_path(tmp_path, jobs[0], "arm").exists()
 
 
-def look_is_right(folder, latents):
+def look_is_right(folder, latents, data):
     "The record's r, by a plain loop over some test architectures and all of them by sorting."
-    data, z = load_dataset("enas-digits"), load_tensors(latents)[0]["latents"]
+    data, z = load_dataset(data), load_tensors(latents)[0]["latents"]
     known = data.order[: data.n_train]
     means = []
     for one in data.order[data.n_train :].tolist():
@@ -226,10 +231,10 @@ def look_is_right(folder, latents):
 
 
 def test_the_tables_are_made_end_to_end(tmp_path, capsys):
-    results, latents = tmp_path / "r", tmp_path / "l"
+    results, latents, data = tmp_path / "r", tmp_path / "l", small_data(tmp_path, 1200)
 
     def call(what, *more, status=0):
-        found = main(["tables", what, "--tiny", "--data", "enas-digits", "--seeds", "0", "1",
+        found = main(["tables", what, "--tiny", "--data", data, "--seeds", "0", "1",
                       "--models", "gcn", "gcn-emb", "svae", "--results", str(results),
                       "--latents", str(latents), *more])  # fmt: skip
         said = capsys.readouterr()
@@ -237,7 +242,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
         return said.err if status else said.out
 
     def run(model, seed=0, how="signal@1,n300,w16,latent=6", root=results):
-        return root / "enas-digits" / model / how / f"seed-{seed}"
+        return root / "small" / model / how / f"seed-{seed}"
 
     def values(section, *where, **more):
         return read_record(run(*where, **more) / f"{section}.json")["values"]
@@ -256,7 +261,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     assert raw["raw"]["rmse"][0] < 1.1 and list(raw["yardsticks"]) == list(YARDSTICKS)
     kept = {p.stem for p in latents.glob("*-after-*")}
     assert kept == {
-        f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
+        f"small-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
     }
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
     more = ["--device", "cpu", "--models", "gcn-emb", "--latents", str(tmp_path / "l2")]
@@ -269,8 +274,8 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     rounds = values("training", "gcn-emb", how="signal@1,r2,n300,w16,latent=6")
     assert [row["round"] for row in rounds["history"]] == [1, 2]
     assert "2 done" in call("look", "--models", "gcn-emb")
-    assert (results / "enas-digits" / "latents.png").read_bytes()[1:4] == b"PNG"
-    look_is_right(run("gcn-emb", 1), latents / "enas-digits-gcn-emb-1.safetensors")
+    assert (results / "small" / "latents.png").read_bytes()[1:4] == b"PNG"
+    look_is_right(run("gcn-emb", 1), latents / "small-gcn-emb-1.safetensors", data)
     said = call("train", "--device", "cpu", "--alone", "--latents", str(tmp_path / "l4"),
                 "--results", str(tmp_path / "alone"), "--watch", "0", "1", *some)  # fmt: skip
     assert said.count("1 trained") == 4
@@ -290,7 +295,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     papers = values("training", "gcn-emb", how="paper@2,n300,w16,latent=6")
     assert papers["config"]["schedule"] == "plateau" and papers["stack"] == 4
     assert [row["epoch"] for row in papers["history"]] == [1, 2]
-    made = set(results.glob("enas-digits/*/signal@1,n*/*/*"))
+    made = set(results.glob("small/*/signal@1,n*/*/*"))
     sections = {
         "gcn": ("training", "abilities"),
         "gcn-emb": ("training", "abilities", "prediction", "smoothness"),

@@ -7,8 +7,6 @@ import http.server
 import io
 import json
 import resource
-import subprocess
-import sys
 import tarfile
 import threading
 from dataclasses import asdict, replace
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 
 import opembed_nb.hood.networks as networks
 import opembed_nb.oracle as oracle_module
@@ -52,6 +51,7 @@ from opembed_nb.oracle import (
     ranking_study,
     reliability,
 )
+from tests.warm import python
 
 BRIEF = Schedule(3, cycle=3)
 QUICK = Schedule(60, lr=0.2, cycle=60)  # enough to see that something was learned
@@ -190,9 +190,7 @@ def test_weights_that_do_not_fit_are_named(name, change, says, tmp_path):
     tensors, meta = load_tensors(file)
     tensors |= {name: change(tensors.get(name))}
     save_tensors(file, {k: t for k, t in tensors.items() if t is not None}, **meta)
-    with pytest.raises(OpembedError, match=f"net.safetensors: tensor '{name}' {says}") as e:
-        load_supernet(file)
-    assert one_line(e)
+    refused_as(f"net.safetensors: tensor '{name}' {says}", load_supernet, file)
 
 
 def score(net=TINY, **parts):
@@ -247,9 +245,7 @@ REFUSALS = [
 @pytest.mark.parametrize("call, says", REFUSALS, ids=[says[:30] for _, says in REFUSALS])
 def test_what_cannot_be_made_or_trained_is_refused_in_one_line(images, call, says):
     networks.check_images(images, TINY)
-    with pytest.raises(OpembedError, match=says) as e:
-        call(images)
-    assert one_line(e)
+    refused_as(says, call, images)
 
 
 @pytest.mark.parametrize(
@@ -282,9 +278,7 @@ def test_the_disk_is_full(images, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OpembedError, match="cannot be written .*No space left") as e:
-        train_fully(architecture, images, **settings)
-    assert one_line(e)
+    refused_as("cannot be written .*No space left", train_fully, architecture, images, **settings)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
 
@@ -364,10 +358,8 @@ def test_a_truncated_supernet_is_named(tmp_path, cut):
     file = tmp_path / "net.safetensors"
     save_supernet(file, Supernet(ENAS, TINY))
     file.write_bytes(file.read_bytes()[:cut])
-    with pytest.raises(OpembedError, match="is no whole safetensors file") as e:
-        load_supernet(file)
-    assert one_line(e)
-    assert str(file) in str(e.value)
+    said = refused_as("is no whole safetensors file", load_supernet, file)
+    assert str(file) in said
 
 
 def test_a_supernet_that_says_another_width_or_nothing(tmp_path):
@@ -377,12 +369,10 @@ def test_a_supernet_that_says_another_width_or_nothing(tmp_path):
         load_supernet(file, NetSizes(8))
     tensors, meta = load_tensors(file)
     save_tensors(file, tensors, **{**meta, "sizes": {**meta["sizes"], "width": 8}})
-    with pytest.raises(OpembedError, match="is it of another model, or of other sizes"):
-        load_supernet(file)
+    refused_as("is it of another model, or of other sizes", load_supernet, file)
     for lost in ("space", "sizes"):
         save_tensors(file, tensors, **{k: v for k, v in meta.items() if k != lost})
-        with pytest.raises(OpembedError, match="was not written by save_supernet"):
-            load_supernet(file)
+        refused_as("was not written by save_supernet", load_supernet, file)
 
 
 def test_the_embedded_supernet_is_the_one_its_schedule_names(oracle):
@@ -439,8 +429,7 @@ def test_source_stands_alone(tmp_path, sizes):
     x = torch.rand(4, sizes.channels, 8, 8, generator=generator())
     torch.save(dict(state=net.state_dict(), x=x, out=net(x)), tmp_path / "case.pt")
     (tmp_path / "net.py").write_text(to_source(net, "Found"))
-    command = [sys.executable, "-c", ALONE]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = python("-c", ALONE, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-800:]
 
 
@@ -530,8 +519,7 @@ def test_trainings_alone_take_a_device(images, tmp_path, monkeypatch):
     asked = batch, images, ENAS, TINY, Schedule(1, cycle=1)
     there, here = networks.train_each(*asked, device="cpu"), networks.train_each(*asked)
     assert torch.equal(there, here) and [str(device) for device in moved] == ["cpu"] * 2
-    with pytest.raises(OpembedError, match="alone failed"):
-        networks.train_each(*asked, device="abacus")
+    refused_as("alone failed", networks.train_each, *asked, device="abacus")
 
 
 # CIFAR-10
@@ -605,20 +593,15 @@ TEST_BATCH = "cifar-10-batches-bin/test_batch.bin"
 def test_hostile_and_broken_archives_are_refused(tmp_path, changes, says):
     file = tmp_path / "a.tar.gz"
     file.write_bytes(archive(changes))
-    with pytest.raises(OpembedError) as e:
-        read_cifar10(file)
-    assert says in str(e.value)
-    assert str(file) in str(e.value)
-    assert one_line(e)
+    said = refused_as(says, read_cifar10, file)
+    assert str(file) in said
     assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("cut", [0, 10, 1000, -200])
 def test_a_truncated_archive_is_named(tmp_path, cut):
     (tmp_path / "a.tar.gz").write_bytes(archive()[:cut])
-    with pytest.raises(OpembedError, match="no whole archive|missing") as e:
-        read_cifar10(tmp_path / "a.tar.gz")
-    assert one_line(e)
+    refused_as("no whole archive|missing", read_cifar10, tmp_path / "a.tar.gz")
 
 
 @pytest.fixture
@@ -645,11 +628,9 @@ def test_cifar10_is_downloaded_verified_and_normalised(server, tmp_path, monkeyp
     digest = hashlib.sha256(good).hexdigest()
     monkeypatch.setattr(networks, "CIFAR10", CIFAR10._replace(url=url, sha256=digest))
     (folder / "cifar-10-binary.tar.gz").write_bytes(good[:-100])
-    with pytest.raises(OpembedError, match="sha256 is not"):
-        cifar10_images(tmp_path / "cache", valid=20)
+    refused_as("sha256 is not", cifar10_images, tmp_path / "cache", valid=20)
     (folder / "cifar-10-binary.tar.gz").write_bytes(archive(rows=21))
-    with pytest.raises(OpembedError, match="sha256 is not"):
-        cifar10_images(tmp_path / "cache", valid=20)
+    refused_as("sha256 is not", cifar10_images, tmp_path / "cache", valid=20)
     (folder / "cifar-10-binary.tar.gz").write_bytes(good)
     images = cifar10_images(tmp_path / "cache", valid=20)
     assert [len(x) for x, _ in (images.train, images.valid, images.test)] == [80, 20, 20]
