@@ -1,6 +1,8 @@
 "What several test files need."
 
+import http.server
 import resource
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -13,6 +15,12 @@ from opembed_nb.hood import records
 # The same examples in every run: a red test is red again.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -29,6 +37,41 @@ def disk_of():
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     return limited
+
+
+class Server(http.server.ThreadingHTTPServer):
+    "Serves what `bodies` has, less than it promised at /cut; notes what it was asked for."
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.requests.append(self.path)
+            if self.path not in self.server.bodies:
+                self.send_error(404)
+                return
+            sent = self.server.bodies[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent[: len(sent) // 2] if self.path == "/cut" else sent)
+
+        def log_message(self, *args):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.requests, self.bodies = [], {}
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("OPEMBED_DATA", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as server:
+        serve = {"poll_interval": 0.02}
+        threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,7 @@
 "A search by ask and tell: nothing is asked twice, a file decides what is asked, noise is noise."
 
 import math
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -189,36 +185,6 @@ def test_another_search_in_the_same_file_is_refused(tmp_path, other, says):
     assert says in str(error.value)
     (tmp_path / "text.sqlite").write_text("no database, but a text of some length " * 9)
     refused_as("text.sqlite: cannot be used as a search", Search, FREE, tmp_path / "text.sqlite")
-
-
-WORKER = """
-import sys, time, opembed_nb as oe
-space = oe.Space("blocks", ("conv", "pool", "skip"), 5, chain=False)
-search = oe.Search(space, sys.argv[1], seed=4)
-while len(search) < 24:
-    one = search.ask()
-    time.sleep(0.02)
-    search.tell(one, float((one.ops == 2).sum()) - 0.1 * float(one.adj.sum()))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_and_a_kill_lose_nothing_and_repeat_nothing(tmp_path):
-    path = tmp_path / "search.sqlite"
-    command = [sys.executable, "-c", WORKER, str(path)]
-    first, second = (subprocess.Popen(command) for _ in range(2))
-    deadline = time.time() + 300
-    while time.time() < deadline:
-        if path.exists() and len(Search(FREE, path, seed=4)) >= 5: break
-        time.sleep(0.1)
-    os.kill(first.pid, signal.SIGKILL)
-    assert second.wait(300) == 0
-    first.wait()
-    search = Search(FREE, path, seed=4)
-    assert len(search) >= 24 and len(set(keys(search))) == len(keys(search))
-    for _, key, scores in search._rows("scores IS NOT NULL"):
-        assert scores == [value(from_keys([key], FREE))]
-    assert len(keys(search, "scores IS NULL")) <= 1  # what the killed one was at
 
 
 def test_a_fingerprint_does_not_see_numbering_dead_parts_or_identities():

@@ -14,6 +14,7 @@ import pytest
 import test_bo
 import torch
 from common import refused_as
+from processes import gone, wait_for
 from test_bo import SMALL, Edges, everything, small_problem, some_rows
 
 from opembed_nb.bo import search
@@ -70,21 +71,6 @@ class Unreadable:
 
 def outcomes(engine, function, jobs, **more):
     return sorted(engine.run(function, jobs, **more))
-
-
-def gone(pid):
-    "Whether a process has ended; one that nobody has waited for has."
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()
 
 
 @pytest.fixture(scope="module")

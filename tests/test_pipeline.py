@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import nbformat
 import pytest
 import torch
 from common import refused_as
+from processes import gone, wait_for
 
 from opembed_nb import pipeline
 from opembed_nb.data import ArchDataset, SearchSpace, cat_batches, random_architectures
@@ -193,20 +193,6 @@ MAIN = "import sys; from opembed_nb.lab.commands import main; sys.exit(main(sys.
 INTERRUPTED = "opembed: interrupted; the same command goes on from here\n"
 
 
-def wait_for(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()
-
-
-def running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def stage(toy, tmp_path, started):
     "A stage that is in the middle of a cell: its process and the number of its kernel."
@@ -227,7 +213,7 @@ def test_an_interrupted_stage_is_one_line_and_status_130(stage):
     process, kernel = stage
     os.killpg(process.pid, signal.SIGINT)
     assert (*process.communicate(timeout=60), process.returncode) == ("", INTERRUPTED, 130)
-    wait_for(lambda: not running(kernel))
+    wait_for(lambda: gone(kernel))
 
 
 def test_a_killed_kernel_is_one_line_and_status_2(stage):
@@ -512,7 +498,7 @@ def test_a_stage_that_is_terminated_is_one_line_and_status_143(stage):
     process, kernel = stage
     os.kill(process.pid, signal.SIGTERM)
     assert (process.communicate(timeout=10), process.returncode) == (("", TERMINATED), 143)
-    wait_for(lambda: not running(kernel))
+    wait_for(lambda: gone(kernel))
 
 
 def test_trained_models_are_what_the_chapters_look_for(tmp_path, monkeypatch, capsys):
@@ -536,28 +522,43 @@ def test_a_run_folder_that_cannot_be_written(toy, tmp_path):
         run_stage("00_toy", "00_toy", {}, tmp_path / "runs")
 
 
+ABLE = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
+
+
+def keep(root, model="dvae", seed=0, profile="quick", data="enas-digits", **sections):
+    "Records of one run."
+    for section, values in sections.items():
+        save_record(root / profile / data / model / f"seed-{seed}", section, values, 1)
+
+
+def a_search(oracle, **best):
+    strategies = {name: dict(best=values) for name, values in best.items()}
+    return dict(oracle=oracle, strategies=strategies)
+
+
+def finals(*rows, epochs=3, **more):
+    "What a record of finalists holds; a row: kind, architecture, both scores, and by whom."
+    names = "kind", "architecture", "shared", "full", "by"
+    return dict(oracle="o", epochs=epochs, rows=[dict(zip(names, row)) for row in rows], **more)
+
+
 def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
-    save_record(
-        tmp_path / "quick" / "enas-cifar10" / "dvae-emb" / "seed-0",
-        "prediction",
-        dict(rmse=[0.5, 0.7], pearson=[0.8, 0.8], kendall=[0.6, 0.6], coverage=[0.9, 0.9]),
-        1,
-    )
+    fits = dict(rmse=[0.5, 0.7], pearson=[0.8, 0.8], kendall=[0.6, 0.6], coverage=[0.9, 0.9])
+    keep(tmp_path, "dvae-emb", data="enas-cifar10", prediction=fits)
     table = scoreboard(tmp_path, "quick", "enas-cifar10")
-    assert (
-        "| RMSE, tuned fit, DVAE-EMB | 0.371 ± 0.003 | – | 0.600 | +0.229 | one seed |" in table
-        and "| accuracy (%), DVAE-EMB | 99.99 | – | – | – | not run |" in table
-        and "| Kendall τ | 0.600 ± 0.000 |" in table
-    )
+    for row in (
+        "| RMSE, tuned fit, DVAE-EMB | 0.371 ± 0.003 | – | 0.600 | +0.229 | one seed |",
+        "| accuracy (%), DVAE-EMB | 99.99 | – | – | – | not run |",
+        "| Kendall τ | 0.600 ± 0.000 |",
+    ):
+        assert row in table
 
 
 def test_the_scoreboard_shows_the_data_sets_that_have_records(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
-    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
     for name in ("my-cells", "enas-digits"):
-        folder = tmp_path / "out" / "mine" / name / "dvae" / "seed-0"
-        save_record(folder, "abilities", values, 1)
+        keep(tmp_path / "out", profile="mine", data=name, abilities=ABLE)
     assert main(["scoreboard", "mine"]) == 0
     out = capsys.readouterr().out
     assert out.index("\nenas-digits\n") < out.index("\nmy-cells\n") and "enas-cifar10" not in out
@@ -567,20 +568,22 @@ def test_the_scoreboard_shows_the_data_sets_that_have_records(tmp_path, monkeypa
 
 
 def test_several_seeds_are_averaged_in_every_table(tmp_path):
+    assert "No finalists" in finalists(tmp_path, "quick")
     for seed in (0, 1):
-        folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
-        values = dict(accuracy=90.0 + seed, validity=100.0, uniqueness=3.0, novelty=4.0)
-        save_record(folder, "abilities", values, 1)
-        values = {key: [0.1 + seed, 0.3 + seed] for key in ("rmse", "pearson", "kendall")}
-        save_record(folder, "prediction", values, 1)
-        save_record(folder, "search", a_search("a", tuned=[0.5 + seed, 0.7 + seed]), 1)
-        rows = [
-            dict(kind="found", architecture=f"a{seed}", shared=0.5, full=0.7 + seed / 10),
-            dict(kind="found", architecture="b", shared=0.4, full=0.6),
-            dict(kind="random", architecture=f"r{seed}", shared=0.2, full=0.3),
-            dict(kind="best of the data", architecture="d", shared=0.4, full=0.5),
-        ]
-        save_record(folder, "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+        found = finals(
+            ("found", f"a{seed}", 0.5, 0.7 + seed / 10),
+            ("found", "b", 0.4, 0.6),
+            ("random", f"r{seed}", 0.2, 0.3),
+            ("best of the data", "d", 0.4, 0.5),
+        )
+        fits = {key: [0.1 + seed, 0.3 + seed] for key in ("rmse", "pearson", "kendall")}
+        searched = a_search("a", tuned=[0.5 + seed, 0.7 + seed])
+        able = dict(ABLE, accuracy=90.0 + seed)
+        keep(tmp_path, seed=seed, abilities=able, prediction=fits, search=searched, finalists=found)
+        if seed == 0:
+            table = finalists(tmp_path, "quick")
+            assert "trained alone, 3 epochs" in table and "| random | r0 |" in table
+            assert "| D-VAE, 2. | b | 0.4000 | 0.6000 |" in table
     table = scoreboard(tmp_path, "quick")
     assert "| accuracy (%) | 90.50 ± 0.71 (n = 2) |" in table
     assert "| RMSE | 0.700 ± 0.707 (n = 2) |" in table
@@ -588,99 +591,50 @@ def test_several_seeds_are_averaged_in_every_table(tmp_path):
     table = finalists(tmp_path, "quick")
     first = "| one of each seed (2) | 0.5000 ± 0.0000 (n = 2) | 0.7500 ± 0.0707 (n = 2) |"
     assert f"| D-VAE, 1. {first}" in table and "| D-VAE, 2. | b | " in table
-    assert (
-        table.count("| random | one of each seed (2) |") == table.count("| best of the data |") == 1
-    )
+    for row in ("| random | one of each seed (2) |", "| best of the data |"):
+        assert table.count(row) == 1
 
 
 def test_a_copied_models_folder_is_no_model(tmp_path):
-    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
-    rows = [dict(kind="found", architecture="a", shared=0.5, full=0.7)]
     for name in ("dvae", "dvae (1)"):
-        folder = tmp_path / "quick" / "enas-digits" / name / "seed-0"
-        save_record(folder, "abilities", values, 1)
-        save_record(folder, "finalists", dict(oracle="o", epochs=3, rows=rows), 1)
+        keep(tmp_path, name, abilities=ABLE, finalists=finals(("found", "a", 0.5, 0.7)))
     assert scoreboard(tmp_path, "quick").startswith("|  | D-VAE |\n")
     assert finalists(tmp_path, "quick").count("\n") == 2
 
 
-def a_search(oracle, **best):
-    return dict(
-        oracle=oracle, strategies={name: dict(best=values) for name, values in best.items()}
-    )
-
-
-def test_on_other_data_the_paper_has_no_column_and_oracles_do_not_mix(tmp_path):
-    folder = tmp_path / "quick" / "enas-digits"
-    save_record(
-        folder / "dvae" / "seed-0", "search", a_search("a", tuned=[0.5, 0.6], random=[0.4]), 1
-    )
+def test_on_other_data_the_paper_has_no_column_and_unlike_records_do_not_mix(tmp_path):
+    keep(tmp_path, search=a_search("a", tuned=[0.5, 0.6], random=[0.4]))
     table = scoreboard(tmp_path, "quick")
     assert "paper" not in table and "| best found, tuned (a) | 0.5500 ± 0.0707 |" in table
     assert "| best found, random (a) | 0.4000 |" in table
     assert "No records" in scoreboard(tmp_path, "quick", "enas-cifar10")
-    save_record(folder / "dvae-emb" / "seed-0", "search", a_search("b", tuned=[0.5]), 1)
+    keep(tmp_path, "dvae-emb", search=a_search("b", tuned=[0.5]))
     refused_as("scored by different oracles, a and b", scoreboard, tmp_path, "quick")
-
-
-def test_finalists_stand_beside_what_they_are_compared_with(tmp_path):
-    assert "No finalists" in finalists(tmp_path, "quick")
-    rows = [
-        dict(kind=k, architecture=k[0], shared=0.5, full=0.9)
-        for k in ("found", "found", "random", "best of the data")
-    ]
-    save_record(
-        tmp_path / "quick" / "enas-digits" / "dvae" / "seed-0",
-        "finalists",
-        dict(oracle="o", epochs=3, rows=rows),
-        1,
-    )
-    table = finalists(tmp_path, "quick")
-    assert (
-        "trained alone, 3 epochs" in table
-        and "| D-VAE, 2. | f | 0.5000 | 0.9000 |" in table
-        and "| random | r |" in table
-    )
-
-
-def test_finalists_of_different_lengths_are_not_mixed(tmp_path):
     for seed, epochs in enumerate((3, 310)):
-        rows = [dict(kind="found", architecture="f", shared=0.5, full=0.9)]
-        folder = tmp_path / "quick" / "enas-digits" / "dvae" / f"seed-{seed}"
-        save_record(folder, "finalists", dict(oracle="o", epochs=epochs, rows=rows), 1)
+        keep(tmp_path, seed=seed, finalists=finals(("found", "f", 0.5, 0.9), epochs=epochs))
     refused_as("finalists differ in oracle, epochs or", finalists, tmp_path, "quick")
 
 
 def test_what_the_twins_found_is_compared_strategy_by_strategy(tmp_path):
     for name, more in (("dvae", 0.0), ("dvae-emb", 0.01)):
-        rows = [
-            dict(kind="random", by=None, architecture="r", shared=0.5, full=full)
-            for full in (0.7, 0.8)
-        ]
-        rows += [
-            dict(kind="found", by=by, architecture=f"{by}{x}", shared=0.5, full=0.9 + more + x)
+        found = [
+            ("found", f"{by}{x}", 0.5, 0.9 + more + x, by)
             for by in ("paper", "tuned")[: 1 + (name == "dvae-emb")]
             for x in (0.0, 0.01, 0.02)
         ]
-        folder = tmp_path / "quick" / "enas-digits" / name / "seed-0"
-        values = dict(oracle="o", epochs=3, trainings=2, rows=rows)
-        save_record(folder, "finalists", values, 1)
+        found += [("random", "r", 0.5, full, None) for full in (0.7, 0.8)]
+        keep(tmp_path, name, finalists=finals(*found, trainings=2))
     table = finalists(tmp_path, "quick")
     assert "| D-VAE, paper, 3. | paper0.02 |" in table and "| DVAE-EMB, tuned, 1. |" in table
     assert table.count("| random |") == 2
     table = found_by_twins(tmp_path, "quick")
     half = 2.7764 * math.sqrt(2 / 3)  # Student's t with 4 degrees of freedom, spreads of 1
-    assert (
-        f"| paper | D-VAE | 91.00 ± 1.00 | 92.00 ± 1.00 | +1.00 [{1 - half:+.2f}, {1 + half:+.2f}]"
-        in table
-    )
+    around = f"+1.00 [{1 - half:+.2f}, {1 + half:+.2f}]"
+    assert f"| paper | D-VAE | 91.00 ± 1.00 | 92.00 ± 1.00 | {around}" in table
     assert "| tuned |" not in table  # of one twin alone
     for name, full in (("dvae", 0.9), ("dvae-emb", 0.92)):  # one find each has no interval
-        folder = tmp_path / "laptop" / "enas-digits" / name / "seed-0"
-        rows = [dict(kind="found", by="paper", architecture="a", shared=0.5, full=full)]
-        rows += [dict(kind="random", by=None, architecture="r", shared=0.5, full=0.9)]
-        values = dict(oracle="o", epochs=3, trainings=1, rows=rows)
-        save_record(folder, "finalists", values, 1)
+        found = ("found", "a", 0.5, full, "paper"), ("random", "r", 0.5, 0.9, None)
+        keep(tmp_path, name, profile="laptop", finalists=finals(*found, trainings=1))
     alone = "| paper | D-VAE | 90.00 | 92.00 | +2.00 | +2.00 |"
     assert alone in found_by_twins(tmp_path, "laptop")
     assert "| 94.70 ± 0.07 | 95.21 ± 0.12 | +0.51 [+0.36, +0.66] | – |" in table
@@ -762,8 +716,7 @@ for name in ("full", "closed", "left"):
 
 
 def test_an_output_that_is_full_closed_or_left_early_is_no_traceback(tmp_path):
-    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
-    save_record(tmp_path / "mine" / "enas-digits" / "dvae" / "seed-0", "abilities", values, 1)
+    keep(tmp_path, profile="mine", abilities=ABLE)
     done = python("-c", INTO, tmp_path, OPEMBED_RUNS=str(tmp_path))
     assert (done.stdout, done.stderr) == ("full 1\nclosed 0\nleft 141\n", "")
     said = {name: (tmp_path / name).read_text() for name in ("full", "closed", "left")}
@@ -868,7 +821,6 @@ def test_no_network_is_trained_of_data_that_describes_none(own_data):
 def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
     small = dict(models="[dvae]", hidden="8", latent="6", epochs="1", workers="1", profile="mine")
-    values = dict(accuracy=1.0, validity=2.0, uniqueness=3.0, novelty=4.0)
 
     def arguments(command, **changes):
         return words(command, dataset=os.path.relpath(own_data), **changes)
@@ -878,7 +830,7 @@ def test_train_scoreboard_and_digest_take_own_data(own_data, tmp_path, monkeypat
     assert (folder / "checkpoint.safetensors").exists()
     assert main(arguments("train", **small)) == 0
     assert capsys.readouterr().out.count("dvae, seed 0: found") == 1
-    save_record(folder, "abilities", values, 1)
+    save_record(folder, "abilities", ABLE, 1)
     assert main(arguments("scoreboard", profile="mine")) == 0
     out = capsys.readouterr().out
     assert "\nmy-cells\n" in out and "| validity (%) | 2.00 |" in out and "paper" not in out

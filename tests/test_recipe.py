@@ -1,7 +1,6 @@
 "The recipe `signal`: its initial weights, its schedule, and what only those weights learn."
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from opembed_nb.training import (
     build_model,
     calm_messages,
     fit,
-    fit_rounds,
     reach,
     scale_layers,
     scale_operations,
@@ -157,19 +155,6 @@ def test_the_step_size_rises_and_falls_to_nothing():
     sizes = [row["lr"] for row in history]
     assert sizes[0] < sizes[1] == max(sizes) <= 0.06 * 16**-0.5
     assert sizes[1:] == sorted(sizes[1:], reverse=True) and sizes[-1] < 0.01 * max(sizes)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_a_schedule_goes_on_where_it_was(schedule, tmp_path):
-    config = train_config("signal", 12, epochs=3, training_rounds=2, schedule=schedule)
-    config = TrainConfig(**{**asdict(config), "patience": 0})
-    whole = fit_rounds("dvae-emb", graphs(100), config, hidden=12, latent=6, **SMALL)
-    sizes = dict(hidden=12, latent=6, **SMALL)
-    for _ in range(6):
-        parts = fit_rounds("dvae-emb", graphs(100), config, tmp_path, stop_after=1, **sizes)
-    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert [row["lr"] for row in whole.history] == [row["lr"] for row in parts.history]
 
 
 def test_gradients_are_cut_to_the_limit():

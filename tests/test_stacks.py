@@ -10,7 +10,6 @@ from common import refused_as
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
-from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, read_record
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.hood.sweeps import is_plain, plainly
@@ -20,18 +19,13 @@ from opembed_nb.lab.stacks import Stack, fit_stack
 from opembed_nb.sgp import YARDSTICKS
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, fit_rounds, train_config
 
+pytestmark = pytest.mark.usefixtures("runs")
 FREE = SearchSpace("free", operations=("a", "b", "c"), n_layers=4, chain=False)
 SMALL = dict(hidden=12, latent=6)
 
 
 def graphs(n, space=ENAS, seed=0):
     return random_architectures(n, space, torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    "What is not finished is kept in a folder of the test."
-    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -134,25 +128,32 @@ def test_one_that_diverges_leaves_the_others_alone(double, monkeypatch):
 # What cannot be one
 
 
-def test_models_of_other_shapes_are_refused():
-    made = [build_model("dvae", hidden=12, latent=latent) for latent in (6, 7)]
-    refused_as("weights and embeddings alone", Stack, made, "cpu")
-    with pytest.raises(OpembedError, match="'gcn'.*weights and embeddings alone"):
-        Stack([build_model("dvae", **SMALL), build_model("gcn", **SMALL)], "cpu")
-    with pytest.raises(OpembedError, match="weights and embeddings alone"):
-        Stack([build_model("svae", **SMALL), build_model("svae-emb", **SMALL)], "cpu")
+def stack(*models, **other):
+    "The first as it is, the last with other sizes."
+    sizes = [SMALL] * (len(models) - 1) + [SMALL | other]
+    return Stack([build_model(name, **own) for name, own in zip(models, sizes)], "cpu")
 
 
-def test_configurations_that_differ_in_more_are_refused():
-    members = [("one-hot", train_config("signal", 12, epochs=epochs)) for epochs in (1, 2)]
-    with pytest.raises(OpembedError, match="more than seed and weights"):
-        fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
+def stacked(*members):
+    return fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
 
 
-def test_fixed_rows_have_no_rounds():
-    config = train_config("signal", 12, epochs=1, training_rounds=2)
-    with pytest.raises(OpembedError, match="the rows of one-hot are fixed"):
-        fit_stack("dvae", graphs(70), [("one-hot", config)], device="cpu", **SMALL)
+def of(epochs, rounds=1):
+    return "one-hot", train_config("signal", 12, epochs=epochs, training_rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda: stack("dvae", "dvae", latent=7), "weights and embeddings alone"),
+        (lambda: stack("dvae", "gcn"), "'gcn'.*weights and embeddings alone"),
+        (lambda: stack("svae", "svae-emb"), "weights and embeddings alone"),
+        (lambda: stacked(of(1), of(2)), "more than seed and weights"),
+        (lambda: stacked(of(1, rounds=2)), "the rows of one-hot are fixed"),
+    ],
+)
+def test_what_cannot_be_one_is_refused(call, says):
+    refused_as(says, call)
 
 
 def test_each_member_has_its_own_plateau(double):
