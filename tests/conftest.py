@@ -11,6 +11,7 @@ from processes import Command, forking
 from scipy.stats import ttest_rel
 
 from opembed_nb.hood import records
+from tests.warm import warm_kernels
 
 # The same examples in every run: a red test is red again.
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -21,6 +22,12 @@ settings.load_profile("fixed")
 def runs(tmp_path, monkeypatch):
     "What is not finished is kept in a folder of the test."
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def warm():
+    with warm_kernels():
+        yield
 
 
 @pytest.fixture

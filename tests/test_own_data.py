@@ -53,7 +53,6 @@ from opembed_nb.hood.sources import load_dataset
 from opembed_nb.latent import plot_operations
 from opembed_nb.pipeline import run_stage
 from opembed_nb.training import build_model, fit_rounds, train_config
-from tests.warm import warm_kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 FREE = SearchSpace("cells", ("conv", "pool", "norm"), n_layers=7, chain=False)
@@ -88,15 +87,14 @@ def chains(tmp_path):
 
 
 @pytest.fixture
-def chapter(tmp_path, monkeypatch):
+def chapter(warm, tmp_path, monkeypatch):
     "A function that runs a chapter and gives what it prints."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small graphs are faster so
 
     def run(name, path, **parameters):
-        with warm_kernels():
-            run_stage(name, name, dict(dataset=str(path), **parameters), tmp_path)
+        run_stage(name, name, dict(dataset=str(path), **parameters), tmp_path)
         text = (tmp_path / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
         outputs = []
         for cell in json.loads(text)["cells"]:

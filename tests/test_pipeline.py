@@ -147,6 +147,7 @@ def test_the_full_search_is_one_command_of_readme_and_of_the_chapter():
     assert {name: {**alone, **named}[name] for name in search} == {n: paper[n] for n in search}
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_stage_is_done_once(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "ASSETS", tmp_path / "opembed_nb" / "assets")
     toy("from pathlib import Path; Path('count').open('a').write('x')")
@@ -161,6 +162,7 @@ def test_a_stage_is_done_once(toy, tmp_path, monkeypatch):
     assert run_stage("00_toy", "00_toy", {"n": 3}, runs) > 0
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_last_stage_of_a_run_shows_what_is_there_now(toy, tmp_path, monkeypatch):
     toy("from pathlib import Path; Path('count').open('a').write('x')")
     toys = tmp_path / "nbs" / "00_toy.ipynb"
@@ -172,6 +174,7 @@ def test_the_last_stage_of_a_run_shows_what_is_there_now(toy, tmp_path, monkeypa
         assert (tmp_path / "nbs" / "tables").read_text() == runs
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_failed_stage_names_notebook_cell_and_log_and_runs_again(toy, tmp_path):
     toy("raise RuntimeError('no luck')")
     refused_as(r"stage 00_toy failed in cell \d+ \(RuntimeError: no luck\)"
@@ -248,6 +251,7 @@ def one_line(capsys, arguments):
     return err
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("runs, data", [("out", "sub/data"), ("~/out", "~/data")])
 def test_the_environments_folders_are_the_same_for_command_and_chapters(
     toy, tmp_path, monkeypatch, capsys, runs, data
@@ -277,6 +281,7 @@ def test_a_folder_of_nobodys_home_is_refused(toy, monkeypatch, capsys):
     assert "OPEMBED_RUNS=~nobody-of-this-name/runs" in one_line(capsys, ["run", "toy"])
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_profile_of_another_name_is_kept_under_that_name(toy, tmp_path, monkeypatch):
     toy("print(profile)")
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "out"))
@@ -791,6 +796,7 @@ def own_data(tmp_path):
     return path
 
 
+@pytest.mark.usefixtures("warm")
 def test_chapters_are_given_the_absolute_path_of_own_data(toy, tmp_path, own_data):
     toy("from pathlib import Path\nassert Path(dataset).is_absolute() and Path(dataset).exists()")
     with own_data.open() as file:
