@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import soak_asking
 import torch
+from common import refused_as
 from test_asking import FREE, keys, value
 
 import opembed_nb as oe
@@ -307,13 +308,11 @@ def test_a_file_knows_what_it_is(tmp_path):
     Search(FREE, tmp_path / "among", among=among, allowed=lambda b: b.ops[:, 1] == 2).close()
     again = Search.open(tmp_path / "among")
     assert to_keys(again._among, FREE) == to_keys(among, FREE)
-    with pytest.raises(OpembedError, match="was made with a predicate `allowed`; ask with it"):
-        again.ask()
+    refused_as("was made with a predicate `allowed`; ask with it", again.ask)
     with sqlite3.connect(path) as db:
         db.execute("UPDATE search SET value = '0' WHERE name = 'format'")
     for make in (Search.open, lambda path: Search(space, path)):
-        with pytest.raises(OpembedError, match="is a search of another version"):
-            make(path)
+        refused_as("is a search of another version", make, path)
 
 
 # -- spaces

@@ -234,10 +234,12 @@ TOY = [  # (source, tags, stored output)
 def run_toy_chapter(folder, toy):
     "nbval's verdict on a small chapter, under this project's own hooks and settings."
 
-    (folder / "book").mkdir(parents=True)
-    (folder / "nbs").mkdir()
+    for name in ("book", "nbs", "tests"):
+        (folder / name).mkdir(parents=True)
     for name in ("conftest.py", "pyproject.toml", "book/reader.py"):
         shutil.copy(ROOT / name, folder / name)
+    warm = "from contextlib import nullcontext as warm_kernels\n"  # one toy is not worth it
+    (folder / "tests" / "warm.py").write_text(warm)
     kernel = {"name": "python3", "display_name": "python3"}
     notebook = v4.new_notebook(metadata={"kernelspec": kernel})
     for source, tags, output in toy:

@@ -15,11 +15,12 @@ from pathlib import Path
 import fuzz
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb.data import ENAS, ArchDataset, random_architectures
 from opembed_nb.hood import engines, ledger
 from opembed_nb.hood.asking import Search
-from opembed_nb.hood.files import OpembedError, refused, write_whole
+from opembed_nb.hood.files import refused, write_whole
 from opembed_nb.hood.formats import from_networkx, to_networkx
 from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
@@ -42,6 +43,7 @@ from opembed_nb.hood.records import (
 )
 from opembed_nb.lab import commands
 from opembed_nb.lab.runner import how_named
+from tests.warm import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,8 +59,7 @@ def test_records_are_whole_and_say_where_they_come_from(tmp_path):
     place = (row["profile"], row["dataset"], row["model"], row["seed"])
     assert place == ("quick", "data", "dvae", 3)
     path.write_text("{")
-    with pytest.raises(OpembedError, match="is no record"):
-        read_records(tmp_path, "abilities")
+    refused_as("is no record", read_records, tmp_path, "abilities")
 
 
 @pytest.mark.parametrize("place", ["installed", "committed", "hook"])
@@ -73,16 +74,13 @@ def test_a_record_names_no_commit_of_somebody_elses(tmp_path, place):
     subprocess.run([*git, "add", "." if place == "committed" else "mine.py"], check=True)
     subprocess.run([*git, "commit", "-qm", "mine"], check=True)
     code = "from opembed_nb.hood.records import provenance; print(provenance()['commit'])"
-    env = {k: v for k, v in os.environ.items() if k != "OPEMBED_COMMIT"}
-    env |= dict(PYTHONPATH=str(packages))
+    env = dict(PYTHONPATH=str(packages), OPEMBED_COMMIT=None)
     if place == "hook":
         env |= dict(GIT_DIR=str(tmp_path / ".git"), GIT_WORK_TREE=str(tmp_path))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = python("-c", code, folder=tmp_path, **env)
     assert re.fullmatch(r"version \d.*|unknown", done.stdout.strip()), done.stdout + done.stderr
     env["OPEMBED_COMMIT"] = "abc"
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.stdout == "abc\n"
+    assert python("-c", code, folder=tmp_path, **env).stdout == "abc\n"
 
 
 def test_a_record_made_elsewhere_names_the_checkout_of_the_package(tmp_path, monkeypatch):
@@ -116,8 +114,7 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
 def test_what_is_no_record_is_named(tmp_path, text):
     path = save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", "search", {}, 0)
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(OpembedError, match="search.json: is no record"):
-        read_records(tmp_path, "search")
+    refused_as("search.json: is no record", read_records, tmp_path, "search")
 
 
 @pytest.mark.parametrize(
@@ -132,8 +129,7 @@ def test_what_is_no_record_is_named(tmp_path, text):
 )
 def test_what_a_record_lacks_is_named(tmp_path, section, values, missing):
     save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", section, values, 0)
-    with pytest.raises(OpembedError, match=rf"{section}.json: is no record \(no {missing}\)"):
-        read_records(tmp_path, section)
+    refused_as(rf"{section}.json: is no record \(no {missing}\)", read_records, tmp_path, section)
 
 
 PAPERS = dict(hidden=501, latent=56)
@@ -266,8 +262,7 @@ def test_numbers_that_are_none_are_null_in_json_and_a_dash_in_tables(tmp_path):
 
 @pytest.mark.parametrize("name", ["../../x", "", ".", "a/b", "a\\b", None])
 def test_a_run_stays_in_its_folder(name):
-    with pytest.raises(OpembedError, match="no name of a folder"):
-        run_folder("enas-digits", "dvae", 0, name)
+    refused_as("no name of a folder", run_folder, "enas-digits", "dvae", 0, name)
 
 
 def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
@@ -275,8 +270,7 @@ def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
     content = bytearray((tmp_path / "a.safetensors").read_bytes())
     content[-1] ^= 1
     (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(OpembedError, match="a.safetensors: .*checksum differs"):
-        load_tensors(tmp_path / "a.safetensors")
+    refused_as("a.safetensors: .*checksum differs", load_tensors, tmp_path / "a.safetensors")
 
 
 def test_weights_that_are_no_numbers_are_read_where_they_may_be_none():
@@ -314,8 +308,7 @@ def test_a_ledger_with_a_view_without_end_is_refused(tmp_path):
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
     db.execute(f"CREATE VIEW ledger AS {endless}")
     db.close()
-    with pytest.raises(OpembedError, match="search.db: has a view 'ledger' that no ledger has"):
-        ledger.Ledger(path)
+    refused_as("search.db: has a view 'ledger' that no ledger has", ledger.Ledger, path)
 
 
 @pytest.mark.parametrize("storage, says", [
