@@ -2045,6 +2045,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'opembed_nb.own_space.Found.best': ('own_space.html#found.best', 'opembed_nb/own_space.py'),
                                       'opembed_nb.own_space.Found.curve': ('own_space.html#found.curve', 'opembed_nb/own_space.py'),
                                       'opembed_nb.own_space.Found.scores': ('own_space.html#found.scores', 'opembed_nb/own_space.py'),
+                                      'opembed_nb.own_space._refuse_no_data': ('own_space.html#_refuse_no_data', 'opembed_nb/own_space.py'),
                                       'opembed_nb.own_space.fit': ('own_space.html#fit', 'opembed_nb/own_space.py'),
                                       'opembed_nb.own_space.oracle': ('own_space.html#oracle', 'opembed_nb/own_space.py'),
                                       'opembed_nb.own_space.pretrained': ('own_space.html#pretrained', 'opembed_nb/own_space.py'),
