@@ -661,12 +661,14 @@ def _(results):
     gaps = [gap for after in (None, 96) for gap in ahead(searched(results), LOCAL, after).values()]
     return len(gaps) >= 24 and all(gap.high >= 0 for gap in gaps)
 
-@claim("it takes at most half of TPE's median evaluations on every table where either finds the"
-       " best in half of its trials")
+@claim("where half of its trials find the best, it takes at most half of TPE's median or of the"
+       " 300 evaluations that do not suffice TPE; on citeseer alone more, and TPE is behind")
 def _(results):
-    found = [medians(results, table) for table in searched(results)]
-    both = [(m["search"], m["Optuna TPE"]) for m in found if {"search", "Optuna TPE"} <= set(m)]
-    return all(ours <= tpe / 2 for ours, tpe in both if min(ours, tpe) <= 300)
+    found = {table: medians(results, table) for table in searched(results)}
+    found = {table: m for table, m in found.items() if m.get("search", 301) <= 300}
+    more = {table for table, m in found.items() if m["search"] > min(m["Optuna TPE"], 300) / 2}
+    return (len(found) == 6 and more == {"nas-bench-graph/citeseer"}
+            and all(m["search"] < m["Optuna TPE"] for m in found.values()))
 
 @claim("on CIFAR-10 its median is at most 32 with all trials within 60, on CIFAR-100 36, on arxiv"
        " 90 with none that fails")
@@ -684,6 +686,16 @@ def _(results):
         low, high = resampled(made, np.median)
         if not low <= goal < np.median(made) <= high: return False
     return True
+
+@claim("by test score after 96 evaluations it is behind on proteins alone, there behind TPE,"
+       " evolution and chance")
+def _(results):
+    found = {table: own for table, own in searched(results).items() if "graph" in table}
+    names = ["Optuna TPE", *LOCAL, "evolution 50-10", "evolution 100-30", "random"]
+    behind = [key for key, gap in ahead(found, names, 96, True).items()
+              if gap.mean < 0 and gap.p < 0.05]
+    return sorted(behind) == [("nas-bench-graph/proteins", name) for name in sorted(names)
+                              if name not in LOCAL]
 
 # %% ../../nbs/lab/claims.ipynb #aa500011
 @claim("no kill, no fault and no broken input lost or changed anything, or was a surprise")
