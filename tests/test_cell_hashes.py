@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_sources import loaded
 
-from opembed_nb.data import DAGBatch, check_batch, codes, same_graphs, validity, wirings
+from opembed_nb.data import DAGBatch, check_batch, codes, from_edges, same_graphs, validity, wirings
 from opembed_nb.hood import sources
 from opembed_nb.hood.cell_hashes import every_cell, graph_hashes
 from opembed_nb.hood.exchange import CELLS_101
@@ -53,17 +53,28 @@ def test_isomorphic_cells_and_no_others_share_a_hash():
     cells = every_cell(5)
     hashes = graph_hashes(cells)
     assert len(set(hashes)) == len(cells)
-    five = cells[cells.n_nodes == 5]
+    five = cells[cells.n_nodes == 5][::10]
     for inner in itertools.permutations((1, 2, 3)):
         order = torch.tensor([0, *inner, 4])
         moved = DAGBatch(
             five.ops[:, order], five.adj[:, order][:, :, order], five.n_nodes, CELLS_101
         )
-        assert graph_hashes(moved) == hashes[-len(five) :]
+        assert graph_hashes(moved) == graph_hashes(five)
 
 
-PUBLISHED = {  # of the first file: hash → number of nodes, edges, operations in the order of nodes
+PUBLISHED = {  # of the files: hash → operations of the inner nodes, edges
+    "096f593e0f12d65f6220bf8565b764a9": ("02010", "01 05 06 12 23 34 35 45 56"),  # the best
+    "160d10ce6d1999194e29305ed38909b2": ("02122", "01 12 14 15 23 25 35 45 56"),  # the worst
+    "043721b9c7fe8c5fad811d47d83132ec": ("", "01"),
 }
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_hash(name):
+    kinds, edges = PUBLISHED[name]
+    types = [0, *(int(kind) + 2 for kind in kinds), 1]
+    cell = from_edges([(types, [tuple(map(int, edge)) for edge in edges.split()])], CELLS_101)
+    assert graph_hashes(cell) == [name]
 
 
 @pytest.mark.slow
@@ -83,6 +94,8 @@ def test_the_data_set_is_what_was_trained(data):
     assert len(data) == 30_001 and data.n_train == 27_000
     assert validity(check_batch(data.batch, CELLS_101)).all()
     assert len(codes(canonical(data.batch, CELLS_101)).unique(dim=0)) == len(data)  # no twins
+    drawn = data.random_like(500, torch.Generator().manual_seed(0))
+    assert validity(drawn).all() and len(drawn.n_nodes.unique()) > 2
     assert int(wirings(data.batch).max()) + 1 == 2473
     assert int((data.batch.n_nodes == 7).sum()) == 25_374
     trained = cell_trainings()
@@ -107,7 +120,7 @@ def test_cells_are_kept_and_a_broken_file_is_made_anew(data, tmp_path, monkeypat
     for broken in (None, b"", b"1" * 840_028):
         if broken is not None:
             kept.write_bytes(broken)
-        for _ in range(2):
+        for _ in range(2):  # the second time it is there
             assert same_graphs(load_dataset(NAME, tmp_path).batch, data.batch).all()
     assert made == [30_001] * 3
     kept.unlink()
