@@ -43,7 +43,7 @@ def records_101() -> list[dict]: # see `study_records`
 def found_at_the_end(values: dict,    # of a run
                      labels: int = 0, # see `Asked`
                     ) -> dict[str, float]: # rmse, pearson, kendall, …
-    "What the sparse Gaussian process predicts after the last pass."
+    "How well the sparse Gaussian process predicts after the last epoch."
     end = values["curve"][-1]
     return (end["few"][str(labels)] if labels else end)["gp"]
 
@@ -103,6 +103,6 @@ def table_101(records: list[dict]) -> Table:
                          over_seeds([values["curve"][-1]["accuracy"] for values in runs], 2),
                          over_seeds([found["rmse"] for found in end]), *few,
                          over_seeds([found["kendall"] for found in end])])
-    head = ["model", "vectors", "passes", "accuracy (%)", "RMSE, all scores",
+    head = ["model", "vectors", "epochs", "accuracy (%)", "RMSE, all scores",
             *(f"τ, {n:,} scores" for n in LABELS), "τ, all scores"]
     return Table.of(head, rows, "llr")
