@@ -558,6 +558,12 @@ def _(results):
     found = matter(results)
     return 0.5 * found["usable"]["std"] < found["within"] < found["usable"]["std"]
 
+@claim("there more 3×3 convolutions go with higher accuracies, more max pooling with lower ones")
+def _(results):
+    middle = {name: [row[2] for row in rows] for name, rows in matter(results)["by_number"].items()}
+    up, down = middle["conv3x3-bn-relu"], middle["maxpool3x3"]
+    return up == sorted(up) and down == sorted(down, reverse=True)
+
 @claim("all cells of NAS-Bench-101 are listed once, and every published hash is among theirs")
 def _(results):
     found = matter(results)

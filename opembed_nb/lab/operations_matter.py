@@ -32,11 +32,10 @@ def share_told(values: Tensor, told: Tensor) -> float: # (n,), (n,) → R²
     return float(1 - (values - told).square().mean() / values.var(unbiased=False))
 
 # %% ../../nbs/lab/operations_matter.ipynb #ee10030a
-def _told(accuracy, kind): # share of the variance; in ten groups, three quantiles of the accuracy
-    told = told_by_others(accuracy, kind.unique(return_inverse=True)[1])
+def _by_number(accuracy, number): # how many nodes, and three quantiles of the accuracy
     ends = torch.tensor([0.1, 0.5, 0.9], dtype=torch.double)
-    groups = [accuracy[rows].quantile(ends).tolist() for rows in told.argsort().chunk(10)]
-    return share_told(accuracy, told), [[round(x, 4) for x in row] for row in groups]
+    return [[k, *(round(x, 4) for x in accuracy[number == k].quantile(ends).tolist())]
+            for k in number.unique().tolist()]
 
 def _listing(keys): # all cells, and whether each key is the hash of one
     start, cells = time.perf_counter(), every_cell()
@@ -51,19 +50,22 @@ def matter_of(job: Job) -> dict: # see `Study`
     accuracy, good, wiring = data.accuracy.double(), data.usable, wirings(data.batch)
     numbers = [(data.batch.ops == kind).sum(1) for kind in range(2, data.space.n_types)]
     counts = torch.stack(numbers, 1).unique(dim=0, return_inverse=True)[1]
-    kinds, size = dict(wiring=wiring, counts=counts), wiring.bincount()
+    size = wiring.bincount()
+    def shares(rows):
+        kinds = dict(wiring=wiring[rows], counts=counts[rows])
+        return {name: share_told(accuracy[rows], told_by_others(
+            accuracy[rows], kind.unique(return_inverse=True)[1])) for name, kind in kinds.items()}
     spreads = [accuracy[wiring == k].std(unbiased=False) for k in (size > 1).nonzero()]
-    apart = {name: _told(accuracy[good], kind[good]) for name, kind in kinds.items()}
     early = {epochs: float(kendalltau(trained[epochs], trained["108"]).statistic)
              for epochs in ("4", "12", "36")}
     return dict(cells=len(data), wirings=len(size), counts=int(counts.max()) + 1,
                 whole=int((data.batch.n_nodes == data.space.max_nodes).sum()),
                 best=float(accuracy.max()), mean=float(accuracy.mean()),
                 std=float(accuracy.std()), failed=int((~good).sum()),
-                shares={name: _told(accuracy, kind)[0] for name, kind in kinds.items()},
-                usable={name: share for name, (share, _) in apart.items()}
-                | dict(std=float(accuracy[good].std())),
-                tenths={name: rows for name, (_, rows) in apart.items()},
+                shares=shares(good | True),
+                usable=dict(shares(good), std=float(accuracy[good].std())),
+                by_number={name: _by_number(accuracy[good], number[good])
+                           for name, number in zip(data.space.operations, numbers)},
                 within=float(torch.stack(spreads).median()), early=early,
                 listing=_listing(graph_hashes(data.batch)))
 
