@@ -680,8 +680,9 @@ def random_like(self: ArchDataset, n: int,
 
 # %% ../nbs/00_data.ipynb #01b22bfa
 RESERVED = {  # folder names of the data sets of `hood.sources`
-    "enas-digits", "enas-cifar10", "nas-bench-201-cifar10", "nas-bench-201-cifar100",
-    "nas-bench-201-imagenet16-120"} | {f"nas-bench-graph-{task}" for task in
+    "enas-digits", "enas-cifar10", "nas-bench-101-30k", "nas-bench-201-cifar10",
+    "nas-bench-201-cifar100", "nas-bench-201-imagenet16-120"} | {
+    f"nas-bench-graph-{task}" for task in
     "arxiv citeseer computers cora cs photo physics proteins pubmed".split()}
 _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # names of folders
 
@@ -724,7 +725,6 @@ def check(self: SearchSpace) -> SearchSpace: # the same
     "`OpembedError` names the field that is wrong."
     _check_space(self)
     return self
-
 
 # %% ../nbs/00_data.ipynb #7365cedc
 def _checked_architectures(batch, space, called="architecture {}".format): # the batch

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'PAPERS', 'DIGITS', 'LOCAL', 'claim', 'mean', 'all_of', 'broken', 'apart', 'losses', 'beside', 'lookup_of',
-           'compared', 'tables', 'medians']
+           'matter', 'compared', 'tables', 'medians']
 
 # %% ../../nbs/lab/claims.ipynb #a6000003
 from collections.abc import Callable
@@ -536,6 +536,40 @@ def _(results):
                  for edges, c in record["values"]["at_each"].items()}
         if found != signs: return False
     return True
+
+# %% ../../nbs/lab/claims.ipynb #ee100601
+def matter(results): # what the record of NAS-Bench-101 says
+    [record] = records(results, "matter", "nas-bench-101/30k", "data")
+    return record["values"]
+
+@claim("on NAS-Bench-101 operations say more than twice as much as the wiring does")
+def _(results):
+    found = matter(results)
+    return all(2 * found[of]["wiring"] < found[of]["counts"] for of in ("usable", "shares"))
+
+@claim("its few cells below 80 % are hard to foresee, and make most of the squared error")
+def _(results):
+    found = matter(results)
+    harder = all(found["shares"][kind] < found["usable"][kind] for kind in ("wiring", "counts"))
+    rest = found["usable"]["std"] ** 2 / found["std"] ** 2
+    return harder and found["failed"] < 0.01 * found["cells"] and rest < 0.5
+
+@claim("its cells of one wiring differ by more than half of what all cells above 80 % do")
+def _(results):
+    found = matter(results)
+    return 0.5 * found["usable"]["std"] < found["within"] < found["usable"]["std"]
+
+@claim("there more 3×3 convolutions go with higher accuracies, more max pooling with lower ones")
+def _(results):
+    middle = {name: [row[2] for row in rows] for name, rows in matter(results)["by_number"].items()}
+    up, down = middle["conv3x3-bn-relu"], middle["maxpool3x3"]
+    return up == sorted(up) and down == sorted(down, reverse=True)
+
+@claim("all cells of NAS-Bench-101 are listed once, and every published hash is among theirs")
+def _(results):
+    found = matter(results)
+    told = [found["listing"][name] for name in ("cells", "hashes", "found")]
+    return told == [423_624, 423_624, found["cells"]] and found["cells"] == 30_001
 
 # %% ../../nbs/lab/claims.ipynb #a6000051
 def compared(results, model, ours, other): # mean difference of the best, its interval
