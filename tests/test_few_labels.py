@@ -53,7 +53,8 @@ def poisoned(table, rows):
     "The same table without any score but those of some rows."
     bare = copy.copy(table)
     bare.score, bare.report = table.score * torch.nan, table.report * torch.nan
-    bare.score[rows], bare.kept = table.score[rows], {}
+    bare.score[rows], bare.report[rows] = table.score[rows], table.report[rows]
+    bare.kept = {}
     return bare
 
 
@@ -78,8 +79,8 @@ def test_nor_where_an_operation_is_left_out(few):
     conv = (few.batch.ops == CELLS.types.index("nor_conv_3x3")).any(1)
     assert conv[new].all() and not conv[old].any() and conv[tested].all() and not tested[new].any()
     rows = torch.cat([old[:20], new[:4]])
-    values = transferred(few, view, expected, rows)
-    assert torch.equal(values, transferred(poisoned(few, rows), view, expected, rows))
+    values = transferred(few, view, expected, rows, tested)
+    assert torch.equal(values, transferred(poisoned(few, rows), view, expected, rows, tested))
 
 
 def computed(batch, x=0.37):

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['OTHER', 'SCORES', 'WITHOUT', 'WITH', 'FROM', 'FEW', 'ENCODINGS', 'STUDIES', 'MARGIN', 'OUTCOMES', 'HYPOTHESES',
            'Learned', 'Given', 'levelled', 'Source', 'source_of', 'arena_of', 'vectors_of', 'with_mean', 'left_out',
-           'parted', 'transferred', 'Started', 'transfer', 'plan', 'unseen_record', 'main']
+           'parted', 'transferred', 'Started', 'transfer', 'plan', 'unseen_record', 'main', 'unseen_records', 'taus',
+           'tau_table', 'operation_table', 'plot_taus']
 
 # %% ../../nbs/lab/unseen.ipynb #ffb10003
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -18,14 +20,15 @@ from torch import BoolTensor, LongTensor, Tensor
 
 from ..data import SearchSpace
 from ..embeddings import describe
+from ..hood.intervals import mean_std
 from ..hood.judge import Counts, Vectors, View
 from ..hood.kernels import normal_scores
-from ..hood.records import stream
+from ..hood.records import Table, stream
 from .asking_tables import Arena
 from .evidence import OUTCOMES, Comparison, Outcome
 from .few_labels import believed, fitted, process, ranked, table_of, unseen
 from .runner import (
-    Job, Study, arguments, at_least, run_jobs, study_folder)
+    Job, Study, arguments, at_least, job_records, run_jobs, study_folder)
 
 # %% ../../nbs/lab/unseen.ipynb #ffb10006
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def source_of(name: str, seed: int, encoding: str = "learned") -> Source: # or "
     if encoding == "counts":
         return Source(rows, rows[:0], process(arena, rows, target, seed, "counts").double())
     view = View(Learned(), arena.space, arena.batch)
-    known = [view.of(arena.batch[rows])]
+    known = [view.x[rows].double()]
     kernel = fitted([view], known, target)
     return Source(rows, kernel.learned[0], believed(kernel, known, target, [view.x]).double())
 
@@ -110,7 +113,7 @@ def with_mean(expected: Tensor, # (N,) by another task
     return y.mean() + slope * (expected - x.mean())
 
 # %% ../../nbs/lab/unseen.ipynb #ffb1000c
-WITHOUT, WITH = 300, (0, 4, 16, 50)
+WITHOUT, WITH = 200, (0, 4, 16, 50)
 
 def left_out(job: Job) -> dict: # see `Study`
     "One draw: Kendall's τ for each operation and number of labels."
@@ -135,19 +138,21 @@ def _without(arena, view, expected, order, name):
     found = dict(tested=int(tested.sum()), kendall=[])
     for n in WITH:
         rows = torch.cat([old, new[:n]])
-        values = transferred(arena, view, expected, rows)[tested]
+        values = transferred(arena, view, expected, rows, tested)
         found["kendall"].append(round(ranked(values, arena.report[tested])["kendall"], 5))
     return found
 
 def transferred(arena: Arena, view: View, expected: Tensor | None, # (N,) the prior mean
-                rows: LongTensor, # with a label
-               ) -> Tensor:       # (N,)
-    "What a process says of a table."
+                rows: LongTensor,   # with a label
+                tested: BoolTensor, # (N,)
+               ) -> Tensor:         # of the tested
+    "What a process says of architectures."
     target = normal_scores(arena.score[rows])
     mean = torch.zeros(len(arena)) if expected is None else with_mean(expected, rows, target)
-    mean, known = mean.double(), [view.of(arena.batch[rows])]
+    mean, known = mean.double(), [view.x[rows].double()]
     rest = target - mean[rows]
-    return mean + believed(fitted([view], known, rest), known, rest, [view.x])
+    kernel = fitted([view], known, rest)
+    return mean[tested] + believed(kernel, known, rest, [view.x[tested]])
 
 # %% ../../nbs/lab/unseen.ipynb #ffb1000e
 FROM = {"nas-bench-201/imagenet16-120": "nas-bench-201/cifar100",
@@ -172,7 +177,7 @@ def transfer(job: Job) -> dict: # see `Study`
         expected = source_of(FROM[job.data], job.seed, kind).expected
     view, found = _view_of(arena, source, job), []
     for n in FEW:
-        values = transferred(arena, view, expected, rows[:n])[tested]
+        values = transferred(arena, view, expected, rows[:n], tested)
         found.append(round(ranked(values, arena.report[tested])["kendall"], 5))
     return dict(labels=list(FEW), kendall=found, tested=int(tested.sum()))
 
@@ -245,3 +250,54 @@ HYPOTHESES = [
     *_claims("5: started better than learned", "transfer", 10, "started", "learned"),
     *_claims("5: started better than learned", "transfer", 78, "started", "learned"),
     *_claims("6: counts better than started", "transfer", 78, "counts", "started")]
+
+# %% ../../nbs/lab/unseen.ipynb #ffb10013
+def unseen_records(root: Path | None = None) -> list[dict]: # default: results/unseen/
+    "All records of this page."
+    return job_records(root or study_folder("unseen"), "unseen")
+
+def taus(records: list[dict], study: str, data: str, encoding: str, n: int) -> dict[int, float]:
+    "Kendall's τ, draw by draw."
+    read = OUTCOMES[f"{study}, {n}"].read
+    return {r["seed"]: read(r["values"]) for r in records
+            if (r["data"], r["model"], r["arm"]) == (data, study, encoding)}
+
+def tau_table(records: list[dict], study: str, data: str) -> Table:
+    "Mean ± standard deviation over draws, for each encoding and number of labels."
+    labels, rows = WITH if study == "left-out" else FEW, []
+    for encoding in ENCODINGS[study]:
+        cells = [[*taus(records, study, data, encoding, n).values()] for n in labels]
+        if cells[0]: rows.append([encoding, len(cells[0]), *(mean_std(x) for x in cells)])
+    return Table.of(["encoding", "draws", *(f"{n} labels" for n in labels)], rows)
+
+def operation_table(records: list[dict], data: str, n: int) -> Table:
+    "Mean τ for each operation that is left out."
+    made = {}
+    for r in records:
+        if (r["data"], r["model"]) != (data, "left-out"): continue
+        for name, own in r["values"]["operations"].items():
+            made.setdefault(name, {}).setdefault(r["arm"], []).append(
+                own["kendall"][WITH.index(n)])
+    encodings = [e for e in ENCODINGS["left-out"] if all(e in own for own in made.values())]
+    rows = [[name, *(f"{np.mean(own[e]):.3f}" for e in encodings)] for name, own in made.items()]
+    return Table.of([f"left out, {n} labels", *encodings], rows)
+
+# %% ../../nbs/lab/unseen.ipynb #ffb10014
+def plot_taus(records: list[dict], shown: list[tuple[str, str]]): # (study, data) of each panel
+    "τ against the number of labels, one line for each encoding."
+    import matplotlib.pyplot as plt
+    fig, axes = plt.subplots(1, len(shown), figsize=(3.6 * len(shown), 3), dpi=75, squeeze=False,
+                             facecolor="white")
+    for ax, (study, data) in zip(axes[0], shown):
+        labels = WITH if study == "left-out" else FEW
+        for k, encoding in enumerate(ENCODINGS[study]):
+            made = [[*taus(records, study, data, encoding, n).values()] for n in labels]
+            if not made[0]: continue
+            ax.plot(range(len(labels)), [np.mean(own) for own in made], "o-", ms=3, color=f"C{k}",
+                    label=encoding)
+        ax.set_xticks(range(len(labels)), labels)
+        ax.set(title=data, xlabel="labels with the operation" if study == "left-out" else "labels")
+        ax.legend(frameon=False, fontsize=7)
+    axes[0, 0].set_ylabel("Kendall τ")
+    fig.tight_layout()
+    return fig
