@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['LABELS', 'ENCODINGS', 'Predictor', 'extra_trees', 'MEMBERS', 'PREDICTORS', 'BY_TEST', 'ARMS', 'CEILINGS', 'TABLES',
            'PUBLISHED', 'labels_of', 'drawn', 'classes', 'unseen', 'ranked', 'Weighed', 'views_of', 'fitted',
-           'believed', 'process', 'forest', 'pushed', 'matrices', 'stack', 'by_validation', 'by_copy', 'table_of',
-           'predicted', 'few_record', 'main', 'few_records', 'measured', 'few_table', 'published_table', 'plot_few']
+           'believed', 'process', 'forest', 'pushed', 'matrices', 'stack', 'made', 'by_validation', 'by_copy',
+           'table_of', 'predicted', 'few_record', 'main', 'few_records', 'measured', 'few_table', 'published_table',
+           'plot_few']
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10003
 import time
@@ -28,7 +29,7 @@ from ..data import DAGBatch
 from ..hood.intervals import mean_std
 from ..hood.judge import Counts, Kernel, Part, Places, Vectors, View, factor, fit_kernel
 from ..hood.kernels import normal_scores
-from ..hood.records import Table, stream
+from ..hood.records import Table, digest, stream
 from .asking_tables import Arena
 from .runner import (
     Job, Study, arguments, at_least, job_records, run_jobs, study_folder)
@@ -174,8 +175,15 @@ MEMBERS = (("process", "weighed counts"), ("extra trees", "counts")) # of the st
 
 def stack(arena: Arena, rows: LongTensor, target: Tensor, seed: int, encoding: str) -> Tensor:
     "The mean of two predictors, each in units of its own spread."
-    made = [PREDICTORS[name](arena, rows, target, seed, parts).float() for name, parts in MEMBERS]
-    return torch.stack([(x - x.mean()) / x.std() for x in made]).mean(0)
+    parts = [made(arena, rows, target, seed, *member) for member in MEMBERS]
+    return torch.stack([(x - x.mean()) / x.std() for x in parts]).mean(0)
+
+def made(arena: Arena, rows: LongTensor, target: Tensor, seed: int, name: str, encoding: str):
+    "What a predictor says; the same question is answered once."
+    key = name, encoding, seed, digest(rows, target)
+    if key not in arena.kept:
+        arena.kept[key] = PREDICTORS[name](arena, rows, target, seed, encoding).float()
+    return arena.kept[key]
 
 PREDICTORS: dict[str, Predictor] = {"forest": forest, "extra trees": extra_trees,
                                     "process": process, "matrices": matrices, "stack": stack}
@@ -213,7 +221,7 @@ def predicted(arena: Arena, job: Job, n: int) -> tuple[Tensor, LongTensor]: # (N
     rows, encoding = drawn(arena, job.seed)[:n], job.arm.removesuffix(BY_TEST)
     labels = arena.score if encoding == job.arm else arena.report
     target = normal_scores(labels[rows])
-    return PREDICTORS[job.model](arena, rows, target, job.seed, encoding).double(), rows
+    return made(arena, rows, target, job.seed, job.model, encoding).double(), rows
 
 def few_record(job: Job) -> dict: # see `Study`
     "One draw: all numbers of labels, each draw's first among the next's."
