@@ -1556,6 +1556,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                  'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.labels_of': ( 'lab/few_labels.html#labels_of',
                                                                                     'opembed_nb/lab/few_labels.py'),
+                                           'opembed_nb.lab.few_labels.latents_of': ( 'lab/few_labels.html#latents_of',
+                                                                                     'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.made': ('lab/few_labels.html#made', 'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.main': ('lab/few_labels.html#main', 'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.matrices': ( 'lab/few_labels.html#matrices',
