@@ -78,6 +78,10 @@ def stage(source, notebooks, folder):
             executed = notebooks / page if notebooks else file
             (folder / "nbs" / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(executed if executed.exists() else file, folder / "nbs" / page)
+    for page in (folder / "nbs").glob("*.md"):
+        for name in re.findall(r"\.\./(results/[^\s)>]+)", page.read_text(encoding="utf-8")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, folder / name)
     for page in pages(source):
         if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
             raise BookError(
