@@ -330,25 +330,27 @@ def published_table(records: list[dict], data: str = "nas-bench-201/cifar10") ->
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10019
 def plot_few(records: list[dict], data: list[str], arms: list[tuple[str, str]],
-             measure: str = "kendall"): # the figure
-    "A measure against the number of labels with its range over draws, and the ceilings."
+             measures: tuple[str, ...] = ("kendall",)): # the figure
+    "Measures against the number of labels with their range over draws, and the ceilings."
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data), 3), dpi=75, squeeze=False,
-                             facecolor="white")
-    for ax, name in zip(axes[0], data):
+    shown = [(name, measure) for name in data for measure in measures]
+    fig, axes = plt.subplots(1, len(shown), figsize=(3.8 * len(shown), 3.2), dpi=75,
+                             squeeze=False, facecolor="white")
+    for ax, (name, measure) in zip(axes[0], shown):
         for arm in arms:
-            made = {n: [*measured(records, name, *arm, n, measure).values()]
-                    for n in labels_of(name)}
-            made = {n: own for n, own in made.items() if own}
-            mean = [np.mean(own) for own in made.values()]
-            ends = [[m - min(own) for m, own in zip(mean, made.values())],
-                    [max(own) - m for m, own in zip(mean, made.values())]]
-            if made: ax.errorbar([*made], mean, ends, label=", ".join(arm), lw=1.2, capsize=2)
+            made = [[*measured(records, name, *arm, n, measure).values()] for n in labels_of(name)]
+            if not made[0]: continue
+            mean, low, high = ([of(own) for own in made] for of in (np.mean, min, max))
+            ax.plot(labels_of(name), mean, lw=1.3, label=", ".join(arm))
+            ax.fill_between(labels_of(name), low, high, alpha=0.15)
         for kind, style in zip(CEILINGS, ("--", ":")):
             for value in measured(records, name, "ceiling", kind, 0, measure).values():
                 ax.axhline(value, color="black", ls=style, lw=1, label=f"ceiling, {kind}")
-        ax.set(xscale="log", title=name, xlabel="labels")
-    axes[0, 0].set_ylabel("Kendall τ" + ", best tenth" * (measure == "top"))
-    axes[0, -1].legend(frameon=False, fontsize=7)
-    fig.tight_layout()
+        ax.set(xscale="log", xlabel="labels", title=name)
+        ax.set_xticks(labels_of(name), labels_of(name), fontsize=8)
+        ax.minorticks_off()
+        ax.set_ylabel("Kendall τ" + ", best tenth" * (measure == "top"))
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, frameon=False, fontsize=7, ncols=4, loc="upper center")
+    fig.tight_layout(rect=(0, 0, 1, 0.88))
     return fig

@@ -232,7 +232,8 @@ OUTCOMES |= {f"{study}, {n}": Outcome("τ", _tau(study, n), MARGIN)
              for study, labels in (("left-out", WITH), ("transfer", FEW)) for n in labels}
 
 def _claims(claim, study, n, arm, against, predicted="more"):
-    return [Comparison(claim, arm, against, f"{study}, {n}", predicted, name, study)
+    return [Comparison(f"{claim}, {n} labels", arm, against, f"{study}, {n}", predicted, name,
+                       study)
             for name in (OTHER if study == "left-out" else FROM)]
 
 HYPOTHESES = [
