@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'PAPERS', 'DIGITS', 'LOCAL', 'CELLS_10', 'claim', 'mean', 'all_of', 'broken', 'apart', 'losses', 'beside',
-           'lookup_of', 'compared', 'tables', 'medians', 'few', 'ahead']
+           'lookup_of', 'compared', 'tables', 'medians', 'few', 'gained']
 
 # %% ../../nbs/lab/claims.ipynb #a6000003
 from collections.abc import Callable
@@ -720,12 +720,12 @@ CELLS_10 = "nas-bench-201/cifar10"
 def few(results, measure, *arm, tested="unseen"): # number of labels → draw → value
     return {n: few_labels(results, measure, CELLS_10, *arm, n, tested) for n in labels_of(CELLS_10)}
 
-def ahead(a, b): return {n: student(torch.tensor(np.subtract(*pairs(a[n], b[n])))) for n in a}
+def gained(a, b): return {n: student(torch.tensor(np.subtract(*pairs(a[n], b[n])))) for n in a}
 
 @claim("counted features predict better than one-hot codes, with a forest and with a process,"
        " from every number of labels")
 def _(results):
-    gaps = [ahead(few(results, "kendall", name, "counts"), few(results, "kendall", name, "one-hot"))
+    gaps = [gained(few(results, "kendall", name, "counts"), few(results, "kendall", name, "one-hot"))
             for name in ("forest", "process")]
     return all(low > 0 for own in gaps for low, *_ in own.values())
 
@@ -737,7 +737,7 @@ def _(results):
 
 @claim("a learned weight for each counted feature helps from 156 labels on")
 def _(results):
-    gaps = ahead(*(few(results, "kendall", "process", name)
+    gaps = gained(*(few(results, "kendall", "process", name)
                    for name in ("weighed counts", "counts")))
     return [n for n, (low, *_) in gaps.items() if low > 0] == [156, 469, 781, 1563]
 
