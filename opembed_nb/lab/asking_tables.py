@@ -77,9 +77,11 @@ class Arena:
         self.zero = ("none",) if self.space is CELLS else ()
         self.identity = ("skip_connect",) if self.space is CELLS else ()
         self.row = {key: row for row, key in enumerate(to_keys(self.batch, self.space))}
-        kinds = fingerprints(self.batch, self.space, self.zero, self.identity)
+        self.kinds = fingerprints(self.batch, self.space, self.zero, self.identity)
+        names = range(len(data)) if data.groups is None else data.groups
+        self.groups = torch.from_numpy(np.unique(names, return_inverse=True)[1])
         self.best = self.score == self.score.max()
-        self.copies = torch.isin(kinds, kinds[self.best])  # of the best
+        self.copies = torch.isin(self.kinds, self.kinds[self.best])  # of the best
         self.kept = {}  # what a search needs to know of all candidates, whatever its seed
 
     def __len__(self): return len(self.batch)
