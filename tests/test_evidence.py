@@ -519,7 +519,7 @@ def test_effects_are_recomputed_from_the_files(question, agree):
 def test_the_chapter_shows_what_the_records_say():
     page = "\n".join(shown("lab/evidence"))
     for question in QUESTIONS:
-        assert answer_table(RECORDS, QUESTIONS[question]) in shown, question
+        assert answer_table(RECORDS, QUESTIONS[question]) in page, question
         says = answer(judge(RECORDS, QUESTIONS[question]))
         assert f"- **{question}**: **{says}**." in page
     for name in {r["data"] for r in RECORDS}:
