@@ -26,9 +26,8 @@ import torch
 from torch import BoolTensor, LongTensor, Tensor
 
 from opembed_nb.hood.files import (
-    OpembedError, array_of, brief, check_fields, json_line, patch, plain, read_text, require,
+    OpembedError, array_of, brief, check_fields, json_line, patch, plain, read_text, require, truth,
     write_whole)
-
 
 # %% ../nbs/00_data.ipynb #c0ae77bf
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class SearchSpace:
                 f"space {self.name!r}: operations are a list of names, not {self.operations!r}")
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "n_layers", plain(self.n_layers))
-        object.__setattr__(self, "chain", plain(self.chain))
+        object.__setattr__(self, "chain", truth(self.chain, f"space {self.name!r}: chain"))
         object.__setattr__(self, "wirings", tuple(self.wirings))
         object.__setattr__(self, "depths", tuple(self.depths))
         some = [[each] if isinstance(each, str) else each for each in self.choices]
