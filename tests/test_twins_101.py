@@ -1,11 +1,10 @@
 "Twins on NAS-Bench-101: the answers are Welch's, corrected by Holm."
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from common import shown
 from scipy.stats import ttest_ind
 
 from opembed_nb.lab.twins_101 import (
@@ -18,8 +17,6 @@ from opembed_nb.lab.twins_101 import (
     records_101,
     table_101,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def pretend(model, arm, seed, tau):
@@ -61,11 +58,9 @@ def test_answers_are_those_of_scipy():
 
 
 def test_the_page_shows_the_records():
-    page = json.loads((ROOT / "nbs/lab/twins_101.ipynb").read_text(encoding="utf-8"))
-    outputs = [output for cell in page["cells"] for output in cell.get("outputs", [])]
-    shown = ["".join(output.get("data", {}).get("text/markdown", "")) for output in outputs]
+    page = shown("lab/twins_101")
     records = records_101()
-    assert answers_101(records) in shown and table_101(records) in shown
+    assert answers_101(records) in page and table_101(records) in page
     for r in records:  # and reads the right numbers of them
         end = r["values"]["curve"][-1]
         assert found_at_the_end(r["values"]) == end["gp"]
