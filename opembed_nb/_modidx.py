@@ -1464,6 +1464,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.lab.claims.losses': ('lab/claims.html#losses', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.mean': ('lab/claims.html#mean', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.medians': ('lab/claims.html#medians', 'opembed_nb/lab/claims.py'),
+                                       'opembed_nb.lab.claims.supposed': ('lab/claims.html#supposed', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.tables': ('lab/claims.html#tables', 'opembed_nb/lab/claims.py')},
             'opembed_nb.lab.commands': { 'opembed_nb.lab.commands._Terminated': ( 'lab/commands.html#_terminated',
                                                                                   'opembed_nb/lab/commands.py'),

@@ -298,7 +298,8 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str, labe
         if (r["data"], r["model"], r["arm"]) != (data, predictor, encoding): continue
         rows = r["values"].get("labels") or [r["values"] | dict(labels=labels)]  # of a ceiling
         for row in rows:
-            if row["labels"] == labels: found[r["seed"]] = row.get(tested, row["all"])[measure]
+            if row["labels"] == labels:
+                found[r["seed"]] = (row | row.get(tested, row["all"]))[measure]
     return found
 
 def few_table(records: list[dict], data: str, measure: str = "kendall",
