@@ -219,6 +219,10 @@ def test_the_space_of_a_model_is_that_of_its_data(cells):
     assert oe.oracle(data, edges).space == data.space
 
 
+def failing(batch):
+    raise OSError("no luck")
+
+
 def test_the_door_says_what_does_not_fit(cells):
     data, model = cells
     whole = oe.load("enas-digits")
@@ -229,6 +233,14 @@ def test_the_door_says_what_does_not_fit(cells):
         (lambda: oe.pretrained("dvae-emb", anew), "has seen test architectures"),
         (lambda: oe.fit("dvea", data), "model 'dvea' is unknown"),
         (lambda: oe.search(model, data, None, "best"), "strategy 'best' is unknown"),
+        (lambda: oe.search(model, data, edges, oe.Tuned), "is the class .*Tuned.*; call it"),
+        (lambda: oe.search(model, data, failing, "evolution", 1, 2), "luck; mend that and search"),
+        (lambda: oe.fit("dvae", "mine.jsonl"), "data is .mine.jsonl.; give a data set: oe"),
+        (lambda: oe.fit("dvae", data, rate=1), "rate is no field of a training; known are epochs"),
+        (lambda: oe.fit("dvae", data, lr="fast"), "lr is 'fast'; give a value of type float"),
+        (lambda: oe.fit("dvae", data, minibatch=2.5), "minibatch is 2.5; give a value of type int"),
+        (lambda: oe.fit("dvae", data, device=["cpu"]), "name another, cpu for one"),
+        (lambda: oe.Space("x", ("a",), 3, chain="no"), "chain is 'no'; give True or False"),
         (lambda: oe.oracle(data, lambda b: b.ops)(data.batch), r"shape \(59, 6\) for 59"),
     ]
     for call, message in refusals:

@@ -321,7 +321,10 @@ def test_a_killed_training_of_the_study_goes_on(dataset, tmp_path, monkeypatch):
 def test_what_is_not_judged_is_not_measured(data):
     found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, judged=())
     assert ["shares" in row for row in found["curve"]] == [False, False, True]
-    found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, judged=(1,))
+    more = dict(judged=(1,), labels=(20, 90))
+    found = train_arm(data, "dvae", "one-hot", 1, sizes=SMALL, epochs=2, **more)
+    assert [list(row.get("few", ())) for row in found["curve"]] == [[], [], ["20", "90"]]
+    assert found["curve"][-1]["few"]["20"].keys() == {"gp", "ridge"}
     assert ["shares" in row for row in found["curve"]] == [True, True, True]
     assert ["gp" in row for row in found["curve"]] == [False, True, True]
 

@@ -53,7 +53,7 @@ def chosen_device(device: str | None = None, # the one that was asked for
     import torch  # late: whoever only reads and writes files begins sooner
     if not device: return "cuda" if torch.cuda.is_available() else "cpu"
     try: torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as e:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as e:
         why = str(e).splitlines()[0].rstrip(".")
         raise OpembedError(f"device {device!r}: {why}; name another, cpu for one") from None
     return device
