@@ -6,8 +6,8 @@
 __all__ = ['LABELS', 'ENCODINGS', 'Predictor', 'extra_trees', 'MEMBERS', 'PREDICTORS', 'BY_TEST', 'ARMS', 'LATENT_ARMS',
            'CEILINGS', 'TABLES', 'PUBLISHED', 'labels_of', 'drawn', 'classes', 'unseen', 'ranked', 'Weighed',
            'latents_of', 'views_of', 'fitted', 'believed', 'process', 'forest', 'pushed', 'matrices', 'stack', 'made',
-           'by_validation', 'by_copy', 'table_of', 'predicted', 'few_record', 'main', 'few_records', 'measured',
-           'few_table', 'published_table', 'plot_few']
+           'by_validation', 'by_copy', 'after_36', 'table_of', 'predicted', 'few_record', 'main', 'few_records',
+           'measured', 'few_table', 'published_table', 'plot_few']
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10003
 import time
@@ -32,14 +32,16 @@ from ..hood.judge import (
     Counts, Kernel, Latents, Part, Places, Vectors, View, factor, fit_kernel)
 from ..hood.kernels import normal_scores
 from ..hood.records import Table, digest, runs_root, stream
+from ..hood.sources import cell_trainings
 from .asking_tables import Arena
 from .runner import (
     Job, Study, arguments, at_least, job_records, run_jobs, study_folder)
 from ..training import fit_rounds, train_config
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10006
-LABELS = {"nas-bench-201": (78, 156, 469, 781, 1563), "nas-bench-graph": (131, 655, 1310),
-          "enas-digits": (131, 655, 1310)} # table → numbers of labels
+LABELS = {  # tables → numbers of labels
+    "nas-bench-201": (78, 156, 469, 781, 1563), "nas-bench-graph": (131, 655, 1310),
+    "nas-bench-101": (16, 100, 172, 424, 4236), "enas-digits": (131, 655, 1310)}
 
 def labels_of(name: str) -> tuple[int, ...]: # nas-bench-201/cifar10
     "How many architectures get a label."
@@ -224,7 +226,13 @@ def by_copy(arena: Arena) -> Tensor: # (N,) nan where there is no copy
     copied[after == torch.arange(len(order))] = torch.nan
     return torch.empty_like(copied).index_copy(0, order, copied)
 
-CEILINGS = {"validation": by_validation, "copy": by_copy}
+def after_36(arena: Arena) -> Tensor: # (N,)
+    "The accuracy after 36 of 108 epochs."
+    return cell_trainings()["36"]
+
+CEILINGS = {  # which tables have it; what it is
+    "validation": (("nas-bench-201", "nas-bench-graph"), by_validation),
+    "copy": (("nas-bench-201",), by_copy), "36 epochs": (("nas-bench-101",), after_36)}
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10013
 @lru_cache(maxsize=1)
@@ -243,7 +251,7 @@ def few_record(job: Job) -> dict: # see `Study`
     "One draw: all numbers of labels, each draw's first among the next's."
     arena = table_of(job.data)
     if job.model == "ceiling":
-        values = CEILINGS[job.arm](arena)
+        values = CEILINGS[job.arm][1](arena)
         there = ~values.isnan()
         return dict(tested=int(there.sum()), classes=len(classes(arena).unique()),
                     all=ranked(values[there], arena.report[there]))
@@ -261,7 +269,7 @@ def _row(arena, job, n):
 # %% ../../nbs/lab/few_labels.ipynb #ffa10014
 TABLES = ["nas-bench-201/cifar10", "nas-bench-201/cifar100", "nas-bench-201/imagenet16-120",
           "nas-bench-graph/arxiv", "nas-bench-graph/cora", "nas-bench-graph/computers",
-          "enas-digits"]
+          "nas-bench-101/30k", "enas-digits"]
 
 def main(argv: list[str]) -> int: # how many failed
     "Predict from few labels."
@@ -274,8 +282,8 @@ def main(argv: list[str]) -> int: # how many failed
     parser.add_argument("--minutes", type=float, help="begin nothing that would end later")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    jobs = [Job(name, "ceiling", kind, 0) for name in args.data for kind in CEILINGS
-            if "nas-bench-201" in name or kind == "validation" and "graph" in name]
+    jobs = [Job(name, "ceiling", kind, 0) for name in args.data
+            for kind, (tables, _) in CEILINGS.items() if name.startswith(tables)]
     jobs += [Job(name, *arm, seed) for name in args.data for seed in range(args.draws)
              for arm in ARMS + LATENT_ARMS * args.latents]
     jobs = [job for job in jobs if job.model in args.only
@@ -298,7 +306,8 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str, labe
         if (r["data"], r["model"], r["arm"]) != (data, predictor, encoding): continue
         rows = r["values"].get("labels") or [r["values"] | dict(labels=labels)]  # of a ceiling
         for row in rows:
-            if row["labels"] == labels: found[r["seed"]] = row.get(tested, row["all"])[measure]
+            if row["labels"] == labels:
+                found[r["seed"]] = (row | row.get(tested, row["all"]))[measure]
     return found
 
 def few_table(records: list[dict], data: str, measure: str = "kendall",
@@ -343,7 +352,7 @@ def plot_few(records: list[dict], data: list[str], arms: list[tuple[str, str]],
             mean, low, high = ([of(own) for own in made] for of in (np.mean, min, max))
             ax.plot(labels_of(name), mean, lw=1.3, label=", ".join(arm))
             ax.fill_between(labels_of(name), low, high, alpha=0.15)
-        for kind, style in zip(CEILINGS, ("--", ":")):
+        for kind, style in zip(CEILINGS, ("--", ":", "-.")):
             for value in measured(records, name, "ceiling", kind, 0, measure).values():
                 ax.axhline(value, color="black", ls=style, lw=1, label=f"ceiling, {kind}")
         ax.set(xscale="log", xlabel="labels", title=name)

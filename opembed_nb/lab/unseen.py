@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OTHER', 'SCORES', 'WITHOUT', 'WITH', 'FROM', 'FEW', 'ENCODINGS', 'STUDIES', 'MARGIN', 'OUTCOMES', 'HYPOTHESES',
            'Learned', 'Given', 'levelled', 'Source', 'source_of', 'arena_of', 'vectors_of', 'with_mean', 'left_out',
-           'parted', 'transferred', 'Started', 'transfer', 'plan', 'unseen_record', 'main', 'unseen_records', 'taus',
-           'tau_table', 'operation_table', 'plot_taus']
+           'parted', 'transferred', 'Started', 'transfer', 'plan', 'possible', 'unseen_record', 'main',
+           'unseen_records', 'taus', 'tau_table', 'operation_table', 'plot_taus']
 
 # %% ../../nbs/lab/unseen.ipynb #ffb10003
 from dataclasses import dataclass
@@ -67,7 +67,8 @@ def levelled(rows: Tensor, # (operations, d)
 # %% ../../nbs/lab/unseen.ipynb #ffb10009
 OTHER = {"nas-bench-graph/arxiv": "nas-bench-graph/cora",
          "nas-bench-graph/citeseer": "nas-bench-graph/cora",
-         "nas-bench-201/cifar10": "nas-bench-201/cifar100"} # table → another task of its operations
+         "nas-bench-201/cifar10": "nas-bench-201/cifar100",
+         "nas-bench-101/30k": ""} # table → another task of its operations, if there is one
 SCORES = 300 # of another task
 
 class Source(NamedTuple):
@@ -94,7 +95,7 @@ def source_of(name: str, seed: int, encoding: str = "learned") -> Source: # or "
 def arena_of(name): return table_of.__wrapped__(name)  # two tasks at a time
 
 # %% ../../nbs/lab/unseen.ipynb #ffb1000a
-def vectors_of(encoding: str, space: SearchSpace, seed: int, source: Source) -> Tensor:
+def vectors_of(encoding: str, space: SearchSpace, seed: int, source: Source | None) -> Tensor:
     "The (operations, d) vectors of an encoding, levelled."
     many = len(space.operations)
     if encoding == "random":
@@ -117,7 +118,8 @@ WITHOUT, WITH = 200, (0, 4, 16, 50)
 
 def left_out(job: Job) -> dict: # see `Study`
     "One draw: Kendall's τ for each operation and number of labels."
-    arena, source = arena_of(job.data), source_of(OTHER[job.data], job.seed)
+    arena, other = arena_of(job.data), OTHER[job.data]
+    source = source_of(other, job.seed) if other else None
     order = torch.from_numpy(np.random.default_rng(stream(job.seed, "unseen")).permutation(
         len(arena)))
     part = Given(rows=vectors_of(job.arm, arena.space, job.seed, source))
@@ -199,7 +201,12 @@ def plan(draws: int = 10) -> list[Job]:
     "All runs."
     return [Job(name, study, encoding, seed) for study, tables in (("transfer", FROM),
             ("left-out", OTHER)) for name in tables for seed in range(draws)
-            for encoding in ENCODINGS[study]]
+            for encoding in ENCODINGS[study] if possible(study, name, encoding)]
+
+def possible(study: str, name: str, *encodings: str) -> bool:
+    "Whether a table has another task, if an encoding needs one."
+    return study == "transfer" or bool(OTHER[name]) or {*encodings} <= {
+        "one-hot", "random", "described"}
 
 def unseen_record(job: Job) -> dict: # see `Study`
     "One draw of either study."
@@ -234,7 +241,8 @@ OUTCOMES |= {f"{study}, {n}": Outcome("τ", _tau(study, n), MARGIN)
 def _claims(claim, study, n, arm, against, predicted="more"):
     return [Comparison(f"{claim}, {n} labels", arm, against, f"{study}, {n}", predicted, name,
                        study)
-            for name in (OTHER if study == "left-out" else FROM)]
+            for name in (OTHER if study == "left-out" else FROM)
+            if possible(study, name, arm, against)]
 
 HYPOTHESES = [
     *_claims("1: described better than codes", "left-out", 0, "described", "one-hot"),
