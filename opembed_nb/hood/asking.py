@@ -283,15 +283,16 @@ def _ask(self: Search, n, runner=None):
 # %% ../../nbs/hood/asking.ipynb #dda10006
 @patch
 def _drawn(self: Search, rows, n, generator): # at random
-    known, found = self._kinds(self._graphs(rows)), []
-    for k in range(10):
+    known, found = set(self._kinds(self._graphs(rows))), []
+    for k in range(30):  # most may be forbidden
         pool = self._among
         if pool is None: pool = random_architectures(20 * n << min(k, 5), self.space, generator)
         order = torch.randperm(len(pool), generator=generator)
-        new = set(self._new(pool, known))
-        found = [row for row in order.tolist() if row in new]
-        if len(found) >= n or self._among is not None: break
-    return pool[found[:n]]
+        new, missing = set(self._new(pool, known)), n - sum(map(len, found))
+        found.append(pool[[row for row in order.tolist() if row in new][:missing]])
+        if len(found[-1]) == missing or self._among is not None: break
+        known.update(self._kinds(found[-1]))
+    return cat_batches(found)
 
 @patch
 def _allowed(self: Search, batch): # a list of bool
