@@ -74,7 +74,11 @@ def _altered(drawn, space, generator): # in an operation or an edge, valid or no
         u, v = skip_pairs(space)
         if not len(u): return DAGBatch(ops, adj, drawn.n_nodes)
         pair = torch.randint(len(u), (n,), generator=generator)
-        fits = wired & (v[pair] < adj.shape[1])
+        ends = drawn.n_nodes - int(space.chain)
+        if (drawn.n_nodes < space.max_nodes).any():  # each graph among its own pairs
+            u, v = torch.stack([u, v])[:, v.argsort(stable=True)]
+            pair = pair * torch.searchsorted(v, ends) // len(u)
+        fits = wired & (v[pair] < ends)
         adj[rows[fits], u[pair[fits]], v[pair[fits]]] ^= True
     return DAGBatch(ops, adj, drawn.n_nodes)
 
@@ -545,9 +549,12 @@ def judge(self: Search, known: Scored,
           parts: Sequence[Part] | None = None,  # of the kernel; default: the search's
          ) -> Judge:
     "What is believed of candidates."
-    pool = known.batch if candidates is None else candidates
+    pool, rows = known.batch, range(len(known.keys))
+    if candidates is not None:  # all of them give the units in which features are compared
+        first, pool = len(pool), cat_batches([pool, candidates])
+        rows = range(first, len(pool))
     views = [View(part, self.space, pool) for part in parts or self.parts]
-    return Judge(views, known.batch, known.target, range(len(pool)))
+    return Judge(views, known.batch, known.target, rows)
 
 @property
 def _missing(self): # by how many architectures the last ask fell short

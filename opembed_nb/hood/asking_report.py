@@ -172,8 +172,8 @@ def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judg
     if not variants: return []
     pool = cat_batches(variants)
     fits = validity(pool, space)
-    mean = self.judge(known, cat_batches([known.batch, pool[fits]])).mean
-    gains = mean[len(known.keys):] - mean[known.keys.index(found.keys[0])]
+    mean = self.judge(known, cat_batches([best, pool[fits]])).mean
+    gains = mean[1:] - mean[0]
     sign = 1 if self.higher_is_better else -1
     listed = [Change(*name, float(gain)) for name, gain in zip(
         [name for name, fit in zip(named, fits.tolist()) if fit], found.slope * gains)]
