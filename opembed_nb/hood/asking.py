@@ -361,7 +361,8 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
-    return Judge(views, known, self._targets(told), rows).choose(n)
+    walks = self._among is None  # mutants of the best: far from them is nothing to look for
+    return Judge(views, known, self._targets(told), rows).choose(n, 1e-6 if walks else 0.0)
 
 @patch
 def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others
