@@ -6,8 +6,7 @@
 __all__ = ['fit', 'pretrained', 'oracle', 'Found', 'search']
 
 # %% ../nbs/11_own_space.ipynb #0be1d014
-import tempfile
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,8 +131,7 @@ def search(model: GraphVAE,         # in evaluation mode
     name = next((name for name, known in STRATEGIES.items() if known is kind), kind.__name__)
     problem = make_problem(model, data, oracle, inducing, n_train)
     settings = (getattr(strategy, field, 0) for field in ("decodings", "candidates"))
-    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        with closing(open_ledger(Path(place), problem, *settings, q)) as ledger:
-            search_study(problem, {name: strategy}, ledger, 1, rounds, q, seed, engine, progress)
-            rows = [row for row in ledger.rows(name, seed) if row.round <= rounds]
+    with closing(open_ledger(folder, problem, *settings, q)) as ledger:
+        search_study(problem, {name: strategy}, ledger, 1, rounds, q, seed, engine, progress)
+        rows = [row for row in ledger.rows(name, seed) if row.round <= rounds]
     return Found(data, oracle.name, rows)

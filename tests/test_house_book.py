@@ -68,7 +68,7 @@ def test_the_preface_lists_the_pages_as_the_sidebar_does():
         listed = INDEX.split(f"**{part['caption']}**")[1].split("\n\n")[1]
         chapters = [chapter["file"][4:] for chapter in part["chapters"]]
         promised = [page for page in chapters if page not in ("contributing", "references")]
-        assert re.findall(r"\]\((.*?)\.ipynb\)", listed) == promised
+        assert re.findall(r"\]\((.*?)\.(?:ipynb|md)\)", listed) == promised
         numbers = re.findall(r"^\| (\d+) \|", listed, re.M)
         assert numbers == [str(int(page[:2])) for page in promised if page[:2].isdigit()]
 

@@ -33,7 +33,7 @@ from .regret import make_arena, needed, regret_curves, study, table_strategies
 from .runner import (
     Job, Study, arguments, has_record, job_records, missing, record_path, run_jobs, said_of,
     split_of, study_folder)
-from .stacks import fit_stack
+from .stacks import begun_stacks, fit_stack, stack_folder
 from ..latent import plain_vectors
 from ..oracle import TableOracle
 from ..sgp import SparseGP, metrics, yardsticks
@@ -319,7 +319,8 @@ def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, **chan
     def keep(turn, epoch, models):
         if turn != (members[0][1].training_rounds if epoch else 1): return
         for number, model in enumerate(models): _keep(model, Path(folder, str(number)), epoch)
-    runs = fit_stack(jobs[0].model, data.train.batch, members, data.space, device, keep, **sizes)
+    runs = fit_stack(jobs[0].model, data.train.batch, members, data.space, device, keep, folder,
+                     **sizes)
     on = torch.device(chosen_device(device))
     where = torch.cuda.get_device_name(on) if on.type == "cuda" else processor()
     graphs = members[0][1].max_graphs or len(data.train.batch)
@@ -337,11 +338,12 @@ def _measure(job, root, folder, member, history, facts, judged): # a task
     save_record(record_path(root, job, "arm").parent, "arm", _rounded(values), seconds)
     shutil.rmtree(folder)
 
-def _measure_all(engine, tasks, begun): # how many failed
+def _measure_all(engine, tasks, begun, folder): # how many failed
     failed = 0
     for i, _, error in engine.run(_measure, tasks):
         failed += bool(error)
         said_of(begun, tasks[i][0], "failed: " + error if error else "done")
+    if not failed: shutil.rmtree(folder)
     return failed
 
 # %% ../../nbs/lab/arms.ipynb #e9b000a5
@@ -352,19 +354,24 @@ def run_stacks(jobs: list[Job],
                minutes: float | None = None, # begin no stack whose training would end later
                device: str = "cpu", **options, # see `train_arm`
               ) -> int:                      # how many runs failed
-    "As `run_study`, many runs at a time."
+    "As `run_study`, many runs at a time; a stack that was killed goes on."
     check_names(arms=[job.arm for job in jobs], models=[job.model for job in jobs])
     todo, begun, slowest = missing(jobs, root, "arm"), time.time(), 0.0
-    engine, waiting = local_engine(workers), []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as behind:
-        for number, group in enumerate(_stacks(todo, most)):
+    engine, waiting, place = local_engine(workers), [], runs_root() / "arms"
+    how = {name: value for name, value in options.items() if name != "judged"}
+    old = [[Job(*each) for each in group] for group in begun_stacks(place, todo, **how)]
+    new = [job for job in todo if not any(job in group for group in old)]
+    with ThreadPoolExecutor(1) as behind:
+        for group in [*old, *_stacks(new, most)]:
             start = time.time()
             if minutes is not None and start + slowest > begun + 60 * minutes: break
-            tasks = _train_stack(group, root, Path(folder, str(number)), device, **options)
+            folder = stack_folder(place, group, **how)
+            tasks = _train_stack(group, root, folder, device, **options)
+            tasks = [task for task in tasks if task[0] in todo]
             slowest = max(slowest, time.time() - start)
             print(f"{time.time() - begun:6.0f} s  {len(group)} of {group[0].data} trained in "
                   f"{time.time() - start:.0f} s", flush=True)
-            waiting.append(behind.submit(_measure_all, engine, tasks, begun))
+            waiting.append(behind.submit(_measure_all, engine, tasks, begun, folder))
             # in this process both would draw from torch's one generator
             if workers == 1: waiting[-1].result()
         failed = sum(each.result() for each in waiting)

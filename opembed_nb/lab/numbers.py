@@ -7,10 +7,11 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'rows', 'paper', 'pooled',
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
-           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'statistic', 'mean',
-           'signed', 'spread', 'std', 'low', 'high', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
-           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages',
-           'texts', 'run', 'main']
+           'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
+           'two_operations', 'searched', 'asked', 'limits', 'statistic', 'mean', 'signed', 'spread', 'std', 'median',
+           'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval',
+           'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run',
+           'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -18,7 +19,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import combinations, zip_longest
 from pathlib import Path
 
@@ -29,13 +30,17 @@ from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
 from ..hood import intervals
 from ..hood.files import OpembedError, project_folder, require, write_whole
+from ..hood.formats import from_flat
 from ..hood.intervals import mean_std, paired
 from ..hood.records import Table, read_record, read_records
 from .arms import study_records
+from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
+from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT, front_records
 from .regret import needed, regret_curves, reported_regret as reported, sooner
+from .runner import record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from ..sgp import PAPER_TABLE_2
@@ -302,6 +307,44 @@ def soak(results, part, what): # part: kills, faults or fuzz
     found = [own.get(what, 0) for name, own in values.items() if name.startswith(part)]
     return {0: max(found) if what in ("slowest", "megabytes") else sum(found)}
 
+# %% ../../nbs/lab/numbers.ipynb #c1000021
+@source
+def example(results, what):
+    "The architecture that the first page draws."
+    record = read_record(record_path(results / "models", EXAMPLE, "example"))
+    return {0: field(record["values"], what)}
+
+@source
+def two_operations(results, data, model, by):
+    "The share of layers that the two most frequent operations fill in what a search found."
+    found = from_flat([*finalists(results, data, model, by)])
+    counts = found.ops[:, 1:-1].flatten().bincount().sort(descending=True).values
+    return {0: float(counts[:2].sum() / counts.sum())}
+
+# %% ../../nbs/lab/numbers.ipynb #bb000006
+@cache
+def searched(results: Path, kind: str = "score") -> dict: # see `gathered`
+    "The searches by ask and tell and their peers."
+    found = gathered(results / "search", kind)
+    require(found, "no record of asking")
+    return found
+
+@source
+def asked(results, table, strategy, what="evaluations", # or regret@96, reported@96
+          kind="score"):
+    "Evaluations to the optimum of a table, or points that the incumbent lacks after so many."
+    values = searched(results, kind)[table][strategy]
+    score, _, after = what.partition("@")
+    made = regrets(values, (int(after),), score == "reported")[:, 0] if after else (
+        evaluations(values))
+    return dict(enumerate(made.tolist()))
+
+@source
+def limits(results, what, *tables): # of all tables if none is named
+    "What a judge that knows all other scores makes of the best."
+    found = limit_records(results / "search")
+    return {table: found[table][what] for table in tables or found}
+
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
 
@@ -329,10 +372,18 @@ def spread(a, digits): return mean_std([*a.values()], digits)
 def std(a, digits): return _text(np.std([*a.values()], ddof=1), digits)
 
 @statistic
+def median(a, digits): return _text(np.median([*a.values()]), digits)
+
+@statistic
 def low(a, digits): return _text(min(a.values()), digits)
 
 @statistic
 def high(a, digits): return _text(max(a.values()), digits)
+
+@statistic
+def median_around(a, digits): # by resampling
+    low, high = intervals.resampled(np.array([*a.values()]), np.median)
+    return f"[{low:g}, {high:g}]"
 
 @statistic
 def count(a, digits): return _in_words(len(a))
@@ -420,7 +471,11 @@ TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
           "folded": lambda results: folded_scoreboard(results, RUNS["ours"]),
           "twins": lambda results: short_twins(results, RUNS["ours"]),
           "cards": lambda results: cards_table(), "versions": versions_table}
-FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"])}
+FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"]),
+           **{f"nbs/front-{name}-{theme}.svg": partial(first_page, figure=name, theme=theme)
+              for name in DRAWN for theme in INKS},
+           **{f"nbs/front-found-{model}-{theme}.svg": partial(found_by, model=model, theme=theme)
+              for model in ("dvae", "dvae-emb") for theme in INKS}}
 
 @cache
 def text_of(mark: str, results: Path) -> str:

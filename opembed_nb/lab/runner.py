@@ -137,7 +137,8 @@ COMMANDS = {  # study → the function that runs it, without the package's name
     "reach": "lab.studies:measure_reach", "search": "lab.studies:search_tables",
     "finalists": "lab.studies:finalists", "surrogate": "lab.studies:surrogate",
     "fault": "lab.studies:fault", "width": "lab.studies:width",
-    "asking": "lab.asking_tables:asking", "objectives": "lab.fronts:main"}
+    "asking": "lab.asking_tables:asking", "objectives": "lab.fronts:main",
+    "example": "lab.front:main"}
 
 def at_least(least: int) -> Callable[[str], int]:
     "A type of arguments: whole numbers that are not smaller."
