@@ -1,6 +1,6 @@
 """The judge of a search beside the same Gaussian process by GPyTorch, and BoTorch's own.
 
-    python benchmarks/judge.py [--scores 20 300 500] [--repeats 5] [--cells 500]
+    python benchmarks/judge.py [--scores 20 300 500] [--repeats 5] [--cells 200]
 
 All three are told the same normal scores of random cells of NAS-Bench-201 and see the same counted
 features. `ours` is the judge; `gpytorch` has its kernel, its priors and its start, and is fitted by
@@ -136,7 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scores", nargs="+", type=at_least(3), default=[20, 300, 500])
     parser.add_argument("--repeats", type=at_least(1), default=5)
-    parser.add_argument("--cells", type=at_least(10), default=500, help="of the others")
+    parser.add_argument("--cells", type=at_least(10), default=200, help="of the others")
     args = parser.parse_args()
     import botorch
     import gpytorch
@@ -155,11 +155,11 @@ def main():
         ours = rows[-1 - (len(rows) - 1) % len(WAYS)]
         for what in ("learn", "choose"):
             rows[-1][f"{what}_ratio"] = rows[-1][f"{what}_seconds"] / ours[f"{what}_seconds"]
-    record = dict(repeats=args.repeats, cells=args.cells, rows=rows)
-    record |= dict(gpytorch=gpytorch.__version__, botorch=botorch.__version__)
-    record |= dict(seconds=round(time.perf_counter() - begun, 1), provenance=provenance())
-    path = ROOT / "results" / "speed" / "judge.json"
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record = dict(repeats=args.repeats, cells=args.cells, rows=rows)
+        record |= dict(gpytorch=gpytorch.__version__, botorch=botorch.__version__)
+        record |= dict(seconds=round(time.perf_counter() - begun, 1), provenance=provenance())
+        path = ROOT / "results" / "speed" / "judge.json"
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
