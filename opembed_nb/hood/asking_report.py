@@ -201,15 +201,14 @@ class Report:
             parts.append(f"<h3>{html.escape(heading)}</h3>")
             parts += [f"<p>{html.escape(sentence)}</p>" for sentence in sentences]
             if table: parts.append(_html_table(*table))
-            parts += [f"<figure>{svg}<figcaption>{html.escape(name)}</figcaption></figure>"
-                      for name, svg in figures.items()]
+            parts += [_html_figure(svg, name) for name, svg in figures.items()]
         return "\n".join(parts)
 
     def save(self, path: Path | str) -> None: # …/<any name>.html
         "One HTML file with everything in it; `OpembedError` if it can't be written."
         style = ("body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
                  "td,th{padding:.2em .8em;text-align:right;vertical-align:top}"
-                 "figure{margin:1em 0}svg{max-width:100%;height:auto}")
+                 "figure{margin:1em 0}")
         page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
                 f"{html.escape(self.title)}</title><style>{style}</style></head><body>"
                 f"{self._repr_html_()}</body></html>")
@@ -223,6 +222,10 @@ def _aligned(head, rows): # lines
     return ["  ".join(cell.ljust(w) if name in _TEXT else cell.rjust(w)
                       for name, cell, w in zip(head, row, widths)).rstrip() for row in cells]
 
+def _html_figure(svg, name): # keeps its size, so that its text can be read on a phone
+    return (f'<figure style="overflow-x:auto">{svg.replace("max-width:100%", "max-width:none")}'
+            f"<figcaption>{html.escape(name)}</figcaption></figure>")
+
 def _html_table(head, rows):
     def line(cells, tag):
         styles = [' style="text-align:left"' if name in _TEXT else "" for name in head]
@@ -231,7 +234,7 @@ def _html_table(head, rows):
     return f'<div style="overflow-x:auto"><table><tr>{line(head, "th")}</tr>{body}</table></div>'
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000e
-def svg_figure(plot, width=4.6, height=2.8): # an SVG; plot gets the axes
+def svg_figure(plot, width=3.7, height=2.4): # an SVG; plot gets the axes
     import matplotlib
     from matplotlib.figure import Figure
     own = {"svg.fonttype": "none", "svg.hashsalt": plot.__qualname__, "font.size": 9}
