@@ -28,7 +28,7 @@ from .features import fingerprints, types_of
 from .files import (
     OpembedError, home_path, open_database, patch, plain, require, truth, whole)
 from .formats import from_keys, to_keys
-from .judge import Counts, Judge, Part, View
+from .judge import Counts, Judge, Part, Places, View
 from .ledger import lives, moment, process_mark, said_of_mark
 from .records import stream
 
@@ -139,7 +139,7 @@ class Search:
                  identity: Sequence[str] = (),  # operations that pass on what they get
                  twins: bool = False,           # evaluate architectures that compute the same, too
                  allowed: Callable[[DAGBatch], BoolTensor] | None = None, # forbids the others
-                 parts: Sequence[Part] | None = None): # of the kernel; default: counted features
+                 parts: Sequence[Part] | None = None): # of the kernel; default: see below
         require(isinstance(space, SearchSpace), f"search: {repr(space)[:80]} is no space; "
                 "oe.Space(name, operations, layers) is one")
         self.space, self.path, self.allowed = space.check(), str(path), allowed
@@ -150,7 +150,8 @@ class Search:
         types_of(space, (*self.zero, *self.identity))  # refuses those that the space lacks
         both = ", ".join(sorted({*self.zero} & {*self.identity}))
         require(not both, f"search: {both} is in zero and in identity; it is one of them")
-        self.parts = _parts(parts) or [Counts(self.zero)]
+        usual = [Counts(self.zero)] + [Places(self.zero)] * (not space.wirings)
+        self.parts = _parts(parts) or usual  # counts alone do not see where an edge is
         require(among is None or isinstance(among, DAGBatch), f"search: among is "
                 f"{repr(among)[:80]}; give a batch of architectures")
         self._among = everything(space) if among is None else check_batch(among, space)
@@ -442,7 +443,8 @@ def _targets(self: Search, told): # (n,) larger is better; nan where an evaluati
 @patch
 def _mutants(self: Search, known, scores, generator): # of the best, of these, and random ones
     best = known[scores.nan_to_num(-math.inf).topk(min(20, len(known))).indices]
-    once = mutants(best, self.space, 600, generator)
+    once = mutants(best, self.space, 600 if self.allowed is None else 3000, generator)
+    if self.allowed is not None: once = once[torch.tensor(self._allowed(once), dtype=torch.bool)]
     twice = mutants(once if len(once) else best, self.space, 600, generator)
     return cat_batches([once, twice, random_architectures(200, self.space, generator)])
 
