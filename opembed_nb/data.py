@@ -719,6 +719,13 @@ def _check_space(space):
             int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))
         require(bool(known), f"wiring {repr(wiring)[:80]} does not list the predecessors of every "
                              "node after the first, as '0 0,1 2' does for three")
+        sources = [{int(u) for u in s.split(",")} for s in wiring.split(" ")]
+        unread = set(range(space.n_layers + 1)).difference(*sources)
+        require(not unread, f"wiring {wiring[:80]!r}: node {min(unread, default=0)} feeds no other "
+                            "node; every node but the output does")
+        chained = sources[-1] == {space.n_layers} and all(u in s for u, s in enumerate(sources))
+        require(chained or not space.chain, f"wiring {wiring[:80]!r} is no chain, in which node i "
+                                            "feeds node i + 1; say chain=False")
 
 @patch
 def check(self: SearchSpace) -> SearchSpace: # the same

@@ -22,6 +22,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from .bo import STRATEGIES
@@ -55,7 +56,6 @@ def _with_floats(values): # the same, with 1e-4 as a number where a chapter decl
 # %% ../nbs/10_pipeline.ipynb #8552f84b
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
     "A YAML value; `OpembedError` in one line if it cannot be read."
-    yaml = _needs("PyYAML", "yaml")
     try: return yaml.safe_load(text)
     except Exception as e:  # constructors raise what they like
         raise OpembedError(f"{where}: cannot be read: {' '.join(str(e).split())}") from None
@@ -78,7 +78,7 @@ def load_profile(name: str) -> dict: # parameter → value
     values = parse_yaml(text, str(path))
     flat = isinstance(values, dict)
     require(flat, f"{path}: holds no parameters; write one `name: value` a line")
-    names = [key.value for key, _ in _needs("PyYAML", "yaml").compose(text).value]
+    names = [key.value for key, _ in yaml.compose(text).value]
     _refuse_twice(names, f"{path}: ")
     return _with_floats({**values, "profile": name})
 

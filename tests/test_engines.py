@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from processes import gone, wait_for
 from test_bo import SMALL, Edges, everything, small_problem, some_rows
 
 from opembed_nb.bo import search
-from opembed_nb.data import ENAS, random_architectures
+from opembed_nb.data import ENAS, SearchSpace, random_architectures
+from opembed_nb.hood.asking_report import Search
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine, RayEngine, local_engine, run_again
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_flat, to_flat
@@ -46,6 +48,19 @@ def die_at(k, victim):
     if k == victim:
         os.kill(os.getpid(), signal.SIGKILL)
     return k
+
+
+def trained(path, one):
+    "One of a search; the fourth fails, the eighth takes its worker along."
+    with open(path, "a") as f:
+        f.write("x")
+        f.flush()
+        calls = f.tell()
+    if calls == 4:
+        raise ValueError("it does not train")
+    if calls == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(one.ops.sum())
 
 
 def count_and_fail(path, kind):
@@ -140,6 +155,16 @@ def test_a_failure_is_tried_again_and_a_refusal_is_not(engine, tmp_path):
     found = sorted(run_again(engine, count_and_fail, jobs, attempts=3))
     assert found == [(0, None, "ValueError: no"), (1, None, "OpembedError: no")]
     assert (tmp_path / "failed").read_text() == "xxx" and (tmp_path / "refused").read_text() == "x"
+
+
+def test_a_search_by_ask_and_tell_goes_on_when_an_evaluation_fails_or_dies(elsewhere, tmp_path):
+    asked = Search(SearchSpace("blocks", ("conv", "pool"), 4, chain=False), start=12)
+    with pytest.warns(UserWarning, match="it counts as failed") as told:
+        asked.run(partial(trained, str(tmp_path / "calls")), 12, elsewhere)
+    assert "ValueError: it does not train" in str(told[0].message)
+    assert "its worker died" in str(told[1].message) and len(told) == 2
+    assert len(asked) == 12 and [scores for _, scores in asked.history()].count([]) == 2
+    assert len(asked.out()) == 0 and (tmp_path / "calls").stat().st_size == 12
 
 
 def test_one_worker_is_this_process():

@@ -28,7 +28,7 @@ from .features import fingerprints, types_of
 from .files import (
     OpembedError, home_path, open_database, patch, plain, require, truth, whole)
 from .formats import from_keys, to_keys
-from .judge import Counts, Judge, Part, View
+from .judge import Counts, Judge, Part, Places, View
 from .ledger import lives, moment, process_mark, said_of_mark
 from .records import stream
 
@@ -74,7 +74,11 @@ def _altered(drawn, space, generator): # in an operation or an edge, valid or no
         u, v = skip_pairs(space)
         if not len(u): return DAGBatch(ops, adj, drawn.n_nodes)
         pair = torch.randint(len(u), (n,), generator=generator)
-        fits = wired & (v[pair] < adj.shape[1])
+        ends = drawn.n_nodes - int(space.chain)
+        if (drawn.n_nodes < space.max_nodes).any():  # each graph among its own pairs
+            u, v = torch.stack([u, v])[:, v.argsort(stable=True)]
+            pair = pair * torch.searchsorted(v, ends) // len(u)
+        fits = wired & (v[pair] < ends)
         adj[rows[fits], u[pair[fits]], v[pair[fits]]] ^= True
     return DAGBatch(ops, adj, drawn.n_nodes)
 
@@ -135,7 +139,7 @@ class Search:
                  identity: Sequence[str] = (),  # operations that pass on what they get
                  twins: bool = False,           # evaluate architectures that compute the same, too
                  allowed: Callable[[DAGBatch], BoolTensor] | None = None, # forbids the others
-                 parts: Sequence[Part] | None = None): # of the kernel; default: counted features
+                 parts: Sequence[Part] | None = None): # of the kernel; default: see below
         require(isinstance(space, SearchSpace), f"search: {repr(space)[:80]} is no space; "
                 "oe.Space(name, operations, layers) is one")
         self.space, self.path, self.allowed = space.check(), str(path), allowed
@@ -146,7 +150,8 @@ class Search:
         types_of(space, (*self.zero, *self.identity))  # refuses those that the space lacks
         both = ", ".join(sorted({*self.zero} & {*self.identity}))
         require(not both, f"search: {both} is in zero and in identity; it is one of them")
-        self.parts = _parts(parts) or [Counts(self.zero)]
+        usual = [Counts(self.zero)] + [Places(self.zero)] * (not space.wirings)
+        self.parts = _parts(parts) or usual  # counts alone do not see where an edge is
         require(among is None or isinstance(among, DAGBatch), f"search: among is "
                 f"{repr(among)[:80]}; give a batch of architectures")
         self._among = everything(space) if among is None else check_batch(among, space)
@@ -331,22 +336,24 @@ def _answer(self: Search, state, n, budget): # new architectures, and how many a
     if len(batch) < n:  # mutants know little of a space that is nearly used up
         more = [(0, key, None) for key in to_keys(batch, self.space)]
         batch = cat_batches([batch, self._drawn(rows + more, n - len(batch), generator)])
-    require(len(rows) + len(batch) > 0, f"ask: space {self.space} has no architecture that is "
-            "allowed; check `allowed` and `among`")
+    require(len(rows) + len(batch) > 0, f"ask: no architecture of space {self.space} that is "
+            "allowed was found; check `allowed` and `among`, or `begin_with` one that is")
     return batch, n - len(batch)
 
 # %% ../../nbs/hood/asking.ipynb #dda10006
 @patch
 def _drawn(self: Search, rows, n, generator): # at random
-    known, found = self._kinds(self._graphs(rows)), []
-    for k in range(10):
+    known, found = set(self._kinds(self._graphs(rows))), []
+    for k in range(30):  # most may be forbidden
         pool = self._among
-        if pool is None: pool = random_architectures(20 * n << min(k, 5), self.space, generator)
+        many = min(20 * n << min(k, 5), max(20 * n, LISTED))
+        if pool is None: pool = random_architectures(many, self.space, generator)
         order = torch.randperm(len(pool), generator=generator)
-        new = set(self._new(pool, known))
-        found = [row for row in order.tolist() if row in new]
-        if len(found) >= n or self._among is not None: break
-    return pool[found[:n]]
+        new, missing = set(self._new(pool, known)), n - sum(map(len, found))
+        found.append(pool[[row for row in order.tolist() if row in new][:missing]])
+        if len(found[-1]) == missing or self._among is not None: break
+        known.update(self._kinds(found[-1]))
+    return cat_batches(found)
 
 @patch
 def _allowed(self: Search, batch): # a list of bool
@@ -411,7 +418,8 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
-    return Judge(views, known, self._targets(told), rows).choose(n)
+    walks = self._among is None  # mutants of the best: far from them is nothing to look for
+    return Judge(views, known, self._targets(told), rows).choose(n, 1e-6 if walks else 0.0)
 
 @patch
 def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others
@@ -435,7 +443,8 @@ def _targets(self: Search, told): # (n,) larger is better; nan where an evaluati
 @patch
 def _mutants(self: Search, known, scores, generator): # of the best, of these, and random ones
     best = known[scores.nan_to_num(-math.inf).topk(min(20, len(known))).indices]
-    once = mutants(best, self.space, 600, generator)
+    once = mutants(best, self.space, 600 if self.allowed is None else 3000, generator)
+    if self.allowed is not None: once = once[torch.tensor(self._allowed(once), dtype=torch.bool)]
     twice = mutants(once if len(once) else best, self.space, 600, generator)
     return cat_batches([once, twice, random_architectures(200, self.space, generator)])
 
@@ -625,9 +634,12 @@ def judge(self: Search, known: Scored,
           parts: Sequence[Part] | None = None,  # of the kernel; default: the search's
          ) -> Judge:
     "What is believed of candidates."
-    pool = known.batch if candidates is None else candidates
+    pool, rows = known.batch, range(len(known.keys))
+    if candidates is not None:  # all of them give the units in which features are compared
+        first, pool = len(pool), cat_batches([pool, candidates])
+        rows = range(first, len(pool))
     views = [View(part, self.space, pool) for part in parts or self.parts]
-    return Judge(views, known.batch, known.target, range(len(pool)))
+    return Judge(views, known.batch, known.target, rows)
 
 @property
 def _missing(self): # by how many architectures the last ask fell short

@@ -58,7 +58,7 @@ RUNS = {  # a word of a mark → the profile or configuration that is meant
 KINDS = {"fault": "fault", "tables": "search", "reach": "recipes"} # of results/, where not models
 FILES = {"speed": "speed/speed.json", "passes": "speed/protocol.json",
          "gpu": "speed/gpu/gpu.json", "gpu-passes": "speed/gpu/protocol.json",
-         "study": "evidence"}
+         "study": "evidence", "judge": "speed/judge.json"}
 
 @cache
 def records(results: Path, # the project's results/
