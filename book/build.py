@@ -16,6 +16,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from book.slim import slim  # noqa: E402
+
 SUFFIXES = {".md", ".bib", ".ipynb", ".png", ".svg"}  # of the pages and what they show
 LEAST = 100  # characters of a page's text; one with fewer is empty
 
@@ -78,6 +81,13 @@ def stage(source, notebooks, folder):
             executed = notebooks / page if notebooks else file
             (folder / "nbs" / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(executed if executed.exists() else file, folder / "nbs" / page)
+    made = [page for page in pages(source) if page.startswith("nbs/reference/")]
+    if made:
+        from book.reference import written as reference
+
+        for page, text in reference(source, pages(source)).items():
+            (folder / page).parent.mkdir(exist_ok=True)
+            (folder / f"{page}.md").write_text(text, encoding="utf-8")
     for page in pages(source):
         if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
             raise BookError(
@@ -139,6 +149,7 @@ def build(source=ROOT, notebooks=None, out=None):
         # No page is left that could be taken for a good book.
         shutil.rmtree(html, ignore_errors=True)
         raise BookError("\n".join([f"not built; the whole log is {log}", *problems]))
+    slim(html)
     return html / "index.html"
 
 

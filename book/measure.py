@@ -70,18 +70,21 @@ const walk = (element, inOutput) => {
 walk(page, false);
 const shown = selector => [...page.querySelectorAll(selector)]
   .filter(element => element.getBoundingClientRect().height > 0);
+const boxed = element => {
+  for (let e = element; e && e !== page; e = e.parentElement)
+    if (["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return e;
+};
 const images = shown("img");
 const measured = {
   height: page.getBoundingClientRect().height,
+  long: document.documentElement.scrollHeight,
   ...found,
   first_figure: images.length
     ? (images[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
-  wide_tables: shown("table").filter(table => {
-    let box = table.parentElement;
-    while (box && box !== page && getComputedStyle(box).overflowX === "visible")
-      box = box.parentElement;
-    return table.getBoundingClientRect().width > box.clientWidth + 1;
-  }).length,
+  wide_tables: shown("table").filter(table => table.getBoundingClientRect().width
+    > (boxed(table) ?? page).clientWidth + 1).length,
+  unboxed: shown("table").filter(table => !boxed(table)).map(table => table.textContent.trim()
+    .slice(0, 60)),
   tables_shown: shown("table").length,
   images: [...page.querySelectorAll("img")].map(image => ({
     alt: image.alt, source: image.src, width: image.getBoundingClientRect().width,
@@ -171,11 +174,11 @@ def real(alt):
 
 def summary(found, weights):
     "What is kept of a page: screens, shares of its height, and what is wrong with it."
-    height = found["height"]
+    height, pixels = found["height"], found["long"]
     parts = ("code", "prose", "tables", "figures", "math", "output")
     small = [size for size in map(labels, found["images"]) if size is not None]
     return {
-        "screens": round(height / SCREEN, 1),
+        "screens": round(pixels / SCREEN, 1),
         **{part: round(found[part] / height, 3) for part in parts},
         "first figure after screens": found["first_figure"] and round(found["first_figure"], 1),
         "tables shown": found["tables_shown"],

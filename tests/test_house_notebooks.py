@@ -230,9 +230,9 @@ TOY = [  # (source, tags, stored output)
 def run_toy_chapter(folder, toy):
     "nbval's verdict on a small chapter, under this project's own hooks and settings."
 
-    (folder / "book").mkdir(parents=True)
+    shutil.copytree(ROOT / "book", folder / "book")
     (folder / "nbs").mkdir()
-    for name in ("conftest.py", "pyproject.toml", "book/reader.py"):
+    for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     kernel = {"name": "python3", "display_name": "python3"}
     notebook = v4.new_notebook(metadata={"kernelspec": kernel})
