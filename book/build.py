@@ -7,6 +7,8 @@ On the command line:
 """
 
 import argparse
+import base64
+import json
 import re
 import shutil
 import subprocess
@@ -81,6 +83,11 @@ def stage(source, notebooks, folder):
             executed = notebooks / page if notebooks else file
             (folder / "nbs" / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(executed if executed.exists() else file, folder / "nbs" / page)
+    extract(folder / "nbs")
+    for page in (folder / "nbs").glob("*.md"):
+        for name in re.findall(r"\.\./(results/[^\s)>]+)", page.read_text(encoding="utf-8")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, folder / name)
     made = [page for page in pages(source) if page.startswith("nbs/reference/")]
     if made:
         from book.reference import written as reference
@@ -96,6 +103,20 @@ def stage(source, notebooks, folder):
             )
     if unlisted := sorted(written(source) - set(pages(source))):
         raise BookError(f"_toc.yml: {', '.join(unlisted)} not listed")
+
+
+def extract(nbs):
+    "Write the figures that Markdown pages show, figures/NAME.png, from the notebooks' outputs."
+    text = "".join(page.read_text(encoding="utf-8") for page in nbs.glob("*.md"))
+    wanted = set(re.findall(r"figures/([\w-]+)\.png", text))
+    for file in nbs.rglob("*.ipynb") if wanted else ():
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
+            shown = [o["data"] for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
+            if name in wanted and shown:
+                (nbs / "figures").mkdir(exist_ok=True)
+                png = base64.b64decode("".join(shown[0]["image/png"]))
+                (nbs / "figures" / f"{name}.png").write_bytes(png)
 
 
 def warnings(log, folder):

@@ -69,7 +69,7 @@ def test_the_preface_lists_the_pages_as_the_sidebar_does():
             continue  # where one looks something up
         listed = INDEX.split(f"**{part['caption']}**")[1].split("\n\n")[1]
         chapters = [chapter["file"][4:] for chapter in part["chapters"]]
-        assert re.findall(r"\]\((.*?)\.ipynb\)", listed) == chapters
+        assert re.findall(r"\]\((.*?)\.(?:ipynb|md)\)", listed) == chapters
         numbers = re.findall(r"^\| (\d+) \|", listed, re.M)
         assert numbers == [str(int(page[:2])) for page in chapters if page[:2].isdigit()]
 

@@ -25,7 +25,7 @@ from opembed_nb.data import (
     validity)
 from .asking import Scored, why_no_score
 from .asking_run import Search
-from .files import patch, require, write_whole
+from .files import patch, require, whole, write_whole
 from .formats import from_keys, to_keys
 from .judge import Judge, Part
 
@@ -277,7 +277,7 @@ def changes_figure(listed: list[Change], space: SearchSpace) -> SVG:
 def report(self: Search, n: int = 5, # architectures that are shown
           ) -> Report:
     "What was found, how sure that is, and what matters."
-    told = self.history()
+    told, n = self.history(), whole(n, "report: n", 0)
     scores = [math.fsum(each) / len(each) for _, each in told if each]
     title = (f"{self.space}: {len(told)} evaluated, {len(told) - len(scores)} failed, "
              f"{len(self.out())} out")
@@ -360,7 +360,7 @@ def pilot(self: Search, score: Callable[[DAGBatch], float], # of one architectur
           n: int = 5, # architectures; those that are scored already come first
          ) -> Pilot:
     "How noisy is an evaluation, and do operations matter?"
-    require(n >= 2, f"pilot: n = {n}; 2 architectures are the least")
+    n = whole(n, "pilot: n", 2)
     def evaluate(one):
         found = score(one)
         found = found.tolist() if hasattr(found, "tolist") else found

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXAMPLE', 'SHOWN', 'INKS', 'BLUE', 'ORANGE', 'DRAWN', 'example', 'main', 'graph_figure', 'workflow_figure',
-           'first_page']
+           'first_page', 'found_figure', 'found_by']
 
 # %% ../../nbs/lab/front.ipynb #c1000003
 import html
@@ -14,7 +14,7 @@ import torch
 
 from ..data import DARK, PALETTE, SVG
 from ..hood.formats import from_flat, to_flat
-from ..hood.records import read_record, stream
+from ..hood.records import read_record, read_records, stream
 from ..hood.sources import load_dataset
 from .runner import Job, Study, arguments, record_path, run_jobs, study_folder
 from ..oracle import load_oracle
@@ -161,3 +161,26 @@ def first_page(results: Path, figure: str, theme: str) -> SVG: # results: the pr
     "A drawing of the first page, from its record."
     path = record_path(results / "models", EXAMPLE, "example")
     return DRAWN[figure](read_record(path)["values"], theme)
+
+# %% ../../nbs/lab/front.ipynb #c1000014
+def found_figure(rows: list[dict], # of a record of finalists
+                 theme: str = "light") -> SVG:
+    "Five architectures side by side, each with its accuracy."
+    space, step, wide = load_dataset(EXAMPLE.data).space, 38, 148
+    batch = from_flat([row["architecture"] for row in rows])
+    parts, said = [], []
+    for i, row in enumerate(rows):
+        kinds = batch.ops[i].tolist()
+        x, names = wide * i + wide / 2, [space.types[kind] for kind in kinds]
+        said.append(f"{100 * row['full']:.2f} %")
+        parts.append(_words(x, 24, said[-1], 'font-weight="bold"'))
+        parts.append(_chain(x, kinds, batch.adj[i].nonzero().tolist(), names, 58, step))
+    label = f"{len(rows)} architectures, with accuracies of {', '.join(said)}"
+    return _framed(wide * len(rows), 40 + step * batch.ops.shape[1], theme, label, "".join(parts))
+
+def found_by(results: Path, model: str, theme: str) -> SVG:
+    "What the paper's search found in the space of a model, trained to the end."
+    [record] = read_records(results, "finalists", "laptop", EXAMPLE.data, model)
+    rows = [row for row in record["values"]["rows"]
+            if (row["kind"], row["by"]) == ("found", "paper")]
+    return found_figure(sorted(rows, key=lambda row: -row["full"]), theme)
