@@ -18,6 +18,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from book.slim import slim  # noqa: E402
+
 SUFFIXES = {".md", ".bib", ".ipynb", ".png", ".svg"}  # of the pages and what they show
 LEAST = 100  # characters of a page's text; one with fewer is empty
 
@@ -85,6 +88,13 @@ def stage(source, notebooks, folder):
         for name in re.findall(r"\.\./(results/[^\s)>]+)", page.read_text(encoding="utf-8")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / name, folder / name)
+    made = [page for page in pages(source) if page.startswith("nbs/reference/")]
+    if made:
+        from book.reference import written as reference
+
+        for page, text in reference(source, pages(source)).items():
+            (folder / page).parent.mkdir(exist_ok=True)
+            (folder / f"{page}.md").write_text(text, encoding="utf-8")
     for page in pages(source):
         if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
             raise BookError(
@@ -179,6 +189,7 @@ def build(source=ROOT, notebooks=None, out=None):
     for file in html.glob("nbs/**/*.html"):
         text = file.read_text(encoding="utf-8")
         file.write_text(described(text), encoding="utf-8")
+    slim(html)
     return html / "index.html"
 
 

@@ -9,6 +9,9 @@ import re
 
 import nbformat
 
+from book.alt import describe
+from book.fold import fold
+
 _directive = re.compile(r"#\|\s*(?P<name>\w[\w-]*)\s*:?\s*(?P<value>[^\n]*)")
 
 # Directive (and value, where it has one) → the tag with the same meaning in the book.
@@ -64,6 +67,13 @@ def pictures(cell):
     return found if "figure" in cell.metadata.get("mystnb", {}) and found else cell.outputs
 
 
+def unbroken(table):
+    "A table whose numbers keep to one line with deviation and interval, if there is room."
+    wide = table.count("|", 0, table.find("\n")) > 10
+    pattern = r"\[[\d., −+-]+\]|n = \d+" + (r"" if wide else r"|[\d.]+( [±→%] ?[\d.]*)+")
+    return re.sub(pattern, lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), table)
+
+
 def read(text):
     "The notebook in `text` as the book shows it; myst-nb calls this for every chapter."
     notebook = nbformat.reads(text, as_version=4)
@@ -72,6 +82,11 @@ def read(text):
             cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), *tags(cell.source)})
             cell.source = split(cell.source)[1]
             cell.outputs = pictures(cell)
+            for data in (output.get("data", {}) for output in cell.outputs):
+                if "text/markdown" in data:
+                    data["text/markdown"] = unbroken(data["text/markdown"])
+    describe(notebook.cells)
+    fold(notebook.cells)
     return notebook
 
 

@@ -324,7 +324,7 @@ def _within_limits(batch, space): # (B,) whether depth and operations are among 
 # %% ../nbs/00_data.ipynb #ac1e0011
 PALETTE = ("#ffffff", "#ffffff", "#56b4e9", "#a6dbf7", "#0072b2", "#6aa9d8",
            "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#f0e442", "#999999")
-DARK = {"#0072b2", "#d55e00", "#009e73"}  # fills that need white text
+DARK = {"#0072b2"}  # fills that need white text, so that it can be read
 
 class SVG(str):
     "A string of SVG that notebooks display."

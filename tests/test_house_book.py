@@ -65,12 +65,13 @@ INDEX = (ROOT / "nbs" / "index.md").read_text(encoding="utf-8")
 def test_the_preface_lists_the_pages_as_the_sidebar_does():
     parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     for part in parts:
+        if part["caption"] == "Reference":
+            continue  # where one looks something up
         listed = INDEX.split(f"**{part['caption']}**")[1].split("\n\n")[1]
         chapters = [chapter["file"][4:] for chapter in part["chapters"]]
-        promised = [page for page in chapters if page not in ("contributing", "references")]
-        assert re.findall(r"\]\((.*?)\.(?:ipynb|md)\)", listed) == promised
+        assert re.findall(r"\]\((.*?)\.(?:ipynb|md)\)", listed) == chapters
         numbers = re.findall(r"^\| (\d+) \|", listed, re.M)
-        assert numbers == [str(int(page[:2])) for page in promised if page[:2].isdigit()]
+        assert numbers == [str(int(page[:2])) for page in chapters if page[:2].isdigit()]
 
 
 def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():

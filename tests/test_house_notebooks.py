@@ -234,9 +234,10 @@ TOY = [  # (source, tags, stored output)
 def run_toy_chapter(folder, toy):
     "nbval's verdict on a small chapter, under this project's own hooks and settings."
 
-    for name in ("book", "nbs", "tests"):
-        (folder / name).mkdir(parents=True)
-    for name in ("conftest.py", "pyproject.toml", "book/reader.py"):
+    shutil.copytree(ROOT / "book", folder / "book")
+    for name in ("nbs", "tests"):
+        (folder / name).mkdir()
+    for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     warm = "from contextlib import nullcontext as warm_kernels\n"  # one toy is not worth it
     (folder / "tests" / "warm.py").write_text(warm)
