@@ -1,9 +1,12 @@
 // Architectures: {n, ops: [type of each node], adj: [bits of the predecessors of each node]}.
-export const INPUT = 0, OUTPUT = 1;
+export const INPUT = 0,
+  OUTPUT = 1;
 
 /** A pack's graphs: for each node (255 past the last) a byte, and 16 bits of predecessors. */
 export function graphAt(pack, row) {
-  const [nodes, n] = pack.shapes.ops, ops = [], adj = [];
+  const [nodes, n] = pack.shapes.ops,
+    ops = [],
+    adj = [];
   for (let v = 0; v < nodes && pack.ops[v * n + row] !== 255; v++) {
     ops.push(pack.ops[v * n + row]);
     adj.push(pack.adj[v * n + row]);
@@ -12,7 +15,7 @@ export function graphAt(pack, row) {
 }
 
 export const copy = (graph) => ({ n: graph.n, ops: [...graph.ops], adj: [...graph.adj] });
-export const hasEdge = (graph, u, v) => (graph.adj[v] >> u & 1) === 1;
+export const hasEdge = (graph, u, v) => ((graph.adj[v] >> u) & 1) === 1;
 
 export function edges(graph) {
   const found = [];
@@ -23,8 +26,11 @@ export function edges(graph) {
 }
 
 /** An address: a node's type and predecessors, in base 36, joined by dots. */
-export const toKey = (graph) => graph.ops.slice(1)
-  .map((type, i) => type.toString(36) + graph.adj[i + 1].toString(36)).join(".");
+export const toKey = (graph) =>
+  graph.ops
+    .slice(1)
+    .map((type, i) => type.toString(36) + graph.adj[i + 1].toString(36))
+    .join(".");
 
 export function fromKey(key, space) {
   const parts = key.split(".");
@@ -36,7 +42,8 @@ export function fromKey(key, space) {
 
 /** What opembed_nb.data.validity asks of a graph. */
 export function isValid(graph, space) {
-  const { n, ops, adj } = graph, last = n - 1;
+  const { n, ops, adj } = graph,
+    last = n - 1;
   if (n < 2 || n > space.layers + 2 || ops[0] !== INPUT || ops[last] !== OUTPUT) return false;
   let sends = 0;
   for (let v = 0; v < n; v++) {
@@ -59,8 +66,8 @@ export function freeEdges(graph, space) {
   return found;
 }
 
-export const same = (a, b) => a.n === b.n
-  && a.ops.every((type, v) => type === b.ops[v] && a.adj[v] === b.adj[v]);
+export const same = (a, b) =>
+  a.n === b.n && a.ops.every((type, v) => type === b.ops[v] && a.adj[v] === b.adj[v]);
 
 /** Nodes whose type differs, and edges that only one of two graphs has. */
 export function edits(a, b) {

@@ -10,20 +10,25 @@ export class Process {
   /** Vectors in units of the fit, each dimension by its length. */
   inFit(vectors) {
     const d = this.latent;
-    return Float64Array.from(vectors, (x, i) =>
-      (x - this.shift[i % d]) / this.units[i % d] / this.lengths[i % d]);
+    return Float64Array.from(
+      vectors,
+      (x, i) => (x - this.shift[i % d]) / this.units[i % d] / this.lengths[i % d],
+    );
   }
 
   /** Mean and standard deviation of an accuracy, noise included; accuracies as in the data. */
   predict(vector) {
-    const { points, latent: d, weights, root } = this, m = weights.length;
-    const x = this.inFit(vector), k = new Float64Array(m);
+    const { points, latent: d, weights, root } = this,
+      m = weights.length;
+    const x = this.inFit(vector),
+      k = new Float64Array(m);
     for (let j = 0; j < m; j++) {
       let apart = 0;
       for (let i = 0; i < d; i++) apart += (x[i] - points[j * d + i]) ** 2;
       k[j] = this.scale * Math.exp(-apart / 2);
     }
-    let mean = this.mean, known = 0;
+    let mean = this.mean,
+      known = 0;
     for (let j = 0; j < m; j++) mean += k[j] * weights[j];
     for (let i = 0, at = 0; i < m; i++) {
       let sum = 0;

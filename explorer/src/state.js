@@ -1,7 +1,8 @@
 // The state is the address: #view=map&arch=…&model=… opens what it says.
 export class State {
-  constructor(defaults) {
-    this.defaults = defaults;
+  /** allowed: name → the values that it can have, where these are few. */
+  constructor(defaults, allowed) {
+    Object.assign(this, { defaults, allowed });
     this.listeners = [];
     this.values = { ...defaults };
     this.read();
@@ -14,11 +15,17 @@ export class State {
 
   read() {
     const given = new URLSearchParams(location.hash.slice(1));
-    for (const name in this.defaults) this.values[name] = given.get(name) ?? this.defaults[name];
+    for (const name in this.defaults) {
+      const value = given.get(name),
+        known = this.allowed[name]?.includes(value) ?? true;
+      this.values[name] = value !== null && known ? value : this.defaults[name];
+    }
     if (!given.has("view") && given.has("arch")) this.values.view = "bench";
   }
 
-  get(name) { return this.values[name]; }
+  get(name) {
+    return this.values[name];
+  }
 
   set(changes) {
     const changed = Object.keys(changes).filter((name) => this.values[name] !== changes[name]);
@@ -26,13 +33,18 @@ export class State {
     Object.assign(this.values, changes);
     const told = new URLSearchParams();
     for (const name in this.defaults) {
-      if (name === "view" || this.values[name] !== this.defaults[name]) told.set(name, this.values[name]);
+      if (name === "view" || this.values[name] !== this.defaults[name])
+        told.set(name, this.values[name]);
     }
     this.written = `#${told}`;
     history.replaceState(null, "", this.written);
     this.tell(changed);
   }
 
-  listen(listener) { this.listeners.push(listener); }
-  tell(changed) { for (const listener of this.listeners) listener(new Set(changed)); }
+  listen(listener) {
+    this.listeners.push(listener);
+  }
+  tell(changed) {
+    for (const listener of this.listeners) listener(new Set(changed));
+  }
 }

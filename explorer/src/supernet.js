@@ -12,28 +12,39 @@ export class Supernet {
     this.pixels = [Float32Array.from(weights.images, (x) => low + step * x)];
   }
 
-  stage(layer) { return this.facts.pools.filter((after) => after <= layer).length; }
-  born(node) { return this.stage(node - 1); }
+  stage(layer) {
+    return this.facts.pools.filter((after) => after <= layer).length;
+  }
+  born(node) {
+    return this.stage(node - 1);
+  }
 
   /** Share of the images that an architecture of full depth reads right. */
   accuracy(graph) {
-    const layers = graph.n - 2, used = new Map(); // states that an earlier one has had, too
+    const layers = graph.n - 2,
+      used = new Map(); // states that an earlier one has had, too
     const state = (node, stage) => {
       const key = `${stage}: ${graph.ops.slice(1, node + 1)} ${graph.adj.slice(1, node + 1)}`;
-      if (!used.has(key)) used.set(key, this.memo.get(key) ?? this.compute(graph, node, stage, state));
+      if (!used.has(key))
+        used.set(key, this.memo.get(key) ?? this.compute(graph, node, stage, state));
       return used.get(key);
     };
     const logits = this.head(state(layers, this.stage(layers - 1)));
     this.memo = used;
     const { labels } = this.weights;
-    return logits.reduce((right, row, i) =>
-      right + (row.indexOf(Math.max(...row)) === labels[i]), 0) / this.n;
+    return (
+      logits.reduce((right, row, i) => right + (row.indexOf(Math.max(...row)) === labels[i]), 0) /
+      this.n
+    );
   }
 
   compute(graph, node, stage, state) {
     if (stage > this.born(node)) {
       const name = `halves.${node}_${stage}`;
-      return this.norm(this.conv(halved(state(node, stage - 1), this.size(stage)), `${name}.1`, stage), `${name}.2`);
+      return this.norm(
+        this.conv(halved(state(node, stage - 1), this.size(stage)), `${name}.1`, stage),
+        `${name}.2`,
+      );
     }
     if (node === 0) return this.norm(this.conv(this.pixels, "stem.0", 0), "stem.1");
     let sum = this.operation(state(node - 1, stage), node - 1, graph.ops[node] - 2, stage);
@@ -43,21 +54,27 @@ export class Supernet {
     return this.norm(sum, `norms.${node - 1}`);
   }
 
-  size(stage) { return this.side >> stage; }
+  size(stage) {
+    return this.side >> stage;
+  }
 
   operation(x, layer, kind, stage) {
-    const name = `operations.${layer}.${kind}`, operation = this.facts.operations[kind];
+    const name = `operations.${layer}.${kind}`,
+      operation = this.facts.operations[kind];
     const mixed = relu(this.norm(this.conv(x, `${name}.0`, stage), `${name}.1`));
-    if (operation.includes("pool")) return mixed.map((plane) =>
-      pooled(plane, this.size(stage), operation.startsWith("max")));
+    if (operation.includes("pool"))
+      return mixed.map((plane) => pooled(plane, this.size(stage), operation.startsWith("max")));
     let y = this.conv(mixed, `${name}.3`, stage);
     if (operation.startsWith("sep")) y = this.conv(y, `${name}.4`, stage);
     return relu(this.norm(y, `${name}.${operation.startsWith("sep") ? 5 : 4}`));
   }
 
   conv(x, name, stage) {
-    const weight = this.weights[`${name}.weight`], side = this.size(stage), { n } = this;
-    const [outputs, inputs, wide] = this.weights.shapes[`${name}.weight`], reach = (wide - 1) / 2;
+    const weight = this.weights[`${name}.weight`],
+      side = this.size(stage),
+      { n } = this;
+    const [outputs, inputs, wide] = this.weights.shapes[`${name}.weight`],
+      reach = (wide - 1) / 2;
     return Array.from({ length: outputs }, (_, o) => {
       const out = new Float32Array(n * side * side);
       for (let i = 0; i < inputs; i++) {
@@ -74,9 +91,11 @@ export class Supernet {
   }
 
   norm(x, name) {
-    const scale = this.weights[`${name}.weight`], shift = this.weights[`${name}.bias`];
+    const scale = this.weights[`${name}.weight`],
+      shift = this.weights[`${name}.bias`];
     return x.map((plane, c) => {
-      let sum = 0, squares = 0;
+      let sum = 0,
+        squares = 0;
       for (let i = 0; i < plane.length; i++) sum += plane[i];
       const mean = sum / plane.length;
       for (let i = 0; i < plane.length; i++) squares += (plane[i] - mean) ** 2;
@@ -86,13 +105,16 @@ export class Supernet {
   }
 
   head(x) {
-    const weight = this.weights["head.4.weight"], bias = this.weights["head.4.bias"];
+    const weight = this.weights["head.4.weight"],
+      bias = this.weights["head.4.bias"];
     const area = x[0].length / this.n;
     return Array.from({ length: this.n }, (_, image) => {
-      const features = relu(x.map((plane) => plane.subarray(image * area, (image + 1) * area)))
-        .map((plane) => plane.reduce((a, b) => a + b, 0) / area);
+      const features = relu(x.map((plane) => plane.subarray(image * area, (image + 1) * area))).map(
+        (plane) => plane.reduce((a, b) => a + b, 0) / area,
+      );
       return Array.from(bias, (b, o) =>
-        features.reduce((sum, f, c) => sum + f * weight[o * features.length + c], b));
+        features.reduce((sum, f, c) => sum + f * weight[o * features.length + c], b),
+      );
     });
   }
 }
@@ -110,7 +132,8 @@ function shifted(out, plane, factor, dy, dx, side, n) {
   const [left, right] = [Math.max(0, -dx), Math.min(side, side - dx)];
   for (let image = 0, at = 0; image < n; image++, at += side * side) {
     for (let y = top; y < bottom; y++) {
-      const to = at + y * side, from = at + (y + dy) * side + dx;
+      const to = at + y * side,
+        from = at + (y + dy) * side + dx;
       for (let x = left; x < right; x++) out[to + x] += factor * plane[from + x];
     }
   }
@@ -118,9 +141,12 @@ function shifted(out, plane, factor, dy, dx, side, n) {
 
 function halved(x, half) {
   return x.map((plane) => {
-    const out = new Float32Array(plane.length / 4), wide = 2 * half;
+    const out = new Float32Array(plane.length / 4),
+      wide = 2 * half;
     for (let i = 0; i < out.length; i++) {
-      const image = Math.floor(i / (half * half)), y = Math.floor(i / half) % half, c = i % half;
+      const image = Math.floor(i / (half * half)),
+        y = Math.floor(i / half) % half,
+        c = i % half;
       const at = image * wide * wide + 2 * y * wide + 2 * c;
       out[i] = (plane[at] + plane[at + 1] + plane[at + wide] + plane[at + wide + 1]) / 4;
     }
@@ -131,8 +157,11 @@ function halved(x, half) {
 function pooled(plane, side, largest) {
   const out = new Float32Array(plane.length);
   for (let at = 0; at < plane.length; at++) {
-    const x = at % side, y = Math.floor(at / side) % side;
-    let sum = 0, count = 0, most = -Infinity;
+    const x = at % side,
+      y = Math.floor(at / side) % side;
+    let sum = 0,
+      count = 0,
+      most = -Infinity;
     for (let dy = y ? -1 : 0; dy <= (y < side - 1 ? 1 : 0); dy++) {
       for (let dx = x ? -1 : 0; dx <= (x < side - 1 ? 1 : 0); dx++, count++) {
         const value = plane[at + dy * side + dx];
