@@ -31,7 +31,7 @@ demo: $(INSTALLED)  ## every chapter in minutes, offline: train, predict, search
 test: book  ## every check: strict book, clean and exported notebooks, pytest, every chapter's outputs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-# Goes on where it was; in part: make soak ONLY=kills (or faults, fuzz) MINUTES=30
+# Goes on where it was; in part: make soak ONLY=kills (or faults, asking, fuzz) MINUTES=30
 soak: $(INSTALLED)  ## hours of kills, faults and broken inputs, into results/reliability/soak.json; ONLY= MINUTES=
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py $(if $(ONLY),--only $(ONLY)) $(if $(MINUTES),--minutes $(MINUTES))
 

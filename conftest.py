@@ -1,28 +1,44 @@
-"Chapters as tests: two things that nbval cannot know about notebooks kept clean by nbdev."
+"Chapters as tests: warm kernels, and what nbval cannot know about notebooks kept clean by nbdev."
 
+import nbval.plugin
 import pytest
 from nbval.plugin import IPyNbCell
 
 from book.reader import tags
+from tests.warm import warm_kernels
 
 # What takes longest begins first, so that it is not what all wait for when the rest has ended.
 LONGEST = [
+    "07_bo.ipynb",
+    "test_own_data.py",
+    "test_bo.py",
+    "test_pipeline.py",
+    "05_sgp.ipynb",
+    "test_engines.py",
     "test_stacks.py",
     "test_models.py",
-    "test_supernet.py",
-    "test_decoders.py",
-    "11_own_space.ipynb",
-    "test_asking.py",
-    "test_recipe.py",
     "test_training.py",
-    "test_pipeline.py",
-    "test_bo.py",
-    "test_own_data.py",
+    "test_supernet.py",
+    "11_own_space.ipynb",
+    "test_door.py",
+    "test_evidence.py",
+    "test_asking.py",
+    "test_gpu.py",
+    "test_reliability.py",
+    "test_oracle.py",
     "test_sgp.py",
-    "06_oracle.ipynb",
-    "test_engines.py",
-    "05_sgp.ipynb",
+    "09_latent.ipynb",
+    "test_contributing.py",
 ]
+
+
+class WarmKernel(nbval.plugin.RunningKernel):
+    def __init__(self, *args, **options):
+        with warm_kernels():
+            super().__init__(*args, **options)
+
+
+nbval.plugin.RunningKernel = WarmKernel
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,9 +9,10 @@ with open("settings.ini", encoding="utf-8") as file:
     config.read_file(file)
 settings = config["DEFAULT"]
 
-extras = {
-    name: settings[f"{name}_requirements"].split()
-    for name in ("run", "parallel", "dashboard", "benchmarks", "book", "test")
+extras = {  # every group of settings.ini, by its name
+    name.removesuffix("_requirements"): listed.split()
+    for name, listed in settings.items()
+    if name.endswith("_requirements")
 }
 extras["all"] = sorted({requirement for group in extras.values() for requirement in group})
 

@@ -109,6 +109,22 @@ def extract(nbs):
                 (nbs / "figures" / f"{name}.png").write_bytes(png)
 
 
+PICTURE = r'<img alt="[^"]*_images/[^"]*"'  # Sphinx says its file where it knows no words
+
+
+def described(page):
+    "A built page with words for each picture: its caption, else the heading above it."
+
+    def words(match):
+        caption = re.match(r"[^>]*>\s*<figcaption>(.*?)</figcaption>", page[match.end() :], re.S)
+        above = re.findall(r"<h\d>(.*?)<a class=\"headerlink\"", page[: match.start()], re.S)
+        found = caption[1] if caption else f"Picture: {''.join(above[-1:])}"
+        text = " ".join(re.sub(r"<[^>]*>", "", found).split()).removesuffix("#")
+        return f'<img alt="{text.replace(chr(34), "&quot;")}"'
+
+    return re.sub(PICTURE, words, page)
+
+
 def warnings(log, folder):
     "The warnings in Sphinx's log, each as `page, cell, line: message`."
     found = []
@@ -171,6 +187,9 @@ def build(source=ROOT, notebooks=None, out=None):
         # No page is left that could be taken for a good book.
         shutil.rmtree(html, ignore_errors=True)
         raise BookError("\n".join([f"not built; the whole log is {log}", *problems]))
+    for file in html.glob("nbs/**/*.html"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(described(text), encoding="utf-8")
     explorer(source, html / "explore")
     return html / "index.html"
 

@@ -675,8 +675,9 @@ def _refuse_blind(problem, name, strategy): # without a model there is no latent
 
 def _refuse_failed(ledger): # where no evaluation gave a value there is nothing to show
     errors = ledger.errors()
+    what = "search again" if ledger.path == ":memory:" else f"delete {ledger.path}"
     require(not errors or ledger.best(), f"search: none of {len(errors)} evaluations gave a value; "
-            f"the first: {''.join(errors[:1])}; mend that and delete {ledger.path}")
+            f"the first: {''.join(errors[:1])}; mend that and {what}")
 
 # %% ../nbs/07_bo.ipynb #7dad90b9
 def curve(rows: list[Evaluation], # of one trial, in order
@@ -751,7 +752,7 @@ def make_strategies(names: list[str], # of `STRATEGIES`
     return {name: STRATEGIES[name](**settings.get(name, {})) for name in names}
 
 # %% ../nbs/07_bo.ipynb #ee7119cd
-def open_ledger(folder: Path,      # a run's folder
+def open_ledger(folder: Path | None, # a run's folder; None: nothing is kept
                 problem: Problem, decodings: int, candidates: int, batch_size: int) -> Ledger:
     "The ledger of a run: a file for each set of settings, weights and code in its folder."
     parameters = tensors_of(problem.model).values() if problem.model is not None else ()
@@ -770,7 +771,8 @@ def open_ledger(folder: Path,      # a run's folder
     if problem.table: settings["table"] = _sha(problem.table.forms.numpy().tobytes())[:12]
     whole = [settings, problem.oracle.name, problem.oracle.version]
     name = _sha(json.dumps(whole, sort_keys=True).encode())[:8]
-    return Ledger(make_folder(folder) / f"search-{name}.sqlite", "search", problem.oracle, settings)
+    path = make_folder(folder) / f"search-{name}.sqlite" if folder else ":memory:"
+    return Ledger(path, "search", problem.oracle, settings)
 
 def _sha(content): return hashlib.sha256(content).hexdigest()
 

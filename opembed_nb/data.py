@@ -26,9 +26,8 @@ import torch
 from torch import BoolTensor, LongTensor, Tensor
 
 from opembed_nb.hood.files import (
-    OpembedError, array_of, brief, check_fields, json_line, patch, plain, read_text, require,
+    OpembedError, array_of, brief, check_fields, json_line, patch, plain, read_text, require, truth,
     write_whole)
-
 
 # %% ../nbs/00_data.ipynb #c0ae77bf
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class SearchSpace:
                 f"space {self.name!r}: operations are a list of names, not {self.operations!r}")
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "n_layers", plain(self.n_layers))
-        object.__setattr__(self, "chain", plain(self.chain))
+        object.__setattr__(self, "chain", truth(self.chain, f"space {self.name!r}: chain"))
         object.__setattr__(self, "wirings", tuple(self.wirings))
         object.__setattr__(self, "depths", tuple(self.depths))
         some = [[each] if isinstance(each, str) else each for each in self.choices]
@@ -681,8 +680,9 @@ def random_like(self: ArchDataset, n: int,
 
 # %% ../nbs/00_data.ipynb #01b22bfa
 RESERVED = {  # folder names of the data sets of `hood.sources`
-    "enas-digits", "enas-cifar10", "nas-bench-201-cifar10", "nas-bench-201-cifar100",
-    "nas-bench-201-imagenet16-120"} | {f"nas-bench-graph-{task}" for task in
+    "enas-digits", "enas-cifar10", "nas-bench-101-30k", "nas-bench-201-cifar10",
+    "nas-bench-201-cifar100", "nas-bench-201-imagenet16-120"} | {
+    f"nas-bench-graph-{task}" for task in
     "arxiv citeseer computers cora cs photo physics proteins pubmed".split()}
 _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # names of folders
 
@@ -719,13 +719,19 @@ def _check_space(space):
             int(u) < v for v, s in enumerate(wiring.split(" "), 1) for u in s.split(","))
         require(bool(known), f"wiring {repr(wiring)[:80]} does not list the predecessors of every "
                              "node after the first, as '0 0,1 2' does for three")
+        sources = [{int(u) for u in s.split(",")} for s in wiring.split(" ")]
+        unread = set(range(space.n_layers + 1)).difference(*sources)
+        require(not unread, f"wiring {wiring[:80]!r}: node {min(unread, default=0)} feeds no other "
+                            "node; every node but the output does")
+        chained = sources[-1] == {space.n_layers} and all(u in s for u, s in enumerate(sources))
+        require(chained or not space.chain, f"wiring {wiring[:80]!r} is no chain, in which node i "
+                                            "feeds node i + 1; say chain=False")
 
 @patch
 def check(self: SearchSpace) -> SearchSpace: # the same
     "`OpembedError` names the field that is wrong."
     _check_space(self)
     return self
-
 
 # %% ../nbs/00_data.ipynb #7365cedc
 def _checked_architectures(batch, space, called="architecture {}".format): # the batch

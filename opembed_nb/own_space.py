@@ -6,8 +6,7 @@
 __all__ = ['fit', 'pretrained', 'oracle', 'Found', 'search']
 
 # %% ../nbs/11_own_space.ipynb #0be1d014
-import tempfile
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +43,7 @@ def fit(name: str,               # one of `MODELS`
     >>> data = oe.load("enas-digits")
     >>> model = oe.fit("gin-emb", data, hidden=16, epochs=1, max_graphs=128)
     """
+    _refuse_no_data("fit", data)
     sizes = dict(hidden=hidden, latent=latent, dim=dim)
     sizes = {size: whole(value, size, most=10_000) for size, value in sizes.items()}
     changes = {change: plain(value) for change, value in changes.items()}
@@ -51,6 +51,10 @@ def fit(name: str,               # one of `MODELS`
     config = train_config(recipe, sizes["hidden"], **changes)
     return fit_rounds(name, data.train.batch, config, folder, data.space, device, progress,
                       **sizes).model
+
+def _refuse_no_data(who, data):
+    require(isinstance(data, ArchDataset), f"{who}: data is {repr(data)[:80]}; give a data set: "
+                                           "oe.load(name or file), oe.Dataset.from_scores(…)")
 
 # %% ../nbs/11_own_space.ipynb #0be1d018
 def pretrained(name: str,               # one of `MODELS`
@@ -62,6 +66,7 @@ def pretrained(name: str,               # one of `MODELS`
     >>> z = model.latents(oe.load("enas-digits").test.batch)
     """
     if isinstance(data, str): return load_pretrained(name, data)
+    _refuse_no_data("pretrained", data)
     model = load_pretrained(name, data.name)
     require(data.order.equal(load_dataset(data.name).order),
             f"pretrained: {data.name} is split anew, so the model has seen test architectures; "
@@ -78,6 +83,7 @@ def oracle(data: ArchDataset,
     >>> data = oe.load("enas-digits")
     >>> accuracies = oe.oracle(data)(data.test.batch[:2])
     """
+    _refuse_no_data("oracle", data)
     return Measured(data, score) if score else load_oracle(data, device)
 
 # %% ../nbs/11_own_space.ipynb #0be1d01c
@@ -125,6 +131,8 @@ def search(model: GraphVAE,         # in evaluation mode
     >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
     >>> found = oe.search(model, data, oe.oracle(data), "evolution", rounds=2, q=5)
     """
+    _refuse_no_data("search", data)
+    require(not isinstance(strategy, type), f"search: strategy is the class {strategy!r}; call it")
     if isinstance(strategy, str): strategy = make_strategies([strategy])[strategy]
     rounds, q, inducing = whole(rounds, "rounds"), whole(q, "q"), whole(inducing, "inducing")
     seed, n_train = whole(seed, "seed", least=0), whole(n_train, "n_train", least=0)
@@ -132,8 +140,7 @@ def search(model: GraphVAE,         # in evaluation mode
     name = next((name for name, known in STRATEGIES.items() if known is kind), kind.__name__)
     problem = make_problem(model, data, oracle, inducing, n_train)
     settings = (getattr(strategy, field, 0) for field in ("decodings", "candidates"))
-    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        with closing(open_ledger(Path(place), problem, *settings, q)) as ledger:
-            search_study(problem, {name: strategy}, ledger, 1, rounds, q, seed, engine, progress)
-            rows = [row for row in ledger.rows(name, seed) if row.round <= rounds]
+    with closing(open_ledger(folder, problem, *settings, q)) as ledger:
+        search_study(problem, {name: strategy}, ledger, 1, rounds, q, seed, engine, progress)
+        rows = [row for row in ledger.rows(name, seed) if row.round <= rounds]
     return Found(data, oracle.name, rows)

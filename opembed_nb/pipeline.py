@@ -22,12 +22,13 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from .bo import STRATEGIES
 from .hood.engines import Engine, local_engine
 from .hood.files import (
-    ASSETS, OpembedError, absolute_folders, project_folder, require, write_whole)
+    ASSETS, OpembedError, absolute_folders, listed, project_folder, require, write_whole)
 from .hood.records import runs_root, strict_json
 from .hood.sources import (
     about, absolute_dataset, dataset_name, is_file_name, load_dataset)
@@ -55,7 +56,6 @@ def _with_floats(values): # the same, with 1e-4 as a number where a chapter decl
 # %% ../nbs/10_pipeline.ipynb #8552f84b
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
     "A YAML value; `OpembedError` in one line if it cannot be read."
-    yaml = _needs("PyYAML", "yaml")
     try: return yaml.safe_load(text)
     except Exception as e:  # constructors raise what they like
         raise OpembedError(f"{where}: cannot be read: {' '.join(str(e).split())}") from None
@@ -78,7 +78,7 @@ def load_profile(name: str) -> dict: # parameter → value
     values = parse_yaml(text, str(path))
     flat = isinstance(values, dict)
     require(flat, f"{path}: holds no parameters; write one `name: value` a line")
-    names = [key.value for key, _ in _needs("PyYAML", "yaml").compose(text).value]
+    names = [key.value for key, _ in yaml.compose(text).value]
     _refuse_twice(names, f"{path}: ")
     return _with_floats({**values, "profile": name})
 
@@ -126,8 +126,8 @@ def subject(chapter: str) -> str: # in a line
 # %% ../nbs/10_pipeline.ipynb #00d74534
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 MOST = 2 ** 31 - 1 # of any number
-LISTS = {"models": ("model", MODELS), "fits": ("setting", SETTINGS),
-         "strategies": ("strategy", STRATEGIES), "winners_of": ("strategy", STRATEGIES)}
+LISTS = {"models": MODELS, "fits": SETTINGS, "strategies": STRATEGIES, "winners_of": STRATEGIES,
+         "snapshots": None} # see `listed`
 MAY_BE_0 = "seed epochs lr minibatch max_graphs n_train pool_size full_epochs".split()
 
 def _parameters(chapter): # name → its type and default, as text, of the parameters cell
@@ -174,18 +174,7 @@ def _check_kind(name, value, kind, chapter):
             f"parameter {name!r} is {value!r}; {least} is the least that {chapter} can work with")
     require(kind not in ("int", "float") or value <= MOST,
             f"parameter {name!r} is {value!r}; {MOST} is the most that {chapter} can work with")
-    if name in LISTS: _check_list(name, value)
-    if name == "snapshots":
-        for epoch in value:
-            require(type(epoch) is int and epoch >= 1, f"snapshot {epoch!r} is no number of a pass")
-
-def _check_list(name, value): # of names
-    one, known = LISTS[name]
-    for item in value:
-        found = isinstance(item, str) and item in known
-        require(found, f"{one} {item!r} is unknown; known are {', '.join(known)}")
-    needed = name in ("models", "strategies")
-    require(value or not needed, f"parameter {name!r} names no {one}; known are {', '.join(known)}")
+    if name in LISTS: listed(value, name, LISTS[name], name in ("models", "strategies"))
 
 # %% ../nbs/10_pipeline.ipynb #519158e6
 def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, parameters), in order
@@ -254,6 +243,8 @@ async def _abandon_cell(): # whether there was one that still ran
     return True
 
 # %% ../nbs/10_pipeline.ipynb #a4b10f45
+class _NoKernel(Exception): "A kernel that cannot be started, and why."
+
 def _kernel(stream, folder): # the class of a kernel that runs in this Python, and writes to stream
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
@@ -264,7 +255,10 @@ def _kernel(stream, folder): # the class of a kernel that runs in this Python, a
             return KernelSpec(argv=start, display_name="Python 3", language="python")
         async def start_kernel(self, **kwargs):
             env = {**(kwargs.pop("env", None) or os.environ), **_environment(folder)}
-            await super().start_kernel(**kwargs, env=env, stdout=stream, stderr=stream)
+            try: await super().start_kernel(**kwargs, env=env, stdout=stream, stderr=stream)
+            except (OSError, TypeError) as e:  # no such Python, or no room for a process
+                where = getattr(e, "filename", None) or sys.executable
+                raise _NoKernel(f"{where}: {getattr(e, 'strerror', None) or e}") from None
         async def shutdown_kernel(self, now=False, restart=False):
             left = await _abandon_cell()  # after Ctrl-C
             await super().shutdown_kernel(now=now or left, restart=restart)
@@ -299,6 +293,7 @@ def _execute(source, out, parameters, stream): # what went wrong, or None
                                        **kernel, **streams)
         except papermill.PapermillExecutionError as e:
             return f"failed in cell {e.exec_count} ({e.ename}: {' '.join(e.evalue.split())})"
+        except _NoKernel as e: return f"failed: its kernel cannot be started ({e})"
         except DeadKernelError: return "failed: its kernel died (killed, or short of memory?)"
         except RuntimeError as e:
             return f"failed: its kernel does not answer ({' '.join(str(e).split())})"
@@ -315,8 +310,9 @@ def run_stage(name: str, chapter: str, parameters: dict,
     "Run one stage into `folder`; `OpembedError` names notebook, cell and log if it fails."
     kinds = (("notebooks", "ipynb"), ("logs", "log"), ("done", "json"))
     out, log, mark = (folder / kind / f"{name}.{end}" for kind, end in kinds)
-    source, key = project_folder() / "nbs" / f"{chapter}.ipynb", _key(chapter, parameters)
+    source = project_folder() / "nbs" / f"{chapter}.ipynb"
     try:
+        key = _key(chapter, parameters)
         if _key_of(mark) == key and out.exists() and not again: return 0.0
         for path in (out, log, mark): path.parent.mkdir(parents=True, exist_ok=True)
         mark.unlink(missing_ok=True)
@@ -327,9 +323,11 @@ def run_stage(name: str, chapter: str, parameters: dict,
         done = dict(key=key, seconds=round(seconds, 1), parameters=parameters)
         if not problem: write_whole(mark, strict_json(done).encode())
     except OSError as e:
-        where, why = e.filename or folder, e.strerror or e
-        raise OpembedError(f"stage {name}: {where} cannot be written ({why}); "
-                           "make it writable or set OPEMBED_RUNS to another folder") from None
+        where, why = str(e.filename or folder), e.strerror or e
+        own = where.startswith(str(folder))
+        what = "make it writable or set OPEMBED_RUNS to another folder" if own else "mend that"
+        raise OpembedError(f"stage {name}: {where} cannot be {'written' if own else 'used'} "
+                           f"({why}); {what}") from None
     if problem:
         raise OpembedError(f"stage {name} {problem}; see {out} and {log}; "
                            "the same command goes on from here")

@@ -34,14 +34,13 @@ from .embeddings import OneHot, OperationEmbedding, make_embedding, warm_start
 from .encoders import DVAEEncoder, GCNEncoder, GINEncoder, GatedSum, SequenceEncoder
 from .hood.engines import Engine, LocalEngine, run_again, share_or_say
 from .hood.files import (
-    ASSETS, OpembedError, chosen_device, make_folder, require, write_whole)
+    ASSETS, OpembedError, chosen_device, home_path, make_folder, plain, require, write_whole)
 from opembed_nb.hood.records import (
     OWN, code_digest, copy_into, digest, go_on, is_own, load_tensors, provenance, read_history,
     refuse_code, run_folder, save_tensors, strict_json, tensors_of,
     watched)
 from .hood.sources import load_dataset
 from .hood.sweeps import Linear
-
 
 # %% ../nbs/04_training.ipynb #de77718d
 class Loss(NamedTuple):
@@ -194,6 +193,8 @@ def parts_of(name: str) -> Parts:
     "The row of a model; `OpembedError` if the name is unknown."
     known = ", ".join(MODELS)
     require(name in MODELS, f"model {name!r} is unknown; known are {known}")
+    require(isinstance(MODELS[name], Parts), f"model {name!r} is {repr(MODELS[name])[:80]}; "
+            "give oe.Parts(embedding, encoder, decoder)")
     return MODELS[name]
 
 def code_of(name: str) -> dict[str, str]: # part → digest; empty: a model of the package
@@ -372,6 +373,11 @@ class TrainConfig:
     seed: int = 0             # of weights, order and noise
 
     def __post_init__(self):
+        for name, usual in TrainConfig.__dataclass_fields__.items():
+            value, kind = plain(getattr(self, name)), type(usual.default)
+            fits = type(value) is kind or kind is float and type(value) is int
+            require(fits, f"{name} is {repr(value)[:80]}; give a value of type {kind.__name__}")
+            object.__setattr__(self, name, value)
         least = dict(epochs=0, training_rounds=1, minibatch=1, lr=0, max_graphs=0, seed=0)
         for name, low in least.items():
             value = getattr(self, name)
@@ -387,6 +393,9 @@ def train_config(recipe: str,        # one of `RECIPES`
     "How to train, by a recipe's name; `OpembedError` if the name is unknown."
     if recipe not in RECIPES:
         raise OpembedError(f"recipe {recipe!r} is unknown; known are {', '.join(RECIPES)}")
+    known = TrainConfig.__dataclass_fields__
+    for name in changes:
+        require(name in known, f"{name} is no field of a training; known are {', '.join(known)}")
     changes = {name: value for name, value in changes.items() if value}
     if recipe == "paper": return TrainConfig(**changes)
     signal = TrainConfig(epochs=10, minibatch=64, lr=0.06 * hidden ** -0.5, schedule="cosine",
@@ -527,6 +536,7 @@ def fit_rounds(name: str,                    # one of `MODELS`
               ) -> Trained:
     "Train over rounds: new weights in each, the operation table kept (paper, section 3.3)."
     space = space_of(batch, space, f"model {name!r}")
+    folder = home_path(folder) if folder else None
     run, checked = _Training(name, batch, config, space, device, **sizes), []
     data = digest(batch.ops, batch.adj, batch.n_nodes)[:16]
     identity = dict(model=name, config=asdict(config), sizes=sizes, graphs=len(batch),

@@ -1,6 +1,8 @@
 "What several test files need."
 
+import http.server
 import resource
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -8,9 +10,24 @@ from hypothesis import settings
 from processes import Command, forking
 from scipy.stats import ttest_rel
 
+from opembed_nb.hood import records
+from tests.warm import warm_kernels
+
 # The same examples in every run: a red test is red again.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    "What is not finished is kept in a folder of the test."
+    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def warm():
+    with warm_kernels():
+        yield
 
 
 @pytest.fixture
@@ -27,6 +44,41 @@ def disk_of():
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     return limited
+
+
+class Server(http.server.ThreadingHTTPServer):
+    "Serves what `bodies` has, less than it promised at /cut; notes what it was asked for."
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.requests.append(self.path)
+            if self.path not in self.server.bodies:
+                self.send_error(404)
+                return
+            sent = self.server.bodies[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent[: len(sent) // 2] if self.path == "/cut" else sent)
+
+        def log_message(self, *args):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.requests, self.bodies = [], {}
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("OPEMBED_DATA", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as server:
+        serve = {"poll_interval": 0.02}
+        threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +133,17 @@ def agree():
 
 
 @pytest.fixture(scope="session")
+def origin():
+    return records.provenance()
+
+
+@pytest.fixture
+def known_origin(origin, monkeypatch):
+    "Records say where they come from without asking git for each of them."
+    monkeypatch.setattr(records, "provenance", lambda: dict(origin))
+
+
+@pytest.fixture(scope="session")
 def cells():
     from test_sources import loaded
 
@@ -92,16 +155,3 @@ def gnns():
     from test_sources import loaded
 
     return loaded("nas-bench-graph/arxiv")
-
-
-@pytest.fixture(scope="module")
-def ray_engine(request):
-    "A Ray cluster of two cores, for the functions of one test file."
-    import ray
-
-    from opembed_nb.hood.engines import RayEngine
-
-    ray.cloudpickle.register_pickle_by_value(request.module)  # workers do not know that file
-    engine = RayEngine(cpus=2, timeout=600)
-    yield engine
-    engine.ray.shutdown()

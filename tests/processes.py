@@ -5,11 +5,27 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # What most of them would import; a module that is missing is left out.
 MODULES = ["opembed_nb.lab.commands", "opembed_nb.lab.runner", "sklearn.ensemble", "papermill"]
 MODULES.append("torch._dynamo")  # a first optimizer would import it
+
+
+def gone(pid):
+    "Whether a process has ended; one that nobody has waited for has."
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_for(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
 
 
 def forking():

@@ -26,6 +26,7 @@ import fuzz
 import nbformat
 import papermill  # noqa: F401  so that copies of this process need not
 import psutil
+import soak_asking
 import torch
 
 from opembed_nb import bo
@@ -605,6 +606,17 @@ def fault(case, counts, seed=0):
     yield
 
 
+# A search that two processes ask while they are killed: see soak_asking.
+
+
+def asks(found, seed=0):
+    "From its beginning to its end, as it takes some minutes."
+    if found.get("whole"):
+        return
+    found.update(soak_asking.asking(60, seed), whole=True)
+    yield
+
+
 # Broken inputs: see fuzz.
 
 INPUTS, BLOCK = 100_000, 2_000
@@ -634,13 +646,13 @@ def parts(given):
     "Name in the record → what goes on with it, and gives way now and then."
     found = {f"kills {kind}": partial(kills, kind, most=given.kills) for kind in KINDS}
     found |= {f"faults {case}": partial(fault, case) for case in FAULTS}
-    found["fuzz"] = partial(inputs, most=given.inputs)
+    found |= {"asking": asks, "fuzz": partial(inputs, most=given.inputs)}
     return {name: go_on for name, go_on in found.items() if name.startswith(tuple(given.only))}
 
 
 def main(argv=None):
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--only", nargs="+", default=[""], help="kills, faults, fuzz, …")
+    options.add_argument("--only", nargs="+", default=[""], help="kills, faults, asking, fuzz, …")
     options.add_argument("--kills", type=int, default=KILLS, help="of each kind with each signal")
     options.add_argument("--inputs", type=int, default=INPUTS, help="to all readers")
     options.add_argument("--minutes", type=float, default=600.0)

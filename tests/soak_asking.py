@@ -1,19 +1,19 @@
 """Two processes ask one file and are killed at random moments: nothing is lost or made twice.
 
-Not collected; `python tests/soak_asking.py 10` goes on for ten minutes at most.
+Not collected; `make soak ONLY=asking` runs the long form, and test_asking_report a short one.
 """
 
-import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 import traceback
 import zlib
 from collections import Counter
 from pathlib import Path
+
+import torch
 
 from opembed_nb.data import SearchSpace
 from opembed_nb.hood.asking_report import Search
@@ -58,6 +58,7 @@ def started(function, *args):
     pid = os.fork()
     if pid:
         return pid
+    torch.set_num_threads(1)  # it has none of its parent's threads, and would wait for them
     try:
         function(*args)
     except BaseException:
@@ -66,12 +67,12 @@ def started(function, *args):
 
 
 def undisturbed(path, seed, some=None):
-    "How many asks gave what a search in one process gives that was told the same; all must."
+    "How many asks were made again in one process that is told the same; how many then differ."
     rows = Search.open(path)._db.execute(
         "SELECT number, key, asked, told, scores FROM architectures ORDER BY number"
     )
     rows = [row for row in rows]
-    moments = sorted({row[2] for row in rows})
+    moments, different = sorted({row[2] for row in rows}), 0
     if some is not None:
         moments = random.Random(seed).sample(moments, min(some, len(moments)))
     for moment in moments:
@@ -83,17 +84,17 @@ def undisturbed(path, seed, some=None):
              for n, key, asked, told, scores in before],
         )  # fmt: skip
         wanted = [row[1] for row in rows if row[2] == moment]
-        assert to_keys(alone.ask(len(wanted)), SPACE) == wanted, f"another ask at {moment}"
-    return len(moments)
+        different += to_keys(alone.ask(len(wanted)), SPACE) != wanted
+    return dict(replayed=len(moments), different=different)
 
 
 def asking(minutes, seed, asks=100, kills=20, some=None):
-    "Counts of what was done; an AssertionError if anything was lost, doubled or asked otherwise."
+    "Counts of what was done, and of what was lost, made twice without need, or asked otherwise."
     draws, end = random.Random(seed), time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as folder:
         path, log = Path(folder, "search.sqlite"), os.open(Path(folder, "log"), LOG, 0o600)
         Search(SPACE, path, seed=seed).close()
-        alive, killed, n = set(), 0, 0
+        alive, killed, n, odd = set(), 0, 0, 0
         moments = sorted(draws.sample(range(4, 4 * asks), kills))  # by evaluations made
         while time.monotonic() < end and (alive or n == 0 or moments):
             while len(alive) < 2 and (moments or n < 2):
@@ -109,7 +110,7 @@ def asking(minutes, seed, asks=100, kills=20, some=None):
             done, status = os.waitpid(-1, os.WNOHANG)
             if done:
                 alive.discard(done)
-                assert status in (0, signal.SIGKILL), f"a process ended with {status}"
+                odd += status not in (0, signal.SIGKILL)
         for pid in alive:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -119,22 +120,16 @@ def asking(minutes, seed, asks=100, kills=20, some=None):
         for key in late:
             search.tell(from_keys([key], SPACE), [evaluate(key, log)])
         rows = search._rows()
-        for _, key, scores in rows:
-            assert scores == ([] if value(key) is None else [value(key)]), f"{key}: {scores}"
         made = Counter(Path(folder, "log").read_text().splitlines())
-        assert set(made) == {key for _, key, _ in rows}
-        assert sum(made.values()) - len(made) <= killed, "made twice though nobody was killed"
-        replayed = undisturbed(path, seed, some)
+        lost = {key for _, key, scores in rows if [value(key)] != (scores or [None])}
+        repeated = sum(made.values()) - len(made)  # each kill may cost one that was not told
         return dict(
-            asks=len({row for row, in search._db.execute("SELECT asked FROM architectures")}),
-            evaluations=len(rows), failed=sum(scores == [] for *_, scores in rows),
-            kills=killed, given_again=len(late), repeated=sum(made.values()) - len(made),
-            replayed=replayed,
+            asks=len({row for row in search._db.execute("SELECT asked FROM architectures")}),
+            evaluations=len(rows), failed=sum(scores == [] for *_, scores in rows), kills=killed,
+            given_again=len(late), repeated=repeated, **undisturbed(path, seed, some),
+            lost=len(lost | (made.keys() ^ {key for _, key, _ in rows})),
+            twice=max(0, repeated - killed), **{"other status": odd},
         )  # fmt: skip
 
 
 LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-
-if __name__ == "__main__":
-    limit = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    print(json.dumps(asking(limit, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)))

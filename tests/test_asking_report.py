@@ -6,12 +6,16 @@ import os
 import random
 import signal
 import sqlite3
+import tempfile
 import time
 import warnings
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import soak_asking
 import torch
+from common import refused_as
 from test_asking import FREE, keys, value
 
 import opembed_nb as oe
@@ -21,6 +25,7 @@ from opembed_nb.hood.asking_report import Search, rivals
 from opembed_nb.hood.features import fingerprints
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import from_keys, to_keys
+from opembed_nb.hood.ledger import calling
 from opembed_nb.hood.sources import CELLS
 from opembed_nb.lab.commands import main
 
@@ -72,6 +77,8 @@ def test_what_fails_counts_as_failed_and_a_mistake_stops_the_run():
     with pytest.warns(UserWarning, match="MemoryError: too large; it counts as failed"):
         search.run(fragile, 12, Crowd(3))
     assert len(keys(search, "scores = '[]'")) == 8 and len(search) == 12
+    with pytest.warns(UserWarning, match="gave None; it counts as failed"):
+        Search(FREE).run(lambda one: None, 1)
     other = Search(FREE)
     with pytest.raises(OpembedError, match="the first three evaluations failed.*NameError"):
         other.run(lambda one: undefined, 12)  # noqa: F821
@@ -85,6 +92,7 @@ def taken_by_a_child(path, seconds):
     "A process that takes two architectures in `run` and lives so long; its number."
     before, pid = len(keys(Search.open(path))), os.fork()
     if pid == 0:
+        torch.set_num_threads(1)  # it has none of its parent's threads, and would wait for them
         Search.open(path).claim(2, 100, None)
         time.sleep(seconds)
         os._exit(0)
@@ -113,6 +121,43 @@ def test_a_run_takes_over_what_the_dead_have_left_and_nothing_of_the_living(tmp_
         os.waitpid(living, 0)
 
 
+def test_an_answer_is_found_before_the_file_is_locked(tmp_path, monkeypatch):
+    "Others tell meanwhile: three times the answer is found anew, then they wait."
+    search, alone = Search(FREE, tmp_path / "s", seed=1), Search(FREE, seed=1)
+    batch, other, said, answer = search.ask(12), Search.open(tmp_path / "s"), [], Search._answer
+    other._db.execute("PRAGMA busy_timeout = 0")
+
+    def disturbed(*arguments):
+        found = answer(*arguments)
+        try: other.tell(batch[len(said)], value(batch[len(said)]))
+        except OpembedError as e: said.append(str(e))
+        else: said.append("told")
+        return found
+
+    monkeypatch.setattr(Search, "_answer", disturbed)
+    found = search.ask(2)
+    assert said[:3] == ["told"] * 3 and "another process has been writing" in said[3]
+    monkeypatch.undo()
+    for one in alone.ask(12)[:3]: alone.tell(one, value(one))
+    assert to_keys(alone.ask(2), FREE) == to_keys(found, FREE)
+
+
+def test_claims_end_with_the_call_that_made_them(tmp_path):
+    search = Search(FREE, tmp_path / "s")
+    with calling(search.path):
+        mine = search.claim(3, 10)  # and then it is interrupted
+    with calling(search.path):
+        search.give_up(mine)  # another call's, they stay as they are
+        assert search.claim(3, 3) == mine
+    search.run(value, 4)
+    assert len(search) == 4 and not keys(search, "scores IS NULL")
+    search.claim(2, 9)
+    search._db.execute("UPDATE architectures SET runner = 'there/1 7 1000 -' WHERE scores IS NULL")
+    with pytest.warns(UserWarning, match="s: 2 of its evaluations belong to process 7 on there"):
+        search.run(value, 6)
+    assert len(search) == 4
+
+
 def test_what_has_been_out_for_long_is_given_out_once_more():
     search = Search(FREE)
     out = to_keys(search.ask(3), FREE)
@@ -131,6 +176,7 @@ def test_a_short_soak():
     "Two processes on one file, killed at random: see soak_asking.py for the long one."
     done = soak_asking.asking(1, seed=1, asks=4, kills=2, some=2)
     assert done["evaluations"] >= 16 and done["kills"] >= 2 and done["replayed"] == 2
+    assert not any(done[name] for name in ("lost", "twice", "different", "other status"))
 
 
 # -- where it starts, and what it refuses
@@ -169,6 +215,29 @@ def full(search, one):
     search.tell(one.repeat(1), [[0.1] * 5000])
 
 
+def forked(search, one):
+    search._db.process = 1  # as a child sees it
+    search.tell(one, 1.0)
+
+
+def foreign(search, one):
+    with tempfile.TemporaryDirectory() as folder:
+        with closing(sqlite3.connect(Path(folder, "x"))) as db:
+            db.execute("CREATE TABLE bookmarks (url)")
+        Search(FREE, Path(folder, "x"))
+
+
+def moved(search, one):
+    with tempfile.TemporaryDirectory() as folder:
+        search = Search(FREE, Path(folder, "x"))
+        Path(folder, "x").rename(Path(folder, "y"))
+        search.begin_with(one, 1.0)
+
+
+class Lines:
+    def __repr__(self): return "two\nlines"
+
+
 NOTHING = SearchSpace("nothing", (), n_layers=2)
 LOW = ArchDataset.from_scores(
     "low", FREE, random_architectures(12, FREE, torch.Generator().manual_seed(2)), range(12),
@@ -179,18 +248,38 @@ REFUSED = [
     (lambda s, a: s.begin_with(random_architectures(3, CELLS), [1, 2, 3]), "not of space blocks"),
     (lambda s, a: s.begin_with(a), "give the scores of the architectures, too"),
     (lambda s, a: s.begin_with(a, math.nan), "begin_with: score 0 is nan"),
+    (lambda s, a: s.tell(a, -1.7e308), "tell: score 0 is -1.7e+308; give a finite number"),
+    (lambda s, a: s.run(lambda one: "0.9", 6), "TypeError: gave '0.9', which is no number; mend"),
+    (lambda s, a: s.run(lambda one: {"a": 1}, 6), "TypeError: gave {'a': 1}, which is no number"),
+    (forked, "it was opened before this process was forked; open it anew"),
+    (foreign, "has a table 'bookmarks' that no search has; use another file"),
+    (moved, "make it writable, or open it again if it was moved"),
+    (lambda s, a: Search(FREE, None), "give another path"),
     (lambda s, a: s.tell(to_keys(a, FREE), [1.0]), "list is no batch of architectures"),
-    (lambda s, a: s.run(value, 4, q=0), "run: q = 0; 1 is the least"),
-    (lambda s, a: s.run(value, 4.5), "run: budget 4.5 is no number of evaluations"),
-    (lambda s, a: s.pilot(value, 1), "2 architectures are the least"),
+    (lambda s, a: s.run(value, 4, q=0), "run: q is 0; give a whole number, 1 …"),
+    (lambda s, a: s.run(value, 4.5), "run: budget is 4.5; give a whole number"),
+    (lambda s, a: s.run(value, 4, overdue=math.nan), "overdue: nan minutes; give a number"),
+    (lambda s, a: s.ask_again(math.inf), "ask_again: inf minutes; give a number"),
+    (lambda s, a: s.ask(10**5), "ask: n is 100000; give a whole number, 1 … 10000"),
+    (lambda s, a: s.best(-1), "best: n is -1; give a whole number"),
+    (lambda s, a: s.tell(a, Lines()), "tell: score 0 is two lines; give a finite number"),
+    (lambda s, a: s.pilot(value, 1), "pilot: n is 1; give a whole number, 2 …"),
     (lambda s, a: s.pilot(lambda one: math.nan), "a pilot needs evaluations that do not fail"),
     (lambda s, a: s.beliefs(), "0 evaluations have a score; a judgement needs three"),
     (lambda s, a: s.report().save("/dev/null/r.html"), "cannot be written"),
     (full, "database or disk is full"),
     (lambda s, a: Search(NOTHING), "0 operations; 1 … 254 are possible"),
+    (lambda s, a: Search("blocks"), "'blocks' is no space; oe.Space(name"),
+    (lambda s, a: Search(FREE, higher_is_better="no"), "higher_is_better is 'no'; give True or"),
+    (lambda s, a: Search(FREE, seed="x"), "seed is 'x'; give a whole number"),
+    (lambda s, a: Search(FREE, start=1.5), "start is 1.5; give a whole number"),
+    (lambda s, a: Search(FREE, zero="skip"), "zero is 'skip'; give a list of operations"),
+    (lambda s, a: Search(FREE, zero=["skip"], identity=["skip"]), "skip is in zero and in ident"),
+    (lambda s, a: Search(FREE, parts=["counts"]), "parts are ['counts']; give a list"),
+    (lambda s, a: Search(FREE, among=["0: 2:0 1:1"]), "give a batch of architectures"),
     (lambda s, a: Search(FREE, "/dev/null/s.sqlite"), "cannot be used as a search"),
     (lambda s, a: Search.open("/dev/none.sqlite"), "there is no such file"),
-    (lambda s, a: Search(FREE, allowed=lambda b: b.ops[:, 1] > 9).ask(), "has no architecture"),
+    (lambda s, a: Search(FREE, allowed=lambda b: b.ops[:, 1] > 9).ask(), "allowed was found"),
     (lambda s, a: Search(FREE, allowed=lambda b: True).ask(), "give a truth value for each"),
     (lambda s, a: Search(FREE, allowed=lambda b: b.nodes).ask(), "allowed: AttributeError"),
     (lambda s, a: Search(oe.Space("x", ["a"], 3, depths=[4])), "each is one of 1 … 3 layers"),
@@ -219,13 +308,11 @@ def test_a_file_knows_what_it_is(tmp_path):
     Search(FREE, tmp_path / "among", among=among, allowed=lambda b: b.ops[:, 1] == 2).close()
     again = Search.open(tmp_path / "among")
     assert to_keys(again._among, FREE) == to_keys(among, FREE)
-    with pytest.raises(OpembedError, match="was made with a predicate `allowed`; ask with it"):
-        again.ask()
+    refused_as("was made with a predicate `allowed`; ask with it", again.ask)
     with sqlite3.connect(path) as db:
         db.execute("UPDATE search SET value = '0' WHERE name = 'format'")
     for make in (Search.open, lambda path: Search(space, path)):
-        with pytest.raises(OpembedError, match="is a search of another version"):
-            make(path)
+        refused_as("is a search of another version", make, path)
 
 
 # -- spaces

@@ -1,10 +1,7 @@
 "The recipes of CONTRIBUTING.md run as they stand, are short, and touch nothing in the package."
 
 import importlib
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from torch import nn
 
 from opembed_nb.data import ENAS, random_architectures
 from opembed_nb.training import MODELS
+from tests.warm import python
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -43,14 +41,7 @@ def test_a_recipe_takes_at_most_thirty_lines(title):
 @pytest.mark.parametrize("title", RECIPES)
 def test_a_recipe_runs_as_it_stands(tmp_path, title):
     before = {path: path.stat().st_mtime_ns for path in (ROOT / "opembed_nb").rglob("*.*")}
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", RECIPES[title]],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = python("-c", RECIPES[title], folder=tmp_path)
     assert done.returncode == 0, done.stderr[-1500:]
     assert SAYS[title] in done.stdout, done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (ROOT / "opembed_nb").rglob("*.*")}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -516,8 +517,7 @@ NO_DATA = [  # (what from_scores is given, the message)
 
 @pytest.mark.parametrize(("given", "reason"), NO_DATA)
 def test_what_makes_no_data_set_is_refused_in_one_line(given, reason):
-    said = refused(own_data, **given)
-    assert reason in said and "\n" not in said
+    refused_as(reason, own_data, **given)
 
 
 def test_a_split_of_another_kind_is_not_saved(tmp_path):

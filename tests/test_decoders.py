@@ -13,6 +13,7 @@ from opembed_nb.data import (
     SearchSpace,
     cat_batches,
     check_batch,
+    codes,
     random_architectures,
     same_graphs,
 )
@@ -58,7 +59,7 @@ def dag_tree(decoder, z, table, decide):
         if len(types) == space.max_nodes - 1:
             return node_of_type(space.OUTPUT, types, edges, states, p)
         logits = decoder.type_head(graph_state(decoder, states))
-        for kind, q in enumerate(decide(logits.softmax(1)[0])):
+        for kind, q in enumerate(decide(logits.softmax(1))[0].tolist()):
             if p * q:
                 node_of_type(kind, types, edges, states, p * q)
 
@@ -79,7 +80,7 @@ def dag_tree(decoder, z, table, decide):
         read = [states[u], state]
         if not space.chain:
             read = [decoder.message(states[u], u), state, graph_state(decoder, states)]
-        q = decide(two(decoder.edge_head(torch.cat(read, 1))))[1]
+        q = float(decide(two(decoder.edge_head(torch.cat(read, 1))))[0, 1])
         if q < 1:
             new_edge(types, edges, states, state, received, u - 1, p * (1 - q))
         if q > 0:
@@ -93,59 +94,56 @@ def dag_tree(decoder, z, table, decide):
 
 
 def row_tree(decoder, z, table, decide):
-    "Both sequence decoders: a node's type, then its bits, those that no edge can have as well."
-    space, found = decoder.space, Counter()
-    graphrnn = isinstance(decoder, GraphRNNDecoder)
-    N = space.max_nodes
-
-    def new_node(types, edges, state, row, p):
-        if len(types) == N - 1:
-            found[ended(types, edges, space)] += p
-            return
+    """Both sequence decoders, all beginnings of a size at a time: a node's type, then its bits,
+    those that no edge can have as well."""
+    space, found, N = decoder.space, Counter(), decoder.space.max_nodes
+    graphrnn, from_z = isinstance(decoder, GraphRNNDecoder), torch.relu(decoder.start(z))
+    begun, p = [((space.INPUT,), frozenset())], torch.ones(1).double()
+    state = from_z if graphrnn else torch.zeros_like(from_z)
+    row = torch.zeros(1, table.shape[1] + N - 1) if graphrnn else from_z
+    for v in range(1, N - 1):
         state = decoder.cell(row, state)
-        for kind, q in enumerate(decide(decoder.type_head(state).softmax(1)[0])):
-            if kind == space.OUTPUT:
-                found[ended(types, edges, space)] += p * q
-            elif p * q:
-                new_bit((*types, kind), edges, state, state, (), p * q)
-
-    def new_bit(types, edges, state, along, bits, p):
-        if len(bits) == N - 1:
-            row = from_z
+        chance = p[:, None] * decide(decoder.type_head(state).softmax(1))
+        for (types, edges), q in zip(begun, chance[:, space.OUTPUT].tolist(), strict=True):
+            found[ended(types, edges, space)] += q
+        chance[:, space.OUTPUT] = 0
+        rows, kinds = chance.nonzero().T
+        p, state = chance[rows, kinds], state[rows]
+        bits, along = torch.zeros(len(rows), 0), state
+        for u in range(N - 1):
             if graphrnn:
-                row = torch.cat([table[types[-1]], torch.tensor(bits, dtype=table.dtype)])[None]
-            edges = edges | {(u, len(types) - 1) for u in range(len(types) - 1) if bits[u]}
-            return new_node(types, edges, state, row, p)
-        if graphrnn:
-            along = decoder.edge_cell(torch.tensor([[bits[-1] if bits else 0.0]]), along)
-            logit = decoder.edge_head(along)
-        else:
-            logit = decoder.edge_head(along)[:, len(bits) : len(bits) + 1]
-            if len(bits) >= len(types) - 1:  # read by nobody and part of no graph
-                return new_bit(types, edges, state, along, (*bits, 0.0), p)
-        for bit, q in enumerate(decide(two(logit))):
-            if q:
-                new_bit(types, edges, state, along, (*bits, float(bit)), p * q)
-
-    from_z = torch.relu(decoder.start(z))
-    if graphrnn:
-        new_node((space.INPUT,), frozenset(), from_z, torch.zeros(1, table.shape[1] + N - 1), 1.0)
-    else:
-        new_node((space.INPUT,), frozenset(), torch.zeros_like(from_z), from_z, 1.0)
+                last = bits[:, -1:] if u else torch.zeros(len(bits), 1)
+                along = decoder.edge_cell(last, along)
+                logit = decoder.edge_head(along)
+            else:
+                logit = decoder.edge_head(state)[:, u : u + 1]
+            chance = p[:, None] * decide(two(logit))
+            if not graphrnn and u >= v:  # read by nobody and part of no graph
+                chance = torch.stack([p, torch.zeros_like(p)], 1)
+            old, bit = chance.nonzero().T
+            rows, kinds, bits, state, along = (x[old] for x in (rows, kinds, bits, state, along))
+            p, bits = chance[old, bit], torch.cat([bits, bit[:, None]], 1)
+        row = torch.cat([table[kinds], bits], 1) if graphrnn else from_z.expand(len(p), -1)
+        begun = [
+            ((*begun[i][0], kind), begun[i][1] | {(u, v) for u in range(v) if own[u]})
+            for i, kind, own in zip(rows.tolist(), kinds.tolist(), bits.tolist(), strict=True)
+        ]
+    for (types, edges), q in zip(begun, p.tolist(), strict=True):
+        found[ended(types, edges, space)] += q
     return found
 
 
 def two(logit):
-    p = logit.sigmoid()[0, 0]
-    return torch.stack([1 - p, p])
+    p = logit.sigmoid()
+    return torch.cat([1 - p, p], 1)
 
 
 def as_drawn(p):
-    return p.tolist()
+    return p.double()
 
 
 def as_likelier(p):
-    return torch.nn.functional.one_hot(p.argmax(), len(p)).double().tolist()
+    return torch.nn.functional.one_hot(p.argmax(1), p.shape[1]).double()
 
 
 @torch.no_grad()
@@ -162,9 +160,14 @@ def keys(batch):
     return list(map(key, batch.ops.tolist(), batch.adj.tolist(), batch.n_nodes.tolist()))
 
 
-def p_value(observed, probability):
-    "Pearson's chi-square test of counts; rare graphs are counted together."
-    n = sum(observed.values())
+def p_value(batch, probability):
+    "Pearson's chi-square test of how often graphs were drawn; rare ones are counted together."
+    n, (_, kind, many) = (
+        len(batch),
+        codes(batch).unique(dim=0, return_inverse=True, return_counts=True),
+    )
+    place = torch.zeros_like(many).index_put_((kind,), torch.arange(n))  # of each kind of graph
+    observed = Counter(dict(zip(keys(batch[place]), many.tolist(), strict=True)))
     assert observed.keys() <= probability.keys(), "a graph was drawn that cannot be written"
     cells, rest = [], [0, 0.0]
     for graph, p in probability.items():
@@ -176,44 +179,34 @@ def p_value(observed, probability):
     return chi2.sf(sum((o - e) ** 2 / e for o, e in cells), len(cells) - 1), len(cells)
 
 
-@each_model
-def test_graphs_are_drawn_as_often_as_the_steps_say(name, seed=0):
-    model, z = build(name, seed=seed)
+def assert_independent(batch, probability):
+    "Two graphs in a row are equal as often as two that know nothing of each other."
+    same = float(same_graphs(batch[::2], batch[1::2]).double().mean())
+    expected = sum(p * p for p in probability.values())
+    assert abs(same - expected) < 4 * (expected * (1 - expected) / (len(batch) // 2)) ** 0.5
+
+
+FREE = SearchSpace("free", ("a",), 2, chain=False)  # the output's edges are drawn, too
+DEEPER = SearchSpace("deeper", ("a",), 3)  # 5 nodes, 3 types
+DRAWN = [(name, SPACE, 2.0, 0, 79, 12) for name in MODELS]  # … seed, graphs, cells of the test
+DRAWN += [(name, DEEPER, 1.5, 0, 549, 40) for name in ("dvae", "gcn-emb", "svae", "graphrnn")]
+DRAWN += [(name, FREE, 2.0, seed, 91, 12) for name in ("dvae", "gcn-emb") for seed in (0, 1)]
+
+
+@pytest.mark.parametrize("name, space, scale, seed, graphs, cells", DRAWN, ids=str)
+def test_graphs_are_drawn_as_often_as_the_steps_say(name, space, scale, seed, graphs, cells):
+    model, z = build(name, space, seed, scale)
     probability = tree(model, z)
-    assert len(probability) == 79 and sum(probability.values()) == pytest.approx(1, abs=1e-5)
-    drawn = Counter(keys(model.sample(z.expand(40000, -1), torch.Generator().manual_seed(seed))))
-    p, cells = p_value(drawn, probability)
-    assert cells >= 12 and p > 1e-5, f"p = {p:.1e} with {cells} cells"
-
-
-@pytest.mark.parametrize("name", ["dvae", "gcn-emb", "svae", "graphrnn"])
-def test_deeper_graphs_are_drawn_as_often_as_the_steps_say(name):
-    space = SearchSpace("small", ("a",), 3)  # 5 nodes, 3 types: 549 graphs
-    model, z = build(name, space, scale=1.5)
-    probability = tree(model, z)
-    assert len(probability) == 1 + 4 * (1 + 8 * (1 + 16))
-    assert sum(probability.values()) == pytest.approx(1, abs=1e-5)
-    drawn = Counter(keys(model.sample(z.expand(60000, -1), torch.Generator().manual_seed(3))))
-    p, cells = p_value(drawn, probability)
-    assert cells >= 40 and p > 1e-5, f"p = {p:.1e} with {cells} cells"
-
-
-@pytest.mark.parametrize("name", ["dvae", "gcn-emb"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_free_graphs_are_drawn_as_often_as_the_steps_say(name, seed):
-    space = SearchSpace("free", ("a",), 2, chain=False)  # the output's edges are drawn, too
-    model, z = build(name, space, seed)
-    probability = tree(model, z)
-    assert sum(probability.values()) == pytest.approx(1, abs=1e-5) and len(probability) > 60
-    drawn = Counter(keys(model.sample(z.expand(40000, -1), torch.Generator().manual_seed(seed))))
-    p, cells = p_value(drawn, probability)
-    assert cells >= 12 and p > 1e-5, f"p = {p:.1e} with {cells} cells"
+    assert len(probability) == graphs and sum(probability.values()) == pytest.approx(1, abs=1e-5)
+    drawn = model.sample(z.expand(50000, -1), torch.Generator().manual_seed(seed))
+    p, found = p_value(drawn, probability)
+    assert found >= cells and p > 1e-5, f"p = {p:.1e} with {found} cells"
 
 
 @pytest.mark.parametrize("name", ["dvae", "gcn", "svae", "graphrnn"])
 def test_a_small_error_in_the_steps_would_be_seen(name):
     model, z = build(name)
-    drawn = Counter(keys(model.sample(z.expand(40000, -1), torch.Generator().manual_seed(0))))
+    drawn = model.sample(z.expand(40000, -1), torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.decoder.edge_head[2].bias += 0.15
     assert p_value(drawn, tree(model, z))[0] < 1e-6
@@ -231,23 +224,20 @@ def test_the_likelier_choice_is_taken_when_nothing_is_drawn(name):
 def test_rows_are_drawn_independently(name):
     model, z = build(name)
     probability = tree(model, z)
-    pair = keys(model.sample(z.expand(20000, -1), torch.Generator().manual_seed(2)))
-    same = sum(a == b for a, b in zip(pair[::2], pair[1::2])) / 10000
-    expected = sum(p * p for p in probability.values())
-    assert abs(same - expected) < 4 * (expected * (1 - expected) / 10000) ** 0.5
+    assert_independent(
+        model.sample(z.expand(20000, -1), torch.Generator().manual_seed(2)), probability
+    )
 
 
 @each_model
 def test_graphs_that_share_states_are_drawn_as_often_and_independently(name):
     model, _ = build(name)
     z = torch.randn(3, 3, generator=torch.Generator().manual_seed(6)) * 2
-    drawn = keys(model.sample(z, torch.Generator().manual_seed(1), repeats=12000))
+    drawn = model.sample(z, torch.Generator().manual_seed(1), repeats=12000)
     for i in range(3):
         mine, probability = drawn[12000 * i : 12000 * (i + 1)], tree(model, z[i : i + 1])
-        assert p_value(Counter(mine), probability)[0] > 1e-5
-        same = sum(a == b for a, b in zip(mine[::2], mine[1::2])) / 6000
-        expected = sum(p * p for p in probability.values())
-        assert abs(same - expected) < 4 * (expected * (1 - expected) / 6000) ** 0.5
+        assert p_value(mine, probability)[0] > 1e-5
+        assert_independent(mine, probability)
 
 
 @each_model
@@ -255,9 +245,9 @@ def test_each_row_of_z_has_its_own_graphs(name):
     model, _ = build(name)
     z = torch.randn(3, 3, generator=torch.Generator().manual_seed(5)) * 2
     g, table = torch.Generator().manual_seed(0), model.embedding.table()
-    drawn = keys(model.decoder.sample(z.repeat(8000, 1), table, g, chunk=1000))
+    drawn = model.decoder.sample(z.repeat(8000, 1), table, g, chunk=1000)
     for i in range(3):
-        assert p_value(Counter(drawn[i::3]), tree(model, z[i : i + 1]))[0] > 1e-5
+        assert p_value(drawn[i::3], tree(model, z[i : i + 1]))[0] > 1e-5
 
 
 # Scoring

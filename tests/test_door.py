@@ -12,11 +12,12 @@ import moved
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 
 import opembed_nb as oe
 from opembed_nb import _moved
 from opembed_nb.data import random_architectures
-from opembed_nb.hood.files import OpembedError
+from tests.warm import python
 
 ROOT = Path(__file__).resolve().parent.parent
 DOOR = (
@@ -25,10 +26,9 @@ DOOR = (
 ).split()
 
 
-def python(code, *options):
+def prints(code):
     "What another Python prints that runs this code."
-    command = [sys.executable, *options, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python("-c", code)
     assert done.returncode == 0, done.stderr[-1500:]
     return done.stdout
 
@@ -50,7 +50,7 @@ for shell.Completer.use_jedi in (False, True):
     with provisionalcompleter():
         print(*sorted(c.text.strip(".") for c in shell.Completer.completions("oe.", 3)))
 """
-    *_, plain, jedi = python(code).splitlines()
+    *_, plain, jedi = prints(code).splitlines()
     assert plain.split() == jedi.split() == sorted(DOOR)
 
 
@@ -67,7 +67,8 @@ def test_editors_are_told_the_same():
 
 def test_the_import_brings_neither_torch_nor_half_a_second():
     code = "import time, sys, opembed_nb; print(time.process_time(), 'torch' in sys.modules)"
-    seconds, torch = python(code).split()
+    command = [sys.executable, "-c", code]
+    seconds, torch = subprocess.check_output(command, cwd=ROOT, text=True).split()
     assert torch == "False"
     assert float(seconds) < 0.5  # with the start of Python itself
 
@@ -98,7 +99,7 @@ from opembed_nb.oracle import TableOracle
 assert first is oe.oracle is chapter and chapter.TableOracle is TableOracle
 assert "device" in inspect.signature(oe.oracle).parameters
 """
-    python(code)
+    prints(code)
 
 
 # Names that modules had before the three buildings
@@ -146,15 +147,14 @@ with warnings.catch_warnings(record=True) as said:
     from opembed_nb.hood.records import save_record
 for one in said: print(one.category.__name__, one.filename, one.message)
 """
-    gone, left = python(code).splitlines()
+    gone, left = prints(code).splitlines()
     start = "FutureWarning <string> opembed_nb."
     assert gone.startswith(f"{start}records.runs_root is now opembed_nb.hood.records.runs_root; ")
     assert left.startswith(f"{start}data.absolute_folders is now opembed_nb.hood.files.absolute")
 
 
 def test_an_old_command_runs_and_says_where_it_is():
-    command = [sys.executable, "-m", "opembed_nb.arms", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python("-m", "opembed_nb.arms", "--help")
     assert done.returncode == 0 and done.stdout.startswith("usage: ")
     assert "python -m opembed_nb.arms is now python -m opembed_nb.lab.arms" in done.stderr
 
@@ -219,6 +219,10 @@ def test_the_space_of_a_model_is_that_of_its_data(cells):
     assert oe.oracle(data, edges).space == data.space
 
 
+def failing(batch):
+    raise OSError("no luck")
+
+
 def test_the_door_says_what_does_not_fit(cells):
     data, model = cells
     whole = oe.load("enas-digits")
@@ -229,8 +233,15 @@ def test_the_door_says_what_does_not_fit(cells):
         (lambda: oe.pretrained("dvae-emb", anew), "has seen test architectures"),
         (lambda: oe.fit("dvea", data), "model 'dvea' is unknown"),
         (lambda: oe.search(model, data, None, "best"), "strategy 'best' is unknown"),
+        (lambda: oe.search(model, data, edges, oe.Tuned), "is the class .*Tuned.*; call it"),
+        (lambda: oe.search(model, data, failing, "evolution", 1, 2), "luck; mend that and search"),
+        (lambda: oe.fit("dvae", "mine.jsonl"), "data is .mine.jsonl.; give a data set: oe"),
+        (lambda: oe.fit("dvae", data, rate=1), "rate is no field of a training; known are epochs"),
+        (lambda: oe.fit("dvae", data, lr="fast"), "lr is 'fast'; give a value of type float"),
+        (lambda: oe.fit("dvae", data, minibatch=2.5), "minibatch is 2.5; give a value of type int"),
+        (lambda: oe.fit("dvae", data, device=["cpu"]), "name another, cpu for one"),
+        (lambda: oe.Space("x", ("a",), 3, chain="no"), "chain is 'no'; give True or False"),
         (lambda: oe.oracle(data, lambda b: b.ops)(data.batch), r"shape \(59, 6\) for 59"),
     ]
     for call, message in refusals:
-        with pytest.raises(OpembedError, match=message):
-            call()
+        refused_as(message, call)

@@ -8,13 +8,24 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+import test_bo
 import torch
+from common import refused_as
+from processes import gone, wait_for
+from test_bo import SMALL, Edges, everything, small_problem, some_rows
 
+from opembed_nb.bo import search
+from opembed_nb.data import ENAS, SearchSpace, random_architectures
+from opembed_nb.hood.asking_report import Search
 from opembed_nb.hood.engines import LocalEngine, ProcessEngine, RayEngine, local_engine, run_again
 from opembed_nb.hood.files import OpembedError
+from opembed_nb.hood.formats import from_flat, to_flat
+from opembed_nb.hood.ledger import Ledger, evaluate
+from opembed_nb.hood.networks import NetSizes, Schedule, digit_images, train_each
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +48,19 @@ def die_at(k, victim):
     if k == victim:
         os.kill(os.getpid(), signal.SIGKILL)
     return k
+
+
+def trained(path, one):
+    "One of a search; the fourth fails, the eighth takes its worker along."
+    with open(path, "a") as f:
+        f.write("x")
+        f.flush()
+        calls = f.tell()
+    if calls == 4:
+        raise ValueError("it does not train")
+    if calls == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(one.ops.sum())
 
 
 def count_and_fail(path, kind):
@@ -64,31 +88,33 @@ def outcomes(engine, function, jobs, **more):
     return sorted(engine.run(function, jobs, **more))
 
 
-def gone(pid):
-    "Whether a process has ended; one that nobody has waited for has."
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()
-
-
 @pytest.fixture(scope="module")
 def processes():
     return ProcessEngine(2)
 
 
-@pytest.fixture(params=["here", "processes", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
+def ray():
+    "A Ray cluster of two cores, whose workers do not know these files."
+    import ray
+
+    for module in (sys.modules[__name__], test_bo):
+        ray.cloudpickle.register_pickle_by_value(module)
+    yield RayEngine(cpus=2, timeout=600)
+    ray.shutdown()
+
+
+ELSEWHERE = ["processes", pytest.param("ray", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=["here", *ELSEWHERE])
 def engine(request):
-    if request.param == "here":
-        return LocalEngine()
-    return request.getfixturevalue("processes" if request.param == "processes" else "ray_engine")
+    return LocalEngine() if request.param == "here" else request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=ELSEWHERE)
+def elsewhere(request):
+    return request.getfixturevalue(request.param)
 
 
 # what all engines have in common
@@ -131,17 +157,25 @@ def test_a_failure_is_tried_again_and_a_refusal_is_not(engine, tmp_path):
     assert (tmp_path / "failed").read_text() == "xxx" and (tmp_path / "refused").read_text() == "x"
 
 
+def test_a_search_by_ask_and_tell_goes_on_when_an_evaluation_fails_or_dies(elsewhere, tmp_path):
+    asked = Search(SearchSpace("blocks", ("conv", "pool"), 4, chain=False), start=12)
+    with pytest.warns(UserWarning, match="it counts as failed") as told:
+        asked.run(partial(trained, str(tmp_path / "calls")), 12, elsewhere)
+    assert "ValueError: it does not train" in str(told[0].message)
+    assert "its worker died" in str(told[1].message) and len(told) == 2
+    assert len(asked) == 12 and [scores for _, scores in asked.history()].count([]) == 2
+    assert len(asked.out()) == 0 and (tmp_path / "calls").stat().st_size == 12
+
+
 def test_one_worker_is_this_process():
     assert isinstance(local_engine(1), LocalEngine) and local_engine(2).slots == 2
     for workers in (0, -1):
-        with pytest.raises(OpembedError, match=f"{workers} workers; at least 1"):
-            local_engine(workers)
+        refused_as(f"{workers} workers; at least 1", local_engine, workers)
 
 
 def test_without_ray_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OpembedError, match=r"pip install '\.\[parallel\]'"):
-        RayEngine()
+    refused_as(r"pip install '\.\[parallel\]'", RayEngine)
 
 
 # processes
@@ -198,9 +232,7 @@ def test_a_task_that_takes_too_long_is_ended(processes):
     ],
 )
 def test_what_cannot_be_sent_is_named(processes, function, job, names):
-    with pytest.raises(OpembedError, match=f"engine: {names}") as error:
-        list(processes.run(function, [job]))
-    assert "\n" not in str(error.value)
+    refused_as(f"engine: {names}", lambda: list(processes.run(function, [job])))
     assert outcomes(processes, double, [(1,)] * 3) == [(0, 2, None), (1, 2, None), (2, 2, None)]
 
 
@@ -317,3 +349,82 @@ def test_shared_things_are_packed_once():
         7,
         7,
     ] and Counted.packed == 1
+
+
+# searches and trainings elsewhere
+
+
+def test_other_engines_find_what_this_process_finds(elsewhere, tmp_path):
+    torch.set_num_threads(1)
+    here, there = (Ledger(tmp_path / f"{n}.sqlite", oracle=Edges()) for n in "ab")
+    chosen = {name: SMALL[name] for name in ("random", "evolution", "local search")}
+    problem = small_problem()
+    search(problem, chosen, here, 2, 2, 4)
+    search(problem, chosen, there, 2, 2, 4, engine=elsewhere)
+    assert everything(here) == everything(there)
+
+
+class Deadly(Edges):
+    "Kills its own process at the first question about each third architecture; another hangs once."
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = Path(folder)
+
+    def __call__(self, batch):
+        text = to_flat(batch)[0].replace(" ", "")
+        mark = self.folder / text
+        first, kind = not mark.exists(), int(text, 8) % 5
+        mark.touch()
+        if first and kind == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if first and kind == 1:
+            time.sleep(600)
+        if kind == 2:
+            raise ValueError("never")
+        return super().__call__(batch)
+
+
+@pytest.mark.slow
+def test_killed_hung_and_failing_workers_cost_an_attempt(ray, tmp_path):
+    (tmp_path / "marks").mkdir()
+    oracle = Deadly(tmp_path / "marks")
+    ledger = Ledger(tmp_path / "l.sqlite", oracle=oracle)
+    batch = random_architectures(60, generator=torch.Generator().manual_seed(0))
+    kinds = {text: int(text.replace(" ", ""), 8) % 5 for text in to_flat(batch)}
+    texts = []
+    for kind, many in ((0, 1), (1, 1), (2, 1), (3, 2)):  # killed, hung, failing, quiet
+        texts += [text for text, its_kind in kinds.items() if its_kind == kind][:many]
+    ledger.add_round(some_rows(texts), None)
+    ray.timeout = 4
+    evaluate(ledger, texts, ray.share(oracle), ray)
+    ray.timeout = 600
+    query = "SELECT architecture, state, attempts, error, value FROM evaluations"
+    expected = {0: ("done", 2), 1: ("done", 2), 2: ("failed", 3), 3: ("done", 1)}
+    for text, state, attempts, error, value in ledger.db.execute(query).fetchall():
+        assert (state, attempts) == expected[kinds[text]], (kinds[text], error)
+        if state == "done":
+            assert value == pytest.approx(float(Edges()(from_flat(text))[0]))
+        else:
+            assert "never" in error  # the last error is kept
+
+
+def test_full_trainings_run_elsewhere(elsewhere, tmp_path):
+    batch = random_architectures(2, generator=torch.Generator().manual_seed(0))
+    asked = batch, digit_images(), ENAS, NetSizes(4), Schedule(1, cycle=1)
+    found = train_each(*asked, folder=tmp_path, engine=elsewhere)
+    assert found.shape == (2, 1) and ((found > 0) & (found < 1)).all()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Unsendable(Edges):
+    def __reduce__(self):
+        raise TypeError("cannot pickle an open connection\nsecond line")
+
+
+def test_an_oracle_that_cannot_be_sent_is_named_in_one_line(elsewhere, tmp_path):
+    oracle = Unsendable()
+    ledger, chosen = Ledger(tmp_path / "l.sqlite", oracle=oracle), {"random": SMALL["random"]}
+    asked = small_problem(oracle), chosen, ledger, 1, 1, 2
+    says = "oracle 'edges' cannot be sent to other processes .*open connection"
+    refused_as(says, search, *asked, engine=elsewhere)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import chains, refused_as, shown
 
 from opembed_nb.data import ArchDataset, SearchSpace
-from opembed_nb.hood.files import OpembedError
-from opembed_nb.hood.formats import from_flat
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab import arms
 from opembed_nb.lab.arms import (
@@ -35,6 +34,7 @@ from opembed_nb.lab.evidence import (
 )
 from opembed_nb.lab.runner import Job, main, record_path
 
+pytestmark = pytest.mark.usefixtures("runs")
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "results" / "evidence"
 RECORDS = study_records(FOLDER, "search")
@@ -45,18 +45,12 @@ ARMS = SEARCHES[2]
 NAME = SEARCHES[0][0]
 
 
-@pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    "What is not finished is kept in a folder of the test."
-    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
-
-
 @pytest.fixture(scope="module")
 def table():
     "All chains of three layers; one has the best score."
-    rows = torch.cartesian_prod(*(torch.arange(n) for n in (3, 3, 2, 3, 2, 2)))
-    scores = torch.rand(len(rows), generator=torch.Generator().manual_seed(0))
-    return ArchDataset.from_scores("three", SPACE, from_flat(rows.tolist(), SPACE), scores.tolist())
+    batch = chains(SPACE)
+    scores = torch.rand(len(batch), generator=torch.Generator().manual_seed(0))
+    return ArchDataset.from_scores("three", SPACE, batch, scores.tolist())
 
 
 def starts(values, start=10):  # the incumbents among the random architectures, trial by trial
@@ -98,8 +92,7 @@ def test_what_is_needed_is_none_where_the_budget_was_not_enough(table):
 def test_what_is_no_table_is_refused_before_it_trains(table, monkeypatch):
     monkeypatch.setattr(arms, "fit_rounds", None)
     twice = ArchDataset("twice", SPACE, table.batch[[0, 0, 1]], torch.rand(3), torch.arange(3), 2)
-    with pytest.raises(OpembedError, match="isomorphic to others"):
-        search_arm(twice, "dvae", "one-hot", **OPTIONS)
+    refused_as("isomorphic to others", search_arm, twice, "dvae", "one-hot", **OPTIONS)
 
 
 def test_searches_go_on_where_they_were(table, tmp_path, capsys):
@@ -233,13 +226,10 @@ def test_effects_are_recomputed_from_the_files(agree):
 
 
 def test_the_chapter_shows_what_the_searches_say():
-    chapter = json.loads((ROOT / "nbs" / "lab/evidence.ipynb").read_text(encoding="utf-8"))
-    outputs = [o for c in chapter["cells"] for o in c.get("outputs", [])]
-    texts = ["".join(o["data"].get("text/markdown", "")) for o in outputs if "data" in o]
     table = answer_table(RECORDS, SEARCH_QUESTIONS)
-    (shown,) = [text for text in texts if table in text]
-    assert shown.startswith(f"**{answer(judge(RECORDS, SEARCH_QUESTIONS))}**")
+    (said,) = [text for text in shown("lab/evidence") if table in text]
+    assert said.startswith(f"**{answer(judge(RECORDS, SEARCH_QUESTIONS))}**")
     if RECORDS:
-        assert optimum_table(RECORDS, NAME) in shown
+        assert optimum_table(RECORDS, NAME) in said
     else:
-        assert shown.startswith("**not run**")
+        assert said.startswith("**not run**")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import shown
 
 from opembed_nb.data import ENAS, DAGBatch, cat_batches, random_architectures
 from opembed_nb.hood.files import ASSETS, OpembedError
@@ -184,16 +185,9 @@ def test_dependence_on_a_case_to_count_by_hand():
     assert (found["several"], found["depend"], found["within"]) == (1, 0, 0)
 
 
-def shown():
-    "What the page's cells print, and its tables."
-    for cell in json.loads(PAGE.read_text(encoding="utf-8"))["cells"]:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            yield "".join(output.get("text") or data.get("text/markdown") or [])
-
-
 def test_the_pages_table_is_that_of_the_records():
-    [table] = [text for text in shown() if text.startswith("|  |")]
+    page = shown("lab/operations_ignored")
+    [table] = [text for text in page if text.startswith("|  |")]
     rows = {line.split(" | ")[0].strip("|* "): line for line in table.splitlines()[2:]}
     numbers = {
         name: [float(n.replace("−", "-")) for n in re.findall(r"(?<=\| )[+−]?[\d.]+", line)]

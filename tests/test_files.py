@@ -1,11 +1,11 @@
 "Files and errors: written whole, found, cached or downloaded, and what the environment names."
 
 import hashlib
-import http.server
-import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+from common import refused_as
 from test_data import own_data
 
 from opembed_nb.hood.files import (
@@ -14,6 +14,7 @@ from opembed_nb.hood.files import (
     chosen_device,
     chosen_folder,
     find_file,
+    listed,
     refused,
     write_whole,
 )
@@ -37,9 +38,27 @@ def test_a_folder_that_is_none_cannot_be_written_to(tmp_path):
 def test_a_path_that_no_system_has_is_one_line(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for act in (load_dataset, own_data().save):
-        said = refused(act, path)
-        assert "; give another path" in said and "\n" not in said
+        refused_as("; give another path", act, path)
     assert list(tmp_path.iterdir()) == []
+
+
+LISTS = [  # what papermill hands over, and what it is, or what is said of it
+    ("[dvae]", ["dvae"]), ("['dvae', \"gcn\"]", ["dvae", "gcn"]), ("- gcn", ["gcn"]),
+    (("gcn",), ["gcn"]), ("dvae", "'dvae'; write a list: -p models '[dvae, gcn]'"),
+    ("[dvae", "'[dvae'; write"), ("", "''; write"), (3, "is 3; write"), (None, "is None; write"),
+    ("{a: 1}", "'{a: 1}'; write"), ("[]", "models' is empty; write a list"),
+    ("[gnn]", "models' has 'gnn'; known are dvae, gcn"), ("[[dvae]]", "has ['dvae']; known are"),
+    ("[no]", "has False; known are"),
+]  # fmt: skip
+
+
+def test_a_list_on_a_command_line_is_the_list_or_one_line():
+    for given, what in LISTS:
+        read = partial(listed, given, "models", ("dvae", "gcn"), 1)
+        if isinstance(what, list): assert read() == what
+        else: assert what in refused(read) and "\n" not in refused(read)
+    assert listed("[1, 3]", "snapshots") == [1, 3] and listed("[]", "snapshots") == []
+    assert "has 1.5; give whole numbers" in refused(listed, "[1.5]", "snapshots")
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "gpu"])
@@ -91,43 +110,13 @@ CONTENT = b"two hundred bytes or so\n" * 20
 BODIES = {"/good": CONTENT, "/short": CONTENT[:-50], "/cut": CONTENT, "/other": b"<html>sign in"}
 
 
-class Server(http.server.ThreadingHTTPServer):
-    "Serves CONTENT at /good, part of it at /short, less than promised at /cut; counts requests."
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.requests.append(self.path)
-            if self.path not in BODIES:
-                self.send_error(404)
-                return
-            sent = BODIES[self.path]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent[: len(sent) // 2] if self.path == "/cut" else sent)
-
-        def log_message(self, *args):
-            pass
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        self.requests = []
-
-    def source(self, path: str) -> Download:
-        url = f"http://127.0.0.1:{self.server_address[1]}{path}"
-        return Download("own.txt", url, hashlib.sha256(CONTENT).hexdigest())
-
-
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.delenv("OPEMBED_DATA", raising=False)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with Server() as server:
-        serve = {"poll_interval": 0.02}
-        threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True).start()
-        yield server
-        server.shutdown()
+def server(server):
+    server.bodies = BODIES
+    server.source = lambda path: Download(
+        "own.txt", server.address + path, hashlib.sha256(CONTENT).hexdigest()
+    )
+    return server
 
 
 def test_a_good_download_is_kept_and_not_fetched_twice(server, tmp_path):
@@ -190,8 +179,9 @@ def test_the_environments_folder_comes_first_and_is_checked(server, tmp_path, mo
     assert "sha256 is" in said and "is expected; replace the file or unset OPEMBED_DATA" in said
     assert server.requests == [] and not cache.exists()
     (folder / "own.txt").unlink()
-    said = refused(find_file, server.source("/missing"), cache)
-    assert f"OPEMBED_DATA names {folder}, which holds no" in said and "\n" not in said
+    refused_as(
+        f"OPEMBED_DATA names {folder}, which holds no", find_file, server.source("/missing"), cache
+    )
     assert find_file(server.source("/good"), cache) == cache / "own.txt"
 
 

@@ -1,22 +1,21 @@
 "`make gpu`: everything it does on a GPU, done small on the processor; and what it says without."
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm import python
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["parity", "waits", "training", "passes", "prediction", "search", "stacks", "models"]
 
 
 def call(folder, *arguments):
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--out", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    script = ROOT / "benchmarks" / "gpu.py"
+    alone = dict(CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
+    return python(script, "--out", folder, *arguments, **alone)
 
 
 @pytest.fixture(scope="module")

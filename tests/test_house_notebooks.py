@@ -133,6 +133,10 @@ def test_one_parameters_cell_that_papermill_can_fill(path):
                 f"{where} is no JSON scalar or flat list"
             )
         assert "#" in line[statement.end_col_offset :], f"{where} has no trailing comment"
+        if isinstance(value, list):  # papermill gives the text of a list
+            name = statement.target.id
+            read = any(f'listed({name}, "{name}"' in code for code, _ in cells(path, "code"))
+            assert read, f"{where}: no cell reads it by `listed`"
 
 
 @each_page
@@ -230,10 +234,12 @@ TOY = [  # (source, tags, stored output)
 def run_toy_chapter(folder, toy):
     "nbval's verdict on a small chapter, under this project's own hooks and settings."
 
-    (folder / "book").mkdir(parents=True)
-    (folder / "nbs").mkdir()
+    for name in ("book", "nbs", "tests"):
+        (folder / name).mkdir(parents=True)
     for name in ("conftest.py", "pyproject.toml", "book/reader.py"):
         shutil.copy(ROOT / name, folder / name)
+    warm = "from contextlib import nullcontext as warm_kernels\n"  # one toy is not worth it
+    (folder / "tests" / "warm.py").write_text(warm)
     kernel = {"name": "python3", "display_name": "python3"}
     notebook = v4.new_notebook(metadata={"kernelspec": kernel})
     for source, tags, output in toy:

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from opembed_nb.lab.runner import COMMANDS as STUDIES
 from opembed_nb.lab.runner import main as run_study
+from tests.warm import python
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK_TOOLS = (
@@ -194,8 +195,7 @@ def test_a_count_of_nothing_is_refused(words, capsys):
 
 
 def test_an_error_that_names_its_remedy_is_one_line():
-    command = "-m opembed_nb.lab.runner tables train --rounds 2 --models gcn".split()
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+    done = python(*"-m opembed_nb.lab.runner tables train --rounds 2 --models gcn".split())
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("tables: --rounds: only models that learn their rows have any")
     assert done.stderr.count("\n") == 1

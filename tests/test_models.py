@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from common import refused_as
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
@@ -388,7 +389,8 @@ def test_compiled_training_and_encoding_agree(name, sizes):
         plain = torch.autograd.grad(loss.loss, weights)
         for a, b in zip(plain, torch.autograd.grad(compiled.loss, weights)):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-4)
-        assert torch.allclose(model.encode(batch)[0], compiled_encode(batch)[0], atol=1e-5)
+        with torch.no_grad():
+            assert torch.allclose(model.encode(batch)[0], compiled_encode(batch)[0], atol=1e-5)
     torch._dynamo.reset()
 
 
@@ -429,9 +431,8 @@ def test_latents_that_do_not_fit_are_named(name):
         "z is torch.float64": torch.zeros(3, 4).double(),
         "z holds a number that is not finite": torch.full((3, 4), torch.nan),
     }.items():
-        with pytest.raises(OpembedError, match=reason) as e:
-            model.sample(z)
-        assert str(e.value).startswith(f"model {name!r}") and "\n" not in str(e.value)
+        said = refused_as(reason, model.sample, z)
+        assert said.startswith(f"model {name!r}")
 
 
 @each_model
@@ -451,8 +452,7 @@ def test_weights_that_are_no_numbers_are_named(name):
             if weight == "embedding.weight" or "cell.weight_ih" in weight:
                 dict(model.named_parameters())[weight].data.fill_(torch.nan)
             says = f"model '{name}': weight '{weight}' holds a number that is not finite"
-            with pytest.raises(OpembedError, match=says):
-                call()
+            refused_as(says, call)
 
 
 def test_results_that_are_too_large_are_told_apart_from_weights_that_are_no_numbers():

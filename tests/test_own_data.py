@@ -12,6 +12,7 @@ import networkx
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 from test_data import Column
 
 import opembed_nb as oe
@@ -86,7 +87,7 @@ def chains(tmp_path):
 
 
 @pytest.fixture
-def chapter(tmp_path, monkeypatch):
+def chapter(warm, tmp_path, monkeypatch):
     "A function that runs a chapter and gives what it prints."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
@@ -246,8 +247,7 @@ def test_a_batch_knows_its_space():
     assert build_model("gin", OWN, 8, 4).sample(torch.zeros(2, 4)).space == OWN
     deep = bare(random_architectures(2, SearchSpace("deep", OWN.operations, 9)))
     for use in (raw_features, oe.draw, to_networkx, neighbours):
-        with pytest.raises(OpembedError, match="architectures of: space="):
-            use(deep[:1])
+        refused_as("architectures of: space=", use, deep[:1])
 
 
 def small_pieces(batch):
@@ -366,9 +366,7 @@ MIXED = {  # what is put together → how
 @pytest.mark.parametrize("what", MIXED)
 def test_things_of_different_spaces_are_refused_by_both_names(what, small_model, tmp_path):
     small_model.kept = tmp_path / "l.sqlite"
-    with pytest.raises(OpembedError, match=BOTH) as e:
-        MIXED[what](small_model, load_dataset("enas-digits"))
-    assert "\n" not in str(e.value)
+    refused_as(BOTH, lambda: MIXED[what](small_model, load_dataset("enas-digits")))
 
 
 class Protocol:
@@ -464,8 +462,7 @@ def test_operations_are_imported_by_name():
     ):
         wrong = to_networkx(batch)
         wrong[0].nodes[1].update(change)
-        with pytest.raises(OpembedError, match=said):
-            from_networkx(wrong, OTHER)
+        refused_as(said, from_networkx, wrong, OTHER)
 
 
 def test_repeats_become_one_and_what_is_alike_stays_on_one_side(tmp_path, capsys):

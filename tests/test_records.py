@@ -15,21 +15,25 @@ from pathlib import Path
 import fuzz
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb.data import ENAS, ArchDataset, random_architectures
 from opembed_nb.hood import engines, ledger
 from opembed_nb.hood.asking import Search
-from opembed_nb.hood.files import OpembedError, refused, write_whole
+from opembed_nb.hood.files import refused, write_whole
 from opembed_nb.hood.formats import from_networkx, to_networkx
 from opembed_nb.hood.intervals import mean_std, over_seeds
 from opembed_nb.hood.records import (
     best_profile,
     by_model,
+    copy_into,
     load_tensors,
+    optimizer_tensors,
     provenance,
     read_record,
     read_records,
     record_files,
+    restore_optimizer,
     run_folder,
     run_name,
     runs_root,
@@ -39,6 +43,7 @@ from opembed_nb.hood.records import (
 )
 from opembed_nb.lab import commands
 from opembed_nb.lab.runner import how_named
+from tests.warm import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,8 +59,7 @@ def test_records_are_whole_and_say_where_they_come_from(tmp_path):
     place = (row["profile"], row["dataset"], row["model"], row["seed"])
     assert place == ("quick", "data", "dvae", 3)
     path.write_text("{")
-    with pytest.raises(OpembedError, match="is no record"):
-        read_records(tmp_path, "abilities")
+    refused_as("is no record", read_records, tmp_path, "abilities")
 
 
 @pytest.mark.parametrize("place", ["installed", "committed", "hook"])
@@ -70,16 +74,13 @@ def test_a_record_names_no_commit_of_somebody_elses(tmp_path, place):
     subprocess.run([*git, "add", "." if place == "committed" else "mine.py"], check=True)
     subprocess.run([*git, "commit", "-qm", "mine"], check=True)
     code = "from opembed_nb.hood.records import provenance; print(provenance()['commit'])"
-    env = {k: v for k, v in os.environ.items() if k != "OPEMBED_COMMIT"}
-    env |= dict(PYTHONPATH=str(packages))
+    env = dict(PYTHONPATH=str(packages), OPEMBED_COMMIT=None)
     if place == "hook":
         env |= dict(GIT_DIR=str(tmp_path / ".git"), GIT_WORK_TREE=str(tmp_path))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = python("-c", code, folder=tmp_path, **env)
     assert re.fullmatch(r"version \d.*|unknown", done.stdout.strip()), done.stdout + done.stderr
     env["OPEMBED_COMMIT"] = "abc"
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.stdout == "abc\n"
+    assert python("-c", code, folder=tmp_path, **env).stdout == "abc\n"
 
 
 def test_a_record_made_elsewhere_names_the_checkout_of_the_package(tmp_path, monkeypatch):
@@ -113,8 +114,7 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
 def test_what_is_no_record_is_named(tmp_path, text):
     path = save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", "search", {}, 0)
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(OpembedError, match="search.json: is no record"):
-        read_records(tmp_path, "search")
+    refused_as("search.json: is no record", read_records, tmp_path, "search")
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,7 @@ def test_what_is_no_record_is_named(tmp_path, text):
 )
 def test_what_a_record_lacks_is_named(tmp_path, section, values, missing):
     save_record(tmp_path / "quick" / "data" / "dvae" / "seed-0", section, values, 0)
-    with pytest.raises(OpembedError, match=rf"{section}.json: is no record \(no {missing}\)"):
-        read_records(tmp_path, section)
+    refused_as(rf"{section}.json: is no record \(no {missing}\)", read_records, tmp_path, section)
 
 
 PAPERS = dict(hidden=501, latent=56)
@@ -263,8 +262,7 @@ def test_numbers_that_are_none_are_null_in_json_and_a_dash_in_tables(tmp_path):
 
 @pytest.mark.parametrize("name", ["../../x", "", ".", "a/b", "a\\b", None])
 def test_a_run_stays_in_its_folder(name):
-    with pytest.raises(OpembedError, match="no name of a folder"):
-        run_folder("enas-digits", "dvae", 0, name)
+    refused_as("no name of a folder", run_folder, "enas-digits", "dvae", 0, name)
 
 
 def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
@@ -272,8 +270,21 @@ def test_another_weight_in_a_checkpoint_is_noticed(tmp_path):
     content = bytearray((tmp_path / "a.safetensors").read_bytes())
     content[-1] ^= 1
     (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(OpembedError, match="a.safetensors: .*checksum differs"):
-        load_tensors(tmp_path / "a.safetensors")
+    refused_as("a.safetensors: .*checksum differs", load_tensors, tmp_path / "a.safetensors")
+
+
+def test_weights_that_are_no_numbers_are_read_where_they_may_be_none():
+    odd, own = {"w": torch.tensor([math.nan, math.inf])}, {"w": torch.zeros(2)}
+    assert "tensor 'w' holds a number that is not finite" in refused(copy_into, own, odd, "x")
+    copy_into(own, odd, "x", finite=False)
+    assert own["w"].isnan()[0] and own["w"].isinf()[1]
+    copy_into({"w": torch.empty(2, device="meta")}, {"w": torch.ones(2)}, "x")  # as on a GPU
+    weight = torch.zeros(1, requires_grad=True)
+    adam, again = (torch.optim.Adam([weight]) for _ in range(2))
+    weight.grad = torch.full((1,), 1e30)  # whose square is infinite, while the weight is not
+    adam.step()
+    restore_optimizer(again, "adam", optimizer_tensors(adam, "adam"))
+    assert again.state[weight]["exp_avg_sq"].isinf() and weight.isfinite()
 
 
 def test_a_short_fuzz_of_all_readers_brings_no_surprise():
@@ -297,8 +308,7 @@ def test_a_ledger_with_a_view_without_end_is_refused(tmp_path):
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
     db.execute(f"CREATE VIEW ledger AS {endless}")
     db.close()
-    with pytest.raises(OpembedError, match="search.db: has a view 'ledger' that no ledger has"):
-        ledger.Ledger(path)
+    refused_as("search.db: has a view 'ledger' that no ledger has", ledger.Ledger, path)
 
 
 @pytest.mark.parametrize("storage, says", [

@@ -1,7 +1,5 @@
 "What is promised: the record of the long form, a short form of the kills, numbers that go wrong."
 
-import subprocess
-import sys
 from pathlib import Path
 
 import fuzz
@@ -16,6 +14,7 @@ from opembed_nb.hood.networks import Schedule, train_fully
 from opembed_nb.hood.records import read_record
 from opembed_nb.sgp import SparseGP
 from opembed_nb.training import TrainConfig, fit
+from tests.warm import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +22,9 @@ ROOT = Path(__file__).parents[1]
 def test_the_record_has_all_parts_and_no_loss():
     values = read_record(ROOT / "results" / "reliability" / "soak.json")["values"]
     wanted = [f"kills {kind}" for kind in soak.KINDS] + [f"faults {c}" for c in soak.FAULTS]
-    assert {*wanted, "fuzz"} == values.keys()
+    assert {*wanted, "asking", "fuzz"} == values.keys()
+    asked = values["asking"]
+    assert asked["asks"] >= 100 and asked["kills"] >= 20 and asked["replayed"] == asked["asks"]
     assert not [name for name, own in values.items() if soak.bad(own)]
     assert values["fuzz"]["outcomes"].keys() == set(fuzz.READERS)
     assert values["fuzz"]["made"] == sum(
@@ -31,13 +32,14 @@ def test_the_record_has_all_parts_and_no_loss():
     )
 
 
-SHORT = ["training", "stacks", "full training", "search", "ask and tell"]
+# The others: of a training and of a search see test_training, test_bo and test_pipeline.
+SHORT = ["stacks", "full training", "ask and tell"]
 
 
 def test_one_kill_of_each_kind_and_signal_loses_nothing(tmp_path):
-    command = [sys.executable, ROOT / "tests" / "soak.py", "--kills", "1", "--folder", tmp_path]
     only = [f"kills {kind}" for kind in SHORT]
-    done = subprocess.run([*command, "--only", *only], capture_output=True, text=True)
+    command = ROOT / "tests" / "soak.py", "--kills", "1", "--folder", tmp_path, "--only", *only
+    done = python(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     values = read_record(tmp_path / "soak.json")["values"]
     assert [*values] == only and all(o["SIGKILL"] == o["SIGTERM"] == 1 for o in values.values())

@@ -33,6 +33,7 @@ from opembed_nb.training import MODELS, PAPER_TABLE_1
 ROOT = Path(__file__).parents[1]
 BY_TITLE = {quantity.title: quantity for quantity in QUANTITIES}
 PAPER = "enas-cifar10"
+pytestmark = pytest.mark.usefixtures("known_origin")  # of some hundred records
 
 
 @pytest.mark.parametrize(

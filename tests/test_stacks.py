@@ -2,35 +2,32 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from common import refused_as
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows
-from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.records import load_tensors, read_record
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.hood.sweeps import is_plain, plainly
+from opembed_nb.lab import arms
 from opembed_nb.lab.arms import arm_config, run_stacks, run_study, study_records
 from opembed_nb.lab.runner import Job, main, record_path
 from opembed_nb.lab.stacks import Stack, fit_stack
 from opembed_nb.sgp import YARDSTICKS
 from opembed_nb.training import INITIAL_WEIGHTS, MODELS, build_model, fit_rounds, train_config
 
+pytestmark = pytest.mark.usefixtures("runs")
 FREE = SearchSpace("free", operations=("a", "b", "c"), n_layers=4, chain=False)
 SMALL = dict(hidden=12, latent=6)
 
 
 def graphs(n, space=ENAS, seed=0):
     return random_architectures(n, space, torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    "What is not finished is kept in a folder of the test."
-    monkeypatch.setenv("OPEMBED_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -130,29 +127,63 @@ def test_one_that_diverges_leaves_the_others_alone(double, monkeypatch):
     assert_same([whole], [alone])
 
 
+def test_a_stack_with_one_that_diverged_goes_on_exactly(monkeypatch, tmp_path):
+    "Killed in its second round, which the one that diverged in the first one does not begin."
+    def broken(model, batch, seed):
+        if seed > 2000: return INITIAL_WEIGHTS["signal"](model, batch, seed)
+        for p in model.parameters(): p.data.fill_(math.nan)
+
+    monkeypatch.setitem(INITIAL_WEIGHTS, "broken", broken)
+    (name, config), other = (arm_config("learned-3+rounds", k, 12, epochs=1) for k in (0, 1))
+    members = [(name, replace(config, weights="broken", epochs=2)),
+               (name, replace(other[1], epochs=2))]  # fmt: skip
+    batch = graphs(64)
+
+    def train(folder, stop=None):
+        def after(*where):
+            if where[:2] == stop: raise KeyboardInterrupt
+        return fit_stack("dvae", batch, members, device="cpu", folder=folder, after=after, **SMALL)
+
+    whole = train(tmp_path / "whole")
+    assert math.isnan(whole[0].history[-1]["loss"]) and whole[1].history[-1]["loss"] > 0
+    for stop in ((2, 0), (2, 2)):
+        with pytest.raises(KeyboardInterrupt): train(tmp_path / str(stop), stop)
+        for a, b in zip(train(tmp_path / str(stop)), whole, strict=True):
+            for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
+                assert torch.equal(p.nan_to_num(7), q.nan_to_num(7))
+            losses = [[str(row["loss"]) for row in run.history] for run in (a, b)]
+            assert losses[0] == losses[1]
+
+
 # What cannot be one
 
 
-def test_models_of_other_shapes_are_refused():
-    made = [build_model("dvae", hidden=12, latent=latent) for latent in (6, 7)]
-    with pytest.raises(OpembedError, match="weights and embeddings alone"):
-        Stack(made, "cpu")
-    with pytest.raises(OpembedError, match="'gcn'.*weights and embeddings alone"):
-        Stack([build_model("dvae", **SMALL), build_model("gcn", **SMALL)], "cpu")
-    with pytest.raises(OpembedError, match="weights and embeddings alone"):
-        Stack([build_model("svae", **SMALL), build_model("svae-emb", **SMALL)], "cpu")
+def stack(*models, **other):
+    "The first as it is, the last with other sizes."
+    sizes = [SMALL] * (len(models) - 1) + [SMALL | other]
+    return Stack([build_model(name, **own) for name, own in zip(models, sizes)], "cpu")
 
 
-def test_configurations_that_differ_in_more_are_refused():
-    members = [("one-hot", train_config("signal", 12, epochs=epochs)) for epochs in (1, 2)]
-    with pytest.raises(OpembedError, match="more than seed and weights"):
-        fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
+def stacked(*members):
+    return fit_stack("dvae", graphs(70), members, device="cpu", **SMALL)
 
 
-def test_fixed_rows_have_no_rounds():
-    config = train_config("signal", 12, epochs=1, training_rounds=2)
-    with pytest.raises(OpembedError, match="the rows of one-hot are fixed"):
-        fit_stack("dvae", graphs(70), [("one-hot", config)], device="cpu", **SMALL)
+def of(epochs, rounds=1):
+    return "one-hot", train_config("signal", 12, epochs=epochs, training_rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda: stack("dvae", "dvae", latent=7), "weights and embeddings alone"),
+        (lambda: stack("dvae", "gcn"), "'gcn'.*weights and embeddings alone"),
+        (lambda: stack("svae", "svae-emb"), "weights and embeddings alone"),
+        (lambda: stacked(of(1), of(2)), "more than seed and weights"),
+        (lambda: stacked(of(1, rounds=2)), "the rows of one-hot are fixed"),
+    ],
+)
+def test_what_cannot_be_one_is_refused(call, says):
+    refused_as(says, call)
 
 
 def test_each_member_has_its_own_plateau(double):
@@ -175,13 +206,18 @@ def test_architectures_that_are_all_the_same_to_a_model_leave_it_finite():
 # The study
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    batch = graphs(300)
+def small_data(folder, many):
+    "The file of a small data set."
+    batch = graphs(many)
     scores = (batch.ops == 4).sum(1).float() + 0.01 * batch.adj.sum((1, 2))
-    path = tmp_path_factory.mktemp("data") / "small.jsonl"
+    path = folder / "small.jsonl"
     ArchDataset.from_scores("small", ENAS, batch, scores).save(path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return small_data(tmp_path_factory.mktemp("data"), 160)
 
 
 def test_a_study_as_stacks_finds_what_one_run_at_a_time_finds(small, tmp_path, capsys, double):
@@ -206,6 +242,30 @@ def test_a_study_as_stacks_finds_what_one_run_at_a_time_finds(small, tmp_path, c
     assert "5 runs, 0 of them missing\n0 done, 0 failed, 0 left" in capsys.readouterr().out
 
 
+def test_a_killed_run_of_stacks_goes_on(small, tmp_path, monkeypatch):
+    "In the middle of a training, and when one of its two members has its record."
+    jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
+    run = partial(run_stacks, jobs, most=2, sizes=SMALL, judged=(), epochs=2, max_graphs=64)
+    monkeypatch.setattr(arms, "prediction", lambda *_: {})  # takes most of the time
+    assert run(tmp_path / "whole") == 0
+    for name, calls in (("_keep", 5), ("_measured", 2)):
+        left, act = [None] * calls, getattr(arms, name)
+        def counted(*arguments, left=left, act=act):
+            left.pop()
+            if not left: raise KeyboardInterrupt
+            return act(*arguments)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(arms, name, counted)
+            run(tmp_path / name)
+        with monkeypatch.context() as patched:
+            if name == "_measured": patched.delattr(arms, "_keep")  # nothing is trained again
+            assert run(tmp_path / name) == 0
+        assert not list(tmp_path.glob("runs/arms/stack-*"))
+        for a, b in zip(study_records(tmp_path / "whole"), study_records(tmp_path / name)):
+            same = [{**r["values"], "training_seconds": 0} for r in (a, b)]
+            assert same[0] == same[1] and same[0]["stack"] == 2
+
+
 def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     jobs = [Job(small, "dvae", arm, 0) for arm in ("one-hot", "learned-3")]
     assert run_stacks(jobs, tmp_path, 2, minutes=0.0, sizes=SMALL) == 0
@@ -213,9 +273,9 @@ def test_a_stack_that_has_no_time_is_not_begun(small, tmp_path, capsys):
     assert not record_path(tmp_path, jobs[0], "arm").exists()
 
 
-def look_is_right(folder, latents):
+def look_is_right(folder, latents, data):
     "The record's r, by a plain loop over some test architectures and all of them by sorting."
-    data, z = load_dataset("enas-digits"), load_tensors(latents)[0]["latents"]
+    data, z = load_dataset(data), load_tensors(latents)[0]["latents"]
     known = data.order[: data.n_train]
     means = []
     for one in data.order[data.n_train :].tolist():
@@ -226,10 +286,10 @@ def look_is_right(folder, latents):
 
 
 def test_the_tables_are_made_end_to_end(tmp_path, capsys):
-    results, latents = tmp_path / "r", tmp_path / "l"
+    results, latents, data = tmp_path / "r", tmp_path / "l", small_data(tmp_path, 1200)
 
     def call(what, *more, status=0):
-        found = main(["tables", what, "--tiny", "--data", "enas-digits", "--seeds", "0", "1",
+        found = main(["tables", what, "--tiny", "--data", data, "--seeds", "0", "1",
                       "--models", "gcn", "gcn-emb", "svae", "--results", str(results),
                       "--latents", str(latents), *more])  # fmt: skip
         said = capsys.readouterr()
@@ -237,7 +297,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
         return said.err if status else said.out
 
     def run(model, seed=0, how="signal@1,n300,w16,latent=6", root=results):
-        return root / "enas-digits" / model / how / f"seed-{seed}"
+        return root / "small" / model / how / f"seed-{seed}"
 
     def values(section, *where, **more):
         return read_record(run(*where, **more) / f"{section}.json")["values"]
@@ -256,7 +316,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     assert raw["raw"]["rmse"][0] < 1.1 and list(raw["yardsticks"]) == list(YARDSTICKS)
     kept = {p.stem for p in latents.glob("*-after-*")}
     assert kept == {
-        f"enas-digits-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
+        f"small-{model}-0-after-{k}" for model in ("gcn", "gcn-emb", "svae") for k in (0, 1)
     }
     assert len(list((tmp_path / "w").glob("*.safetensors"))) == 6
     more = ["--device", "cpu", "--models", "gcn-emb", "--latents", str(tmp_path / "l2")]
@@ -269,8 +329,8 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     rounds = values("training", "gcn-emb", how="signal@1,r2,n300,w16,latent=6")
     assert [row["round"] for row in rounds["history"]] == [1, 2]
     assert "2 done" in call("look", "--models", "gcn-emb")
-    assert (results / "enas-digits" / "latents.png").read_bytes()[1:4] == b"PNG"
-    look_is_right(run("gcn-emb", 1), latents / "enas-digits-gcn-emb-1.safetensors")
+    assert (results / "small" / "latents.png").read_bytes()[1:4] == b"PNG"
+    look_is_right(run("gcn-emb", 1), latents / "small-gcn-emb-1.safetensors", data)
     said = call("train", "--device", "cpu", "--alone", "--latents", str(tmp_path / "l4"),
                 "--results", str(tmp_path / "alone"), "--watch", "0", "1", *some)  # fmt: skip
     assert said.count("1 trained") == 4
@@ -290,7 +350,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     papers = values("training", "gcn-emb", how="paper@2,n300,w16,latent=6")
     assert papers["config"]["schedule"] == "plateau" and papers["stack"] == 4
     assert [row["epoch"] for row in papers["history"]] == [1, 2]
-    made = set(results.glob("enas-digits/*/signal@1,n*/*/*"))
+    made = set(results.glob("small/*/signal@1,n*/*/*"))
     sections = {
         "gcn": ("training", "abilities"),
         "gcn-emb": ("training", "abilities", "prediction", "smoothness"),

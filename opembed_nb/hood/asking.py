@@ -9,7 +9,7 @@ __all__ = ['LISTED', 'FORMAT', 'SCHEMA', 'everything', 'mutants', 'Search', 'why
 import json
 import math
 import sqlite3
-import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,12 +25,12 @@ from ..data import (
     ArchDataset, DAGBatch, SearchSpace, cat_batches, check_batch, choice_mask, from_edges,
     random_architectures, skip_pairs, validity, wiring_tensor)
 from .features import fingerprints, types_of
-from .files import OpembedError, home_path, open_database, patch, plain, require
+from .files import (
+    OpembedError, home_path, open_database, patch, plain, require, truth, whole)
 from .formats import from_keys, to_keys
-from .judge import Counts, Judge, Part, View
-from .ledger import has_died, process_mark
+from .judge import Counts, Judge, Part, Places, View
+from .ledger import lives, moment, process_mark, said_of_mark
 from .records import stream
-
 
 # %% ../../nbs/hood/asking.ipynb #a5c00006
 LISTED = 20_000 # architectures; larger spaces are not listed
@@ -74,7 +74,11 @@ def _altered(drawn, space, generator): # in an operation or an edge, valid or no
         u, v = skip_pairs(space)
         if not len(u): return DAGBatch(ops, adj, drawn.n_nodes)
         pair = torch.randint(len(u), (n,), generator=generator)
-        fits = wired & (v[pair] < adj.shape[1])
+        ends = drawn.n_nodes - int(space.chain)
+        if (drawn.n_nodes < space.max_nodes).any():  # each graph among its own pairs
+            u, v = torch.stack([u, v])[:, v.argsort(stable=True)]
+            pair = pair * torch.searchsorted(v, ends) // len(u)
+        fits = wired & (v[pair] < ends)
         adj[rows[fits], u[pair[fits]], v[pair[fits]]] ^= True
     return DAGBatch(ops, adj, drawn.n_nodes)
 
@@ -135,21 +139,31 @@ class Search:
                  identity: Sequence[str] = (),  # operations that pass on what they get
                  twins: bool = False,           # evaluate architectures that compute the same, too
                  allowed: Callable[[DAGBatch], BoolTensor] | None = None, # forbids the others
-                 parts: Sequence[Part] | None = None): # of the kernel; default: counted features
-        self.space, self.path, self.seed, self.start = space.check(), str(path), seed, start
-        self.higher_is_better, self.allowed = higher_is_better, allowed
-        self.zero, self.identity, self.twins = tuple(zero), tuple(identity), twins
+                 parts: Sequence[Part] | None = None): # of the kernel; default: see below
+        require(isinstance(space, SearchSpace), f"search: {repr(space)[:80]} is no space; "
+                "oe.Space(name, operations, layers) is one")
+        self.space, self.path, self.allowed = space.check(), str(path), allowed
+        self.seed, self.start = whole(seed, "seed", 0), whole(start, "start", 0)
+        self.higher_is_better = truth(higher_is_better, "higher_is_better")
+        self.zero, self.identity = _names(zero, "zero"), _names(identity, "identity")
+        self.twins = truth(twins, "twins")
         types_of(space, (*self.zero, *self.identity))  # refuses those that the space lacks
-        self.parts = list(parts) if parts else [Counts(self.zero)]
+        both = ", ".join(sorted({*self.zero} & {*self.identity}))
+        require(not both, f"search: {both} is in zero and in identity; it is one of them")
+        usual = [Counts(self.zero)] + [Places(self.zero)] * (not space.wirings)
+        self.parts = _parts(parts) or usual  # counts alone do not see where an edge is
+        require(among is None or isinstance(among, DAGBatch), f"search: among is "
+                f"{repr(among)[:80]}; give a batch of architectures")
         self._among = everything(space) if among is None else check_batch(among, space)
-        self._listed, self._listed_kinds = None, []
+        self._listed, self._listed_kinds, self._lock = None, [], threading.RLock()
         if self.path != ":memory:": self.path = str(home_path(path))
+        facts = self._facts(among)
         with self._errors():
             self._db, writable = open_database(self.path)
             with self._writing() if writable else nullcontext():  # a finished one can be read
                 _refuse_strange(self._db, self.path)
                 for statement in SCHEMA.split(";")[:-1]: self._db.execute(statement)
-                self._check_same(among)
+                self._check_same(facts)
 
     def __len__(self): return len(self._rows("scores IS NOT NULL"))
     def __repr__(self):
@@ -158,19 +172,32 @@ class Search:
     def close(self) -> None: self._db.close()
     def more_facts(self) -> dict: return {} # of a search of another kind
 
+def _names(found, what): # a tuple; a text would be taken for the list of its letters
+    fits = isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found)
+    require(fits, f"search: {what} is {repr(found)[:80]}; give a list of operations")
+    return tuple(found)
+
+def _parts(found): # a list
+    fits = found is None or isinstance(found, (list, tuple)) and all(
+        isinstance(part, Part) for part in found)
+    require(fits, f"search: parts are {repr(found)[:80]}; give a list, such as [Places()]")
+    return list(found or [])
+
 # %% ../../nbs/hood/asking.ipynb #a5c0000a
 @patch
 @contextmanager
 def _errors(self: Search):
     try: yield
     except (sqlite3.Error, UnicodeDecodeError) as e:
-        raise OpembedError(f"{self.path}: cannot be used as a search ({e}); check the file, its "
-                           "folder and the free space") from None
+        what = "check the file, its folder and the free space"
+        if "readonly" in str(e): what = "make it writable, or open it again if it was moved"
+        if "locked" in str(e): what = "another process has been writing for a minute; end it"
+        raise OpembedError(f"{self.path}: cannot be used as a search ({e}); {what}") from None
 
 @patch
 @contextmanager
-def _writing(self: Search): # whole or not at all; other processes wait
-    with self._errors():
+def _writing(self: Search): # whole or not at all; other threads and processes wait
+    with self._lock, self._errors():
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -184,10 +211,16 @@ def _rows(self: Search, where="TRUE"): # (number, key, list of scores or None)
     with self._errors():
         found = self._db.execute(f"SELECT number, key, scores FROM architectures WHERE {where} "
                                  "ORDER BY number").fetchall()
-    for _, key, _ in found:
+    return self._read(found)
+
+@patch
+def _read(self: Search, found): # rows with their scores as text
+    rows = []
+    for number, key, text in found:
         require(isinstance(key, str), f"{self.path}: {str(key)[:80]} is no architecture's key; "
                                       "use another file")
-    return [(number, key, _kept_scores(self.path, key, text)) for number, key, text in found]
+        rows.append((number, key, _kept_scores(self.path, key, text)))
+    return rows
 
 def _kept_scores(path, key, text): # a list, or None
     if text is None: return None
@@ -198,18 +231,21 @@ def _kept_scores(path, key, text): # a list, or None
     raise OpembedError(f"{path}: the scores of {str(key)[:80]!r} are broken; use another file")
 
 def _refuse_strange(db, path): # views and triggers run whatever they say, perhaps without end
-    for kind, name in db.execute("SELECT type, name FROM sqlite_master"):
-        require(kind in ("table", "index"), f"{path}: has a {kind} {str(name)[:80]!r} that no "
-                                            "search has; use another file")
+    for kind, name, table in db.execute("SELECT type, name, tbl_name FROM sqlite_master"):
+        ours = kind in ("table", "index") and table in ("search", "architectures")
+        require(ours, f"{path}: has a {kind} {str(name)[:80]!r} that no search has; "
+                      "use another file")
 
 @patch
-def _check_same(self: Search, among): # or begin
+def _facts(self: Search, among): # of the search, as they are kept
     whole = dict(self.space.facts(), format=FORMAT, higher_is_better=self.higher_is_better,
                  seed=self.seed, start=self.start, zero=self.zero, identity=self.identity,
                  twins=self.twins, forbids=self.allowed is not None,
                  among=None if among is None else to_keys(among, self.space))
-    whole |= self.more_facts()
-    wanted = {name: json.dumps(value) for name, value in whole.items()}
+    return {name: json.dumps(value) for name, value in (whole | self.more_facts()).items()}
+
+@patch
+def _check_same(self: Search, wanted): # or begin
     kept = dict(self._db.execute("SELECT name, value FROM search"))
     if not kept:
         self._db.executemany("INSERT INTO search VALUES (?, ?)", list(wanted.items()))
@@ -246,7 +282,8 @@ def open(cls: Search, path: Path | str,
         return cls(space, path, allowed=allowed, parts=parts, **facts)
     except (sqlite3.Error, UnicodeDecodeError) as e:
         raise OpembedError(f"{path}: is no search ({e})") from None
-    except OpembedError: raise
+    except OpembedError as e:
+        raise e if str(path) in str(e) else OpembedError(f"{path}: {e}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise OpembedError(f"{path}: is no search of this version ({e})") from None
 
@@ -255,12 +292,40 @@ def open(cls: Search, path: Path | str,
 def ask(self: Search, n: int = 1, # architectures
        ) -> DAGBatch:             # new ones; fewer if no more are left
     "Architectures that are worth an evaluation; they are out until they are told."
-    require(type(n) is int and n >= 1, f"ask: {n!r} architectures; 1 is the least")
-    with self._writing(): return self._ask(n)
+    return self._asked(whole(n, "ask: n", most=10_000))
+
+_TRIES = 3 # answers that others' writing may make void, before they have to wait
 
 @patch
-def _ask(self: Search, n, runner=None):
-    rows = sorted(self._rows(), key=lambda row: row[1])  # whatever order they came in
+def _asked(self: Search, n, runner=None, budget=math.inf): # are out now
+    for _ in range(_TRIES):
+        state = self._state()
+        batch, missing = self._answer(state, n, budget)
+        with self._writing():
+            if self._state() == state: return self._give_out(batch, missing, runner)
+    with self._writing():
+        return self._give_out(*self._answer(self._state(), n, budget), runner)
+
+@patch
+def _state(self: Search): # (key, scores as text, whether a process has it) of all: what decides
+    with self._errors():
+        return self._db.execute("SELECT key, scores, runner IS NOT NULL FROM architectures "
+                                "ORDER BY key").fetchall()
+
+@patch
+def _give_out(self: Search, batch, missing, runner):
+    self._db.execute("INSERT OR REPLACE INTO search VALUES ('short', ?)", (missing,))
+    now = time.time()
+    self._db.executemany(
+        "INSERT INTO architectures (key, asked, given, runner) VALUES (?, ?, ?, ?)",
+        [(key, now, now, runner) for key in to_keys(batch, self.space)])
+    return batch
+
+@patch
+def _answer(self: Search, state, n, budget): # new architectures, and how many are missing
+    n = min(n, budget - sum(text is not None or taken for _, text, taken in state))
+    if n <= 0: return self._graphs([]), 0
+    rows = self._read((0, key, text) for key, text, _ in state)
     self._check_predicate()
     generator = torch.Generator().manual_seed(stream(self.seed, "ask", len(rows)))
     first = max(0, min(n, self.start - len(rows)))
@@ -271,27 +336,24 @@ def _ask(self: Search, n, runner=None):
     if len(batch) < n:  # mutants know little of a space that is nearly used up
         more = [(0, key, None) for key in to_keys(batch, self.space)]
         batch = cat_batches([batch, self._drawn(rows + more, n - len(batch), generator)])
-    require(len(rows) + len(batch) > 0, f"ask: space {self.space} has no architecture that is "
-            "allowed; check `allowed` and `among`")
-    self._db.execute("INSERT OR REPLACE INTO search VALUES ('short', ?)", (n - len(batch),))
-    now = time.time()
-    self._db.executemany(
-        "INSERT INTO architectures (key, asked, given, runner) VALUES (?, ?, ?, ?)",
-        [(key, now, now, runner) for key in to_keys(batch, self.space)])
-    return batch
+    require(len(rows) + len(batch) > 0, f"ask: no architecture of space {self.space} that is "
+            "allowed was found; check `allowed` and `among`, or `begin_with` one that is")
+    return batch, n - len(batch)
 
 # %% ../../nbs/hood/asking.ipynb #dda10006
 @patch
 def _drawn(self: Search, rows, n, generator): # at random
-    known, found = self._kinds(self._graphs(rows)), []
-    for k in range(10):
+    known, found = set(self._kinds(self._graphs(rows))), []
+    for k in range(30):  # most may be forbidden
         pool = self._among
-        if pool is None: pool = random_architectures(20 * n << min(k, 5), self.space, generator)
+        many = min(20 * n << min(k, 5), max(20 * n, LISTED))
+        if pool is None: pool = random_architectures(many, self.space, generator)
         order = torch.randperm(len(pool), generator=generator)
-        new = set(self._new(pool, known))
-        found = [row for row in order.tolist() if row in new]
-        if len(found) >= n or self._among is not None: break
-    return pool[found[:n]]
+        new, missing = set(self._new(pool, known)), n - sum(map(len, found))
+        found.append(pool[[row for row in order.tolist() if row in new][:missing]])
+        if len(found[-1]) == missing or self._among is not None: break
+        known.update(self._kinds(found[-1]))
+    return cat_batches(found)
 
 @patch
 def _allowed(self: Search, batch): # a list of bool
@@ -356,7 +418,8 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
-    return Judge(views, known, self._targets(told), rows).choose(n)
+    walks = self._among is None  # mutants of the best: far from them is nothing to look for
+    return Judge(views, known, self._targets(told), rows).choose(n, 1e-6 if walks else 0.0)
 
 @patch
 def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others
@@ -380,7 +443,8 @@ def _targets(self: Search, told): # (n,) larger is better; nan where an evaluati
 @patch
 def _mutants(self: Search, known, scores, generator): # of the best, of these, and random ones
     best = known[scores.nan_to_num(-math.inf).topk(min(20, len(known))).indices]
-    once = mutants(best, self.space, 600, generator)
+    once = mutants(best, self.space, 600 if self.allowed is None else 3000, generator)
+    if self.allowed is not None: once = once[torch.tensor(self._allowed(once), dtype=torch.bool)]
     twice = mutants(once if len(once) else best, self.space, 600, generator)
     return cat_batches([once, twice, random_architectures(200, self.space, generator)])
 
@@ -414,7 +478,7 @@ def _checked_scores(score, row, who): # a list
     several = [plain(value) for value in several]
     for value in several:
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
-        require(known and abs(value) <= sys.float_info.max,
+        require(known and abs(value) <= 1e300,
                 f"{who}: score {row} is {repr(value)[:80]}; give a finite number, or None for an "
                 "evaluation that failed")
     return [float(value) for value in several]
@@ -431,8 +495,14 @@ def _take(self: Search, key, scores):
 
 def why_no_score(found) -> str: # "" if it is one
     "What is wrong with what an evaluation gave."
-    try: _checked_scores([] if found is None else found, 0, "tell")
-    except OpembedError: return f"gave {str(found)[:80]}, which is no finite number"
+    if found is None: return ""
+    try: _checked_scores(found, 0, "tell")
+    except OpembedError:
+        each = found if isinstance(found, (list, tuple)) else [found]
+        if all(isinstance(plain(value), (int, float)) and not isinstance(value, bool)
+               for value in each):
+            return f"gave {str(found)[:80]}, which is no finite number"
+        return f"TypeError: gave {repr(found)[:80]}, which is no number"
     return ""
 
 # %% ../../nbs/hood/asking.ipynb #dda10007
@@ -466,11 +536,18 @@ def ask_again(self: Search, minutes: float, # since they were given out
              ) -> DAGBatch:
     "Give out again what has been out for long; nobody else is given it for as many minutes."
     with self._writing():
-        now = time.time()
-        late = self._rows(f"scores IS NULL AND given <= {now - 60 * minutes!r}")
+        now, since = time.time(), _seconds(minutes, "ask_again")
+        # What was given out in the future was given out before the clock was set.
+        late = self._rows(f"scores IS NULL AND NOT given BETWEEN {now - since!r} AND {now + 60!r}")
         self._db.executemany("UPDATE architectures SET given = ?, runner = NULL WHERE number = ?",
                              [(now, number) for number, _, _ in late])
     return self._graphs(late)
+
+def _seconds(minutes, who):
+    found = plain(minutes)
+    require(type(found) in (int, float) and 0 <= found < 1e9,
+            f"{who}: {repr(minutes)[:80]} minutes; give a number that is not negative")
+    return 60 * found
 
 # %% ../../nbs/hood/asking.ipynb #dda1000b
 @patch
@@ -479,26 +556,39 @@ def claim(self: Search, n: int,  # architectures, at most
           overdue: float | None = None, # minutes after which those of others are given up
          ) -> list[str]:         # keys
     "Architectures that this process evaluates: first those that nobody works on any more."
-    me, now = process_mark(), time.time()
+    me, now = process_mark(self.path), time.time()
+    since = math.inf if overdue is None else _seconds(overdue, "overdue")
     with self._writing():
-        held = self._db.execute("SELECT key, runner, given FROM architectures WHERE scores IS NULL "
-                                "AND runner IS NOT NULL ORDER BY number").fetchall()
-        limit = now - 60 * overdue if overdue is not None else -1.0
+        held = self._db.execute(
+            "SELECT key, CAST(runner AS TEXT), coalesce(CAST(given AS REAL), 0) FROM architectures "
+            "WHERE scores IS NULL AND runner IS NOT NULL ORDER BY number").fetchall()
         free = [key for key, runner, given in held
-                if runner == "" or has_died(runner) or runner != me and given < limit]
+                if runner == "" or lives(runner) is False or runner != me and given < now - since]
         keys = free[:n]
         self._db.executemany("UPDATE architectures SET runner = ?, given = ? WHERE key = ?",
                              [(me, now, key) for key in keys])
         more = min(n - len(keys), budget - len(self) - len(held))
-        if more > 0: keys += to_keys(self._ask(more, me), self.space)
+    if more > 0: keys += to_keys(self._asked(more, me, budget), self.space)
     return keys
 
 @patch
 def give_up(self: Search, keys: Sequence[str]) -> None:
     "What this process has claimed and not told belongs to nobody again."
     with self._writing():
-        self._db.executemany("UPDATE architectures SET runner = '' WHERE key = ? "
-                             "AND scores IS NULL", [(key,) for key in keys])
+        self._db.executemany("UPDATE architectures SET runner = '' WHERE key = ? AND runner = ? "
+                             "AND scores IS NULL",
+                             [(key, process_mark(self.path)) for key in keys])
+
+# %% ../../nbs/hood/asking.ipynb #aa4d0020
+@patch
+def elsewhere(self: Search) -> list[tuple[str, int, str]]: # process, how many, since when
+    "Who holds evaluations and cannot be seen from here: processes of other machines."
+    with self._errors():
+        found = self._db.execute(
+            "SELECT CAST(runner AS TEXT), count(*), min(coalesce(CAST(given AS REAL), 0)) "
+            "FROM architectures WHERE scores IS NULL AND runner != '' GROUP BY runner").fetchall()
+    return [(said_of_mark(runner), many, moment(since)) for runner, many, since in found
+            if lives(runner) is None]
 
 # %% ../../nbs/hood/asking.ipynb #a5c00011
 @patch
@@ -516,7 +606,7 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
 @patch
 def best(self: Search, n: int = 1) -> DAGBatch: # (at most n,) the best first
     "The architectures that are believed to be the best."
-    return from_keys([key for key, _, _ in self.believed()[:n]], self.space)
+    return from_keys([key for key, _, _ in self.believed()[:whole(n, "best: n", 0)]], self.space)
 
 @patch
 def history(self: Search) -> list[tuple[str, list[float]]]: # key, scores ([]: it failed)
@@ -544,9 +634,12 @@ def judge(self: Search, known: Scored,
           parts: Sequence[Part] | None = None,  # of the kernel; default: the search's
          ) -> Judge:
     "What is believed of candidates."
-    pool = known.batch if candidates is None else candidates
+    pool, rows = known.batch, range(len(known.keys))
+    if candidates is not None:  # all of them give the units in which features are compared
+        first, pool = len(pool), cat_batches([pool, candidates])
+        rows = range(first, len(pool))
     views = [View(part, self.space, pool) for part in parts or self.parts]
-    return Judge(views, known.batch, known.target, range(len(pool)))
+    return Judge(views, known.batch, known.target, rows)
 
 @property
 def _missing(self): # by how many architectures the last ask fell short

@@ -10,6 +10,7 @@ __all__ = ['Beliefs', 'Rival', 'rivals', 'Change', 'Report', 'svg_figure', 'curv
 import html
 import io
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from opembed_nb.data import (
     validity)
 from .asking import Scored, why_no_score
 from .asking_run import Search
-from .files import patch, require, write_whole
+from .files import patch, require, whole, write_whole
 from .formats import from_keys, to_keys
 from .judge import Judge, Part
 
@@ -171,8 +172,8 @@ def changes(self: Search, found: Beliefs) -> list[Change]: # those that the judg
     if not variants: return []
     pool = cat_batches(variants)
     fits = validity(pool, space)
-    mean = self.judge(known, cat_batches([known.batch, pool[fits]])).mean
-    gains = mean[len(known.keys):] - mean[known.keys.index(found.keys[0])]
+    mean = self.judge(known, cat_batches([best, pool[fits]])).mean
+    gains = mean[1:] - mean[0]
     sign = 1 if self.higher_is_better else -1
     listed = [Change(*name, float(gain)) for name, gain in zip(
         [name for name, fit in zip(named, fits.tolist()) if fit], found.slope * gains)]
@@ -188,7 +189,8 @@ class Report:
     def __str__(self):
         lines = [self.title]
         for heading, sentences, table, _ in self.sections:
-            lines += ["", heading, "-" * len(heading), *sentences]
+            lines += ["", heading, "-" * len(heading)]
+            for sentence in sentences: lines += textwrap.wrap(sentence, 80)
             if table: lines += _aligned(*table)
         return "\n".join(lines)
     __repr__ = __str__
@@ -199,33 +201,40 @@ class Report:
             parts.append(f"<h3>{html.escape(heading)}</h3>")
             parts += [f"<p>{html.escape(sentence)}</p>" for sentence in sentences]
             if table: parts.append(_html_table(*table))
-            parts += [f"<figure>{svg}<figcaption>{html.escape(name)}</figcaption></figure>"
-                      for name, svg in figures.items()]
+            parts += [_html_figure(svg, name) for name, svg in figures.items()]
         return "\n".join(parts)
 
     def save(self, path: Path | str) -> None: # …/<any name>.html
         "One HTML file with everything in it; `OpembedError` if it can't be written."
         style = ("body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-                 "td,th{padding:.2em .8em;text-align:right}td:first-child,th:first-child"
-                 "{text-align:left}figure{margin:1em 0}svg{max-width:100%;height:auto}")
+                 "td,th{padding:.2em .8em;text-align:right;vertical-align:top}"
+                 "figure{margin:1em 0}")
         page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
                 f"{html.escape(self.title)}</title><style>{style}</style></head><body>"
                 f"{self._repr_html_()}</body></html>")
         write_whole(Path(path), page.encode("utf-8", "backslashreplace"))
 
+_TEXT = ("architecture", "what is known") # columns that are no numbers
+
 def _aligned(head, rows): # lines
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return ["  ".join(cell.ljust(w) if k == 0 else cell.rjust(w)
-                      for k, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in cells]
+    return ["  ".join(cell.ljust(w) if name in _TEXT else cell.rjust(w)
+                      for name, cell, w in zip(head, row, widths)).rstrip() for row in cells]
+
+def _html_figure(svg, name): # keeps its size, so that its text can be read on a phone
+    return (f'<figure style="overflow-x:auto">{svg.replace("max-width:100%", "max-width:none")}'
+            f"<figcaption>{html.escape(name)}</figcaption></figure>")
 
 def _html_table(head, rows):
-    def line(cells, tag): return "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells)
+    def line(cells, tag):
+        styles = [' style="text-align:left"' if name in _TEXT else "" for name in head]
+        return "".join(f"<{tag}{s}>{html.escape(str(c))}</{tag}>" for s, c in zip(styles, cells))
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f"<table><tr>{line(head, 'th')}</tr>{body}</table>"
+    return f'<div style="overflow-x:auto"><table><tr>{line(head, "th")}</tr>{body}</table></div>'
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000e
-def svg_figure(plot, width=4.6, height=2.8): # an SVG; plot gets the axes
+def svg_figure(plot, width=3.7, height=2.4): # an SVG; plot gets the axes
     import matplotlib
     from matplotlib.figure import Figure
     own = {"svg.fonttype": "none", "svg.hashsalt": plot.__qualname__, "font.size": 9}
@@ -277,7 +286,7 @@ def changes_figure(listed: list[Change], space: SearchSpace) -> SVG:
 def report(self: Search, n: int = 5, # architectures that are shown
           ) -> Report:
     "What was found, how sure that is, and what matters."
-    told = self.history()
+    told, n = self.history(), whole(n, "report: n", 0)
     scores = [math.fsum(each) / len(each) for _, each in told if each]
     title = (f"{self.space}: {len(told)} evaluated, {len(told) - len(scores)} failed, "
              f"{len(self.out())} out")
@@ -295,11 +304,11 @@ def _best_section(self: Search, found, n, first):
     n = min(n, len(found))
     std = abs(found.slope) * found.covariance.diagonal().clamp_min(0).sqrt()
     believed = found.score(found.mean)
-    rows = [(found.keys[k], f"{found.scores[k]:.4g}", int(found.counts[k]),
-             f"{believed[k]:.4g} ± {std[k]:.2g}") for k in range(n)]
+    rows = [(f"{believed[k]:.4g} ± {std[k]:.2g}", f"{found.scores[k]:.4g}", int(found.counts[k]),
+             found.keys[k]) for k in range(n)]
     batch = from_keys(found.keys[:n], self.space)
     titles = [f"{k + 1}: {score:.4g}" for k, score in enumerate(found.scores[:n].tolist())]
-    return ("The best believed", first, (("architecture", "mean score", "evaluations", "believed"),
+    return ("The best believed", first, (("believed", "mean score", "evaluations", "architecture"),
                                          rows), {"": draw(batch, self.space, titles)})
 
 @patch
@@ -317,11 +326,11 @@ def _rivals_section(self: Search, found, n):
     known = f"from {found.repeats} repeats" if found.repeats else "learned, nothing was repeated"
     lines = [f"One evaluation has a noise of {found.noise:.2g} ({known})."]
     if not listed: lines.append("The best can be told apart from all others.")
-    else: lines.append(f"{len(listed)} cannot be told apart from the best (5 % level). The last "
-                       "column has how often both must be evaluated again to tell them apart.")
-    rows = [(rival.key, f"{rival.score:.4g}", f"{rival.chance:.2f}",
-             rival.repeats if rival.repeats < 1000 else "1000 or more") for rival in listed[:n]]
-    head = ("architecture", "mean score", "chance to be better", "repeats of both")
+    else: lines.append(f"{len(listed)} cannot be told apart from the best (5 % level). The "
+                       "repeats are how often both must be evaluated again to tell them apart.")
+    rows = [(f"{rival.chance:.2f}", rival.repeats if rival.repeats < 1000 else "1000 or more",
+             f"{rival.score:.4g}", rival.key) for rival in listed[:n]]
+    head = ("chance to be better", "repeats of both", "mean score", "architecture")
     return "How sure is the best?", lines, (head, rows) if rows else None, {}
 
 @patch
@@ -351,8 +360,9 @@ class Pilot(NamedTuple):
     def __str__(self):
         told = ("operations matter here" if self.p < 0.05 else
                 f"that operations matter cannot be seen from {self.n}")
-        return (f"noise of one evaluation {self.noise:.2g}, other operations {self.operations:.2g}"
-                f", random architectures {self.spread:.2g}: {told} (p = {self.p:.2g})")
+        return (f"standard deviation of one evaluation {self.noise:.2g},\n"
+                f"with other operations {self.operations:.2g}, of random architectures "
+                f"{self.spread:.2g}:\n{told} (p = {self.p:.2g})")
     __repr__ = __str__
 
 @patch
@@ -360,7 +370,7 @@ def pilot(self: Search, score: Callable[[DAGBatch], float], # of one architectur
           n: int = 5, # architectures; those that are scored already come first
          ) -> Pilot:
     "How noisy is an evaluation, and do operations matter?"
-    require(n >= 2, f"pilot: n = {n}; 2 architectures are the least")
+    n = whole(n, "pilot: n", 2)
     def evaluate(one):
         found = score(one)
         found = found.tolist() if hasattr(found, "tolist") else found

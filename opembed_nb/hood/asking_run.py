@@ -16,8 +16,9 @@ from tqdm import tqdm
 from ..data import DAGBatch
 from .asking import Search, why_no_score
 from .engines import Engine, LocalEngine, share_or_say
-from .files import patch, plain, require
+from .files import patch, require, whole
 from .formats import from_keys
+from .ledger import calling
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200008
 @patch
@@ -33,9 +34,7 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
     >>> search = oe.Search(oe.Space("blocks", ("conv", "pool", "skip"), 3, chain=False))
     >>> search.run(lambda one: float(one.ops.sum()), budget=12)
     """
-    budget, q = plain(budget), plain(q)
-    require(type(q) is int and q >= 1, f"run: q = {q!r}; 1 is the least")
-    require(type(budget) is int, f"run: budget {budget!r} is no number of evaluations")
+    budget, q = whole(budget, "run: budget", 0), whole(q, "run: q", most=10_000)
     engine = engine or LocalEngine()
     shared, jobs, out, held = share_or_say(engine, score, "score"), [], {}, _Held()
     def fill():
@@ -45,8 +44,8 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
             out[len(jobs)] = key
             jobs.append((shared, from_keys([key], self.space)))
     disable = None if progress is None else not progress
-    with tqdm(total=budget, initial=len(self), desc="search", unit="evaluation",
-              disable=disable) as bar:
+    with calling(self.path), tqdm(total=budget, initial=len(self), desc="search",
+                                  unit="evaluation", disable=disable) as bar:
         try:
             fill()
             for job, found, error in engine.run(operator.call, jobs):
@@ -56,6 +55,7 @@ def run(self: Search, score: Callable[[DAGBatch], float], # of one architecture;
                 fill()
                 self._show(bar)
             self._fail(held)
+            self._say_held(budget)
         finally: self.give_up([*out.values(), *held])
 
 # %% ../../nbs/hood/asking_run.ipynb #dd200009
@@ -73,7 +73,7 @@ def _settle(self: Search, key, found, error, held): # tell, or hold back
                                "mend the function, none of them counts as failed")
         return
     self._fail(held)
-    if error: self._fail({key: error})
+    if error or found is None: self._fail({key: error or "gave None"})
     else: self.tell(from_keys([key], self.space), [found])
 
 @patch
@@ -84,6 +84,12 @@ def _fail(self: Search, errors):
     if isinstance(errors, _Held):
         errors.clear()
         errors.closed = True
+
+@patch
+def _say_held(self: Search, budget): # why there are fewer evaluations than were asked for
+    for who, many, since in [] if len(self) >= budget else self.elsewhere():
+        warnings.warn(f"{self.path}: {many} of its evaluations belong to {who} since {since}; "
+                      "run(…, overdue=minutes) takes over what is older", stacklevel=4)
 
 @patch
 def _show(self: Search, bar): # how far it is, and the best score

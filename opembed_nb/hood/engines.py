@@ -45,7 +45,9 @@ class Engine(Protocol):
 # %% ../../nbs/hood/engines.ipynb #5badf08d
 def _named(error, cause=None): # in one line
     error = cause or error
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    try: said = next(iter(str(error).splitlines()), "")
+    except Exception: said = "its text cannot be shown"
+    return f"{type(error).__name__}: {said[:500]}"
 
 # %% ../../nbs/hood/engines.ipynb #1cdba378
 class LocalEngine:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
            'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'open_database', 'Download', 'find_file',
-           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'array_of']
+           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'truth', 'array_of', 'listed']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -27,6 +27,8 @@ import psutil
 # %% ../../nbs/hood/files.ipynb #4a848327
 class OpembedError(ValueError):
     "Bad input, described in one line that says what is wrong and what to do about it."
+    def __init__(self, message: str = ""): # what it quotes may have several lines
+        super().__init__(" ".join(str(message).splitlines()))
 
 def require(condition: bool, message: str) -> None:
     "Raise an `OpembedError` with the message unless the condition holds."
@@ -51,7 +53,7 @@ def chosen_device(device: str | None = None, # the one that was asked for
     import torch  # late: whoever only reads and writes files begins sooner
     if not device: return "cuda" if torch.cuda.is_available() else "cpu"
     try: torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as e:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as e:
         why = str(e).splitlines()[0].rstrip(".")
         raise OpembedError(f"device {device!r}: {why}; name another, cpu for one") from None
     return device
@@ -62,7 +64,7 @@ def home_path(path: Path | str) -> Path: # with ~ expanded
         found = Path(path).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             found.stat()  # or its name is too long
-    except (OSError, RuntimeError, ValueError) as e:
+    except (OSError, RuntimeError, ValueError, TypeError) as e:
         why = getattr(e, "strerror", None) or e
         raise OpembedError(f"{str(path)[:80]}: {why}; give another path") from None
     return found
@@ -124,6 +126,16 @@ def _remove_parts(path): # what processes left behind that were killed while the
         if known and not psutil.pid_exists(int(writer)): part.unlink(missing_ok=True)
 
 # %% ../../nbs/hood/files.ipynb #bb000001
+class _Connection(sqlite3.Connection): # of one process: locks of SQLite do not survive a fork
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.process = os.getpid()
+    def execute(self, *args): return self._own(super().execute, args)
+    def executemany(self, *args): return self._own(super().executemany, args)
+    def _own(self, act, args):
+        if self.process == os.getpid(): return act(*args)
+        raise sqlite3.ProgrammingError("it was opened before this process was forked; open it anew")
+
 def open_database(path: Path | str, # made if it is missing; ":memory:" keeps nothing
                  ) -> tuple[sqlite3.Connection, bool]: # without transactions; if it can be written
     "An SQLite file, which is only read where it cannot be written."
@@ -132,9 +144,8 @@ def open_database(path: Path | str, # made if it is missing; ":memory:" keeps no
         os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
     name = f"{file.absolute().as_uri()}?mode=ro" if shut else str(path)
     db = sqlite3.connect(name, uri=shut, timeout=60, isolation_level=None,
-                         check_same_thread=False)
+                         check_same_thread=False, factory=_Connection)
     return db, not shut
-
 
 # %% ../../nbs/hood/files.ipynb #f11e0011
 ASSETS = Path(str(files("opembed_nb") / "assets"))  # what lies in the package
@@ -243,6 +254,12 @@ def whole(value, name: str, least: int = 1, most: int = 2**31 - 1) -> int:
     require(fits, f"{name} is {repr(value)[:80]}; give a whole number, {least} … {most}")
     return found
 
+def truth(value, name: str) -> bool:
+    "True or False, numpy's too; `OpembedError` names what is neither."
+    found = plain(value)
+    require(type(found) is bool, f"{name} is {repr(value)[:80]}; give True or False")
+    return found
+
 def array_of(values):
     "A column of a pandas table as an array that PyTorch can read; what is no array as it is."
     if hasattr(values, "to_numpy"): values = values.to_numpy()
@@ -250,3 +267,24 @@ def array_of(values):
     if values.dtype == object: values = np.array(values.tolist())
     if values.dtype.kind == "u": values = values.astype(np.int64)  # PyTorch takes bytes for a mask
     return values if values.flags.writeable else values.copy()
+
+# %% ../../nbs/hood/files.ipynb #aa4d0001
+def listed(value, name: str, # of a chapter's parameter
+           known=None,       # what may be in the list; None: whole numbers from 1 on
+           least: int = 0,   # how many must be
+          ) -> list:
+    "A list, or the text of one; `OpembedError` names parameter, value and form."
+    found = value
+    if isinstance(value, str):
+        with suppress(Exception):  # constructors raise what they like
+            import yaml  # comes with papermill
+            found = yaml.safe_load(value)
+    form = f"write a list: -p {name} '[{', '.join(list(known)[:2]) if known else '1, 3'}]'"
+    require(isinstance(found, (list, tuple)), f"parameter {name!r} is {repr(value)[:80]}; {form}")
+    require(len(found) >= least, f"parameter {name!r} is empty; {form}")
+    for item in found:
+        fits = isinstance(item, str) and item in known if known else type(item) is int and item >= 1
+        may_be = f"known are {', '.join(known)}" if known else "give whole numbers from 1 on"
+        require(fits, f"parameter {name!r} has {repr(item)[:80]}; {may_be}")
+    return list(found)
+

@@ -239,6 +239,7 @@ class Judge:
         self.weigh, self.share = self._solved([points[:n] for points in seen])
         self.gain = self.gained(self.pool)
         self.mean = (self.share.float() @ self.gain).double()
+        self.known = [points[:n] for points in seen]
         self.variance = 1 - self.gain.square().sum(0).double()
         self.pending = [points[n:] for points in seen]
 
@@ -281,7 +282,9 @@ def await_scores(self: Judge, points: Sequence[Points], # p of each part
     self.variance = self.variance - joint.square().sum(0)
 
 @patch
-def choose(self: Judge, n: int) -> list[int]: # n rows, or all if these are fewer
+def choose(self: Judge, n: int,
+           least: float = 0.0, # if nothing promises more, the best believed is what counts
+          ) -> list[int]:      # n rows, or all if these are fewer
     "The candidates with the largest expected improvement, one after the other."
     shut, best, chosen = torch.zeros_like(self.mean), float(self.target.max()), []
     if len(self.pending[0]):
@@ -290,6 +293,9 @@ def choose(self: Judge, n: int) -> list[int]: # n rows, or all if these are fewe
         self.await_scores(self.pending, gained)
     for _ in range(min(n, len(self.rows))):
         gain = expected_gain(self.mean, self.variance, best) + shut
+        if float(gain.max()) < least:
+            best = min(best, float((self.share @ self.gained(self.known)).max()))
+            gain = expected_gain(self.mean, self.variance, best) + shut
         row = int((gain >= (1 - 1e-4) * gain.max()).nonzero()[0])
         chosen.append(row)
         shut[row], best = -math.inf, max(best, float(self.mean[row]))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data import SVG, DAGBatch, SearchSpace
 from .asking_report import Report, Search, svg_figure
-from .files import patch, require
+from .files import OpembedError, patch, plain, require, whole
 from .formats import from_keys, to_keys
 from .judge import Judge
 
@@ -47,8 +47,11 @@ class ParetoSearch(Search):
                  objectives: Mapping[str, str],  # name → "max" or "min"
                  limits: Mapping[str, Sequence] | None = None, # name → ("<", 5) or (">", 0.9)
                  **settings):                    # see `Search`
+        tables = isinstance(objectives, Mapping) and isinstance(limits or {}, Mapping)
+        require(tables, "objectives and limits are dictionaries: name → 'max' or 'min', and name → "
+                        "('<', 5)")
         ways, limits = dict(objectives), dict(limits or {})
-        require(len(ways) > 1 and set(ways.values()) <= set(WAYS),
+        require(len(ways) > 1 and all(way in (*WAYS,) for way in ways.values()),
                 f"objectives {ways}: two or more are needed, each with 'max' or 'min'")
         require(find_spec("botorch"), "several objectives need the package botorch, which is not "
                                       "installed; pip install '.[objectives]'")
@@ -61,7 +64,10 @@ class ParetoSearch(Search):
                           f"limited by ({sign!r}, number)")
         self.objectives = ways
         self.limits = {name: tuple(limit) for name, limit in limits.items()}
-        settings["higher_is_better"] = next(iter(ways.values())) == "max"  # the first objective
+        first, way = next(iter(ways.items()))
+        higher = settings.setdefault("higher_is_better", way == "max")
+        require(higher is (way == "max"),
+                f"higher_is_better is {higher!r}, but {first!r} is {way!r}; leave it out")
         super().__init__(space, path, **settings)
 
     @property
@@ -78,29 +84,28 @@ Search.__new__ = _made
 
 # %% ../../nbs/hood/objectives.ipynb #ee20000b
 @patch
-def tell(self: ParetoSearch, architectures: DAGBatch, scores) -> None: # see above
-    "Take scores; an architecture that is told twice has been repeated."
+def _checked(self: ParetoSearch, architectures, scores, who): # as they are told: see above
     if hasattr(scores, "tolist"): scores = scores.tolist()
     several = isinstance(scores, Sequence) and not isinstance(scores, str)
-    if not several or len(scores) and all(isinstance(x, (int, float)) for x in scores):
+    if not several or len(scores) and all(isinstance(plain(x), (int, float)) for x in scores):
         scores = [scores]  # one architecture's
-    lists = [None if x is None else self._in_order(x, row) for row, x in enumerate(scores)]
-    super(ParetoSearch, self).tell(architectures, lists)
+    lists = [None if x is None else self._in_order(x, row, who) for row, x in enumerate(scores)]
+    return super(ParetoSearch, self)._checked(architectures, lists, who)
 
 @patch
-def _in_order(self: ParetoSearch, score, row): # one list: the numbers of all repeats
+def _in_order(self: ParetoSearch, score, row, who): # one list: the numbers of all repeats
     names = list(self.objectives)
     if isinstance(score, Mapping):
-        require(set(score) == set(names), f"tell: score {row} has {', '.join(map(str, score))}; "
+        require(set(score) == set(names), f"{who}: score {row} has {', '.join(map(str, score))}; "
                                           f"the objectives are {', '.join(names)}")
         return [score[name] for name in names]
     several = isinstance(score, Sequence) and not isinstance(score, str) and len(score) > 0
-    require(several, f"tell: score {row} is {repr(score)[:80]}; give a number for each of "
+    require(several, f"{who}: score {row} is {repr(score)[:80]}; give a number for each of "
                      f"{', '.join(names)}")
     if any(isinstance(x, (Mapping, Sequence)) for x in score):
-        return [x for one in score for x in self._in_order(one, row)]
-    require(len(score) == len(names), f"tell: score {row} has {len(score)} numbers; the objectives "
-                                      f"are {', '.join(names)}")
+        return [x for one in score for x in self._in_order(one, row, who)]
+    require(len(score) == len(names), f"{who}: score {row} has {len(score)} numbers; the "
+                                      f"objectives are {', '.join(names)}")
     return list(score)
 
 @patch
@@ -250,13 +255,13 @@ def front(self: ParetoSearch) -> ParetoFront: # by what was measured, the mean w
 @patch
 def best(self: ParetoSearch, n: int = 1) -> DAGBatch: # (at most n,)
     "Of the front those that are best in the first objective."
-    return self.front().architectures[:n]
+    return self.front().architectures[:whole(n, "best: n", 0)]
 
 @patch
 def report(self: ParetoSearch, n: int = 20, # architectures that are shown
           ) -> Report:
     "The front, as a table and a picture."
-    front = self.front()
+    front, n = self.front(), whole(n, "report: n", 0)
     failed = len(self) - len(front) - len(front.others)
     limits = "".join(f", {name} {sign} {value:g}" for name, (sign, value) in self.limits.items())
     lines = [f"{len(front)} architectures that no other one beats in all objectives{limits}."]
@@ -270,6 +275,14 @@ def run(self: ParetoSearch, score, budget: int, *args, **settings) -> None: # se
     "Ask and tell; `score` gives a dictionary, or the numbers in the order of the objectives."
     super(ParetoSearch, self).run(_InOrder(score, list(self.objectives)), budget, *args, **settings)
 
+def _for_one(name): # a method of a search with one score
+    def refuse(self, *_, **__):
+        raise OpembedError(f"{name}: is for one score; this search has {', '.join(self.objectives)}"
+                           "; report() shows their front")
+    return refuse
+for _name in ("beliefs", "explained", "changes", "pilot"):
+    setattr(ParetoSearch, _name, _for_one(_name))
+
 @dataclass
 class _InOrder: # a score as numbers; can be sent to other processes
     score: object
@@ -277,4 +290,6 @@ class _InOrder: # a score as numbers; can be sent to other processes
     def __call__(self, one):
         found = self.score(one)
         if found is None: return None
+        missing = isinstance(found, Mapping) and [n for n in self.names if n not in found]
+        if missing: raise TypeError(f"the score has no {', '.join(missing)}")
         return [found[name] for name in self.names] if isinstance(found, Mapping) else list(found)

@@ -269,7 +269,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer,
         if not key.startswith(f"{name}."): continue
         number, _, quantity = key.removeprefix(f"{name}.").partition(".")
         known = number.isdecimal() and len(number) < 9 and int(number) < len(sizes)
-        fits = known and value.shape in (sizes[int(number)], ()) and value.isfinite().all()
+        fits = known and value.shape in (sizes[int(number)], ()) and not value.isnan().any()
         require(bool(fits), f"the optimizer's {key!r} fits no parameter")
         state["state"].setdefault(int(number), {})[quantity] = value
     whole = {frozenset(found) for found in state["state"].values()}
@@ -281,6 +281,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer,
 def copy_into(own: dict[str, Tensor],   # by name; are changed
               state: dict[str, Tensor], # their new values
               source: str,              # what messages call these
+              finite: bool = True,      # whether each number must be
              ) -> None:
     "Copy tensors by name; `OpembedError` names the first that does not fit or is not finite."
     for name in sorted(own.keys() | state.keys()):
@@ -288,9 +289,10 @@ def copy_into(own: dict[str, Tensor],   # by name; are changed
                          for of in (state, own))
         require(given == wanted, f"{source}: tensor {name!r} does not fit ({given} in place of "
                                  f"{wanted}); is it of another model, or of other sizes?")
-        usable = state[name].isfinite() | (state[name] == own[name])  # -inf of a mask
-        require(usable.all(), f"{source}: tensor {name!r} holds a number that is "
-                                              "not finite; train again")
+        odd = ~state[name].isfinite()
+        if odd.any(): odd &= state[name] != own[name].to(odd.device)  # not the -inf of a mask
+        require(not (finite and odd.any()), f"{source}: tensor {name!r} holds a number that is "
+                                            "not finite; train again")
         own[name].copy_(state[name])
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0e9
@@ -298,6 +300,7 @@ class Training(Protocol):
     "What `go_on` knows of a training."
     history: list[dict] # a row per epoch; `round` is 1 where a row names none
     epochs: int         # after which it is done; known once it has begun
+    # finite: False where weights may be no numbers, as those of one model of a stack may
     def begin(self, round: int) -> None: ... # it is where the first epoch of this round starts
     def epoch(self) -> dict: ...             # one pass over the data, and its row of the history
     def parts(self) -> dict: ... # what an epoch changes, by name: tensors by name, an optimizer,
@@ -337,7 +340,7 @@ def resume(path: Path, identity: dict, # see `load_checkpoint`
         if isinstance(part, dict):
             head = f"{name}."
             own = {k.removeprefix(head): t for k, t in tensors.items() if k.startswith(head)}
-            copy_into(part, own, str(path))
+            copy_into(part, own, str(path), getattr(run, "finite", True))
         elif isinstance(part, torch.Generator): _restore_generator(path, part, found[name], run)
         else: _restore_state(path, part, name, tensors, found)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'DATA', 'KEPT', 'SIZES', 'WATCHED', 'SEARCH', 'SEARCHES', 'PLAN', 'STUDIES', 'arm_config', 'study_data',
-           'reconstruction', 'prediction', 'variance_shares', 'operation_sizes', 'table_moved', 'train_arm',
+           'reconstruction', 'prediction', 'from_few', 'variance_shares', 'operation_sizes', 'table_moved', 'train_arm',
            'search_arm', 'check_names', 'plan', 'run_study', 'run_stacks', 'main', 'study_records', 'cost_table']
 
 # %% ../../nbs/lab/arms.ipynb #9a000003
@@ -33,7 +33,7 @@ from .regret import make_arena, needed, regret_curves, study, table_strategies
 from .runner import (
     Job, Study, arguments, has_record, job_records, missing, record_path, run_jobs, said_of,
     split_of, study_folder)
-from .stacks import fit_stack
+from .stacks import begun_stacks, fit_stack, stack_folder
 from ..latent import plain_vectors
 from ..oracle import TableOracle
 from ..sgp import SparseGP, metrics, yardsticks
@@ -103,6 +103,24 @@ def prediction(train_x: Tensor, train_target: Tensor, # latents and standardised
     found["ridge"] = {name: values[0] for name, values in ridge.items()}
     return {who: {name: m[name] for name in KEPT} for who, m in found.items()}
 
+# %% ../../nbs/lab/arms.ipynb #ee100402
+def from_few(train_x: Tensor, train_target: Tensor, # see `prediction`
+             test_x: Tensor, test_target: Tensor,
+             labels: tuple[int, ...], # numbers of scores
+             seed: int = 0,           # of the draw and of the process
+            ) -> dict[str, dict]:     # number → see `prediction`
+    "How well the score is predicted by one who knows so many scores alone."
+    order = torch.randperm(len(train_x), generator=torch.Generator().manual_seed(seed))
+    found = {}
+    for number in labels:
+        require(2 <= number <= len(train_x), f"{number} labels: 2 … {len(train_x)} can be drawn")
+        x, scores = train_x[order[:number]], train_target[order[:number]]
+        mean, spread = scores.mean(), scores.std(unbiased=False)
+        both = prediction(x, (scores - mean) / spread, test_x, (test_target - mean) / spread, seed)
+        for found_by in both.values(): found_by["rmse"] *= float(spread)
+        found[str(number)] = both
+    return found
+
 # %% ../../nbs/lab/arms.ipynb #e9b00025
 def variance_shares(latents: Tensor,   # (B, latent)
                     batch: DAGBatch,
@@ -146,7 +164,7 @@ def _rounded(value, digits=5): # in all dicts and lists; what is no number is nu
     return round(value, digits) if math.isfinite(value) else None
 
 # %% ../../nbs/lab/arms.ipynb #e9b00032
-def _watch(model, data, seed, fully, judged): # a row of the curve
+def _watch(model, data, seed, fully, judged, labels): # a row of the curve
     train, test = data.train, data.test
     test_x = model.latents(test.batch)
     row = reconstruction(model, test.batch, test_x, seed)
@@ -155,7 +173,10 @@ def _watch(model, data, seed, fully, judged): # a row of the curve
     row["shares"] = variance_shares(train_x[:4000], train.batch[:4000], data.space)
     row["sizes"] = operation_sizes(model)
     if not judged: return row
-    try: row |= prediction(train_x, train.target, test_x, test.target, seed)
+    parts = train_x, train.target, test_x, test.target
+    try:
+        row |= prediction(*parts, seed)
+        if labels: row["few"] = from_few(*parts, labels, seed)
     except OpembedError as e: row["failed"] = str(e)  # latents from which nothing can be fitted
     return row
 
@@ -165,6 +186,7 @@ def train_arm(data: ArchDataset, model_name: str, arm: str, # see `arm_config`
               device: str = "cpu",
               sizes: dict = SIZES,  # hidden, latent
               judged: tuple[int, ...] = WATCHED, # passes after which all is measured
+              labels: tuple[int, ...] = (), # at the end, see `from_few`
               folder: Path | None = None, # from which a killed training goes on
               **changes,            # see `train_config`
              ) -> dict:             # what the run has found
@@ -179,7 +201,8 @@ def train_arm(data: ArchDataset, model_name: str, arm: str, # see `arm_config`
         _keep(model, folder, 0)
         run = fit_rounds(model_name, data.train.batch, config, folder, data.space, device, False,
                          snapshots=range(1, config.epochs + 1), **shape)
-        found = _measured(data, run.model.to("cpu"), config, run.history, folder, judged)
+        found = _measured(data, run.model.to("cpu"), config, run.history, folder, judged,
+                          labels)
         return dict(found, graphs=len(batch), **sizes)
 
 def _keep(model, folder, epoch): # as `fit_rounds` keeps snapshots
@@ -187,7 +210,7 @@ def _keep(model, folder, epoch): # as `fit_rounds` keeps snapshots
     save_tensors(path, tensors_of(model))
 
 # %% ../../nbs/lab/arms.ipynb #e9b000a1
-def _measured(data, model, config, history, folder, judged): # from the weights after each pass
+def _measured(data, model, config, history, folder, judged, labels=()): # weights of each pass
     curve, tables, before = [], [], len(history) - config.epochs
     for epoch in range(config.epochs + 1):
         path = Path(folder, f"epoch-{epoch}.safetensors")
@@ -195,7 +218,7 @@ def _measured(data, model, config, history, folder, judged): # from the weights 
         passes, last = before + epoch if epoch else 0, epoch == config.epochs
         judge = last or passes in judged
         fully = judge or not passes and bool(judged)
-        row = _watch(model, data, config.seed, fully, judge)
+        row = _watch(model, data, config.seed, fully, judge, labels if last else ())
         curve.append(dict(passes=passes, **row))
         tables.append(model.embedding.table().detach().clone())
     learned = isinstance(model.embedding, OperationEmbedding)
@@ -313,35 +336,38 @@ def _stacks(jobs, most): # lists of jobs that can be trained as one
     found = [own[i:i + most] for own in like.values() for i in range(0, len(own), most)]
     return sorted(found, key=lambda group: jobs.index(group[0]))
 
-def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, **changes): # → tasks
+def _train_stack(jobs, root, folder, device, sizes=SIZES, judged=WATCHED, labels=(),
+                 **changes): # → tasks
     data = study_data(jobs[0].data)
     members = [arm_config(job.arm, job.seed, sizes["hidden"], **changes) for job in jobs]
     def keep(turn, epoch, models):
         if turn != (members[0][1].training_rounds if epoch else 1): return
         for number, model in enumerate(models): _keep(model, Path(folder, str(number)), epoch)
-    runs = fit_stack(jobs[0].model, data.train.batch, members, data.space, device, keep, **sizes)
+    runs = fit_stack(jobs[0].model, data.train.batch, members, data.space, device, keep, folder,
+                     **sizes)
     on = torch.device(chosen_device(device))
     where = torch.cuda.get_device_name(on) if on.type == "cuda" else processor()
     graphs = members[0][1].max_graphs or len(data.train.batch)
     facts = dict(graphs=graphs, **sizes, stack=len(jobs), trained_on=where)
-    return [(job, root, Path(folder, str(number)), member, run.history, facts, judged)
+    return [(job, root, Path(folder, str(number)), member, run.history, facts, (judged, labels))
             for number, (job, member, run) in enumerate(zip(jobs, members, runs))]
 
 # %% ../../nbs/lab/arms.ipynb #e9b000a4
-def _measure(job, root, folder, member, history, facts, judged): # a task
+def _measure(job, root, folder, member, history, facts, measured): # a task
     start, data, (embedding, config) = time.perf_counter(), study_data(job.data), member
     sizes = dict(hidden=facts["hidden"], latent=facts["latent"])
     model = build_model(job.model, data.space, embedding=embedding, **sizes).eval()
-    values = dict(_measured(data, model, config, history, folder, judged), **facts)
+    values = dict(_measured(data, model, config, history, folder, *measured), **facts)
     seconds = values["training_seconds"] + time.perf_counter() - start
     save_record(record_path(root, job, "arm").parent, "arm", _rounded(values), seconds)
     shutil.rmtree(folder)
 
-def _measure_all(engine, tasks, begun): # how many failed
+def _measure_all(engine, tasks, begun, folder): # how many failed
     failed = 0
     for i, _, error in engine.run(_measure, tasks):
         failed += bool(error)
         said_of(begun, tasks[i][0], "failed: " + error if error else "done")
+    if not failed: shutil.rmtree(folder)
     return failed
 
 # %% ../../nbs/lab/arms.ipynb #e9b000a5
@@ -352,19 +378,24 @@ def run_stacks(jobs: list[Job],
                minutes: float | None = None, # begin no stack whose training would end later
                device: str = "cpu", **options, # see `train_arm`
               ) -> int:                      # how many runs failed
-    "As `run_study`, many runs at a time."
+    "As `run_study`, many runs at a time; a stack that was killed goes on."
     check_names(arms=[job.arm for job in jobs], models=[job.model for job in jobs])
     todo, begun, slowest = missing(jobs, root, "arm"), time.time(), 0.0
-    engine, waiting = local_engine(workers), []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as behind:
-        for number, group in enumerate(_stacks(todo, most)):
+    engine, waiting, place = local_engine(workers), [], runs_root() / "arms"
+    how = {name: value for name, value in options.items() if name != "judged"}
+    old = [[Job(*each) for each in group] for group in begun_stacks(place, todo, **how)]
+    new = [job for job in todo if not any(job in group for group in old)]
+    with ThreadPoolExecutor(1) as behind:
+        for group in [*old, *_stacks(new, most)]:
             start = time.time()
             if minutes is not None and start + slowest > begun + 60 * minutes: break
-            tasks = _train_stack(group, root, Path(folder, str(number)), device, **options)
+            folder = stack_folder(place, group, **how)
+            tasks = _train_stack(group, root, folder, device, **options)
+            tasks = [task for task in tasks if task[0] in todo]
             slowest = max(slowest, time.time() - start)
             print(f"{time.time() - begun:6.0f} s  {len(group)} of {group[0].data} trained in "
                   f"{time.time() - start:.0f} s", flush=True)
-            waiting.append(behind.submit(_measure_all, engine, tasks, begun))
+            waiting.append(behind.submit(_measure_all, engine, tasks, begun, folder))
             # in this process both would draw from torch's one generator
             if workers == 1: waiting[-1].result()
         failed = sum(each.result() for each in waiting)
@@ -388,6 +419,8 @@ def main(argv: list[str] | None = None) -> int: # exit status
     parser.add_argument("--judged", nargs="*", type=int, default=WATCHED, metavar="PASSES",
                         help="passes after which shares, sizes and predictions are measured, "
                              "as they are after the last (default: 0 1 2 4 8)")
+    parser.add_argument("--labels", nargs="*", type=int, default=[], metavar="N",
+                        help="predict from so many scores alone, too, after the last pass")
     parser.add_argument("--folder", type=Path, default=study_folder("evidence"),
                         help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
@@ -403,7 +436,7 @@ def main(argv: list[str] | None = None) -> int: # exit status
         return 0
     torch.set_num_threads(1)
     root, limits = args.folder.absolute(), (args.workers, args.minutes)
-    options = dict(device=args.device, judged=tuple(args.judged))
+    options = dict(device=args.device, judged=tuple(args.judged), labels=tuple(args.labels))
     if args.search: failed = run_study(jobs, root, *limits, kind, device=args.device)
     elif args.stack > 1: failed = run_stacks(jobs, root, args.stack, *limits, **options)
     else: failed = run_study(jobs, root, *limits, **options)

@@ -8,7 +8,8 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
-           'two_operations', 'asked', 'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high', 'count',
+           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'few_labels_of', 'unseen_of',
+           'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high', 'median_around', 'count',
            'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample', 'number',
            'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
 
@@ -33,14 +34,17 @@ from ..hood.formats import from_flat
 from ..hood.intervals import mean_std, paired
 from ..hood.records import Table, read_record, read_records
 from .arms import study_records
+from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
+from .few_labels import few_records, measured as few_measured
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT, front_records
 from .regret import needed, regret_curves, reported_regret as reported, sooner
-from .runner import Job, record_path
+from .runner import record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
+from .unseen import taus, unseen_records
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
 
@@ -54,7 +58,7 @@ RUNS = {  # a word of a mark → the profile or configuration that is meant
 KINDS = {"fault": "fault", "tables": "search", "reach": "recipes"} # of results/, where not models
 FILES = {"speed": "speed/speed.json", "passes": "speed/protocol.json",
          "gpu": "speed/gpu/gpu.json", "gpu-passes": "speed/gpu/protocol.json",
-         "study": "evidence"}
+         "study": "evidence", "judge": "speed/judge.json"}
 
 @cache
 def records(results: Path, # the project's results/
@@ -319,12 +323,46 @@ def two_operations(results, data, model, by):
     counts = found.ops[:, 1:-1].flatten().bincount().sort(descending=True).values
     return {0: float(counts[:2].sum() / counts.sum())}
 
+# %% ../../nbs/lab/numbers.ipynb #bb000006
+@cache
+def searched(results: Path, kind: str = "score") -> dict: # see `gathered`
+    "The searches by ask and tell and their peers."
+    found = gathered(results / "search", kind)
+    require(found, "no record of asking")
+    return found
+
 @source
-def asked(results, table, strategy):
-    "Evaluations to the optimum of a table, trial by trial; beyond the budget: infinitely many."
-    job = Job(table, "score", strategy, 0)
-    found = read_record(record_path(results / "search", job, "asking"))["values"]["found"]
-    return {i: np.inf if n is None else float(n) for i, n in enumerate(found)}
+def asked(results, table, strategy, what="evaluations", # or regret@96, reported@96
+          kind="score"):
+    "Evaluations to the optimum of a table, or points that the incumbent lacks after so many."
+    values = searched(results, kind)[table][strategy]
+    score, _, after = what.partition("@")
+    made = regrets(values, (int(after),), score == "reported")[:, 0] if after else (
+        evaluations(values))
+    return dict(enumerate(made.tolist()))
+
+@source
+def limits(results, what, *tables): # of all tables if none is named
+    "What a judge that knows all other scores makes of the best."
+    found = limit_records(results / "search")
+    return {table: found[table][what] for table in tables or found}
+
+# %% ../../nbs/lab/numbers.ipynb #ffa10030
+@source
+def few_labels(results, measure, data, predictor, encoding, n, tested="unseen"):
+    "Predictions from n labels: Kendall's τ, the τ of the best tenth, regret; draw by draw."
+    return few_measured(few_labels_of(results), data, predictor, encoding, int(n), measure, tested)
+
+@source
+def unseen(results, study, data, encoding, n):
+    "τ where an operation is left out, or where another task is known, draw by draw."
+    return taus(unseen_of(results), study, data, encoding, int(n))
+
+@cache
+def few_labels_of(results): return few_records(results / "few-labels")
+
+@cache
+def unseen_of(results): return unseen_records(results / "unseen")
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
@@ -360,6 +398,11 @@ def low(a, digits): return _text(min(a.values()), digits)
 
 @statistic
 def high(a, digits): return _text(max(a.values()), digits)
+
+@statistic
+def median_around(a, digits): # by resampling
+    low, high = intervals.resampled(np.array([*a.values()]), np.median)
+    return f"[{low:g}, {high:g}]"
 
 @statistic
 def count(a, digits): return _in_words(len(a))

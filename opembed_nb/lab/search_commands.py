@@ -32,7 +32,10 @@ def new_search(file: Path | str, # a space in YAML, or in JSON
     facts = {"name": file.stem, "chain": True, **facts}
     more = {name: facts.pop(name) for name in _MORE if name in facts}
     check_fields(more, _MORE, str(file), set(_MORE))
-    return Search(read_space(facts, str(file)), path, **more)
+    space = read_space(facts, str(file))
+    try: return Search(space, path, **more)
+    except OpembedError as e:
+        raise e if str(path) in str(e) else OpembedError(f"{file}: {e}") from None
 
 # %% ../../nbs/lab/search_commands.ipynb #dd400009
 def todo_lines(batch: DAGBatch, space: SearchSpace) -> list[str]:

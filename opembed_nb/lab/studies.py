@@ -296,9 +296,10 @@ def card_of(job: Job) -> dict: # see `Study`
 
 def surrogate(argv: list[str]) -> int: # how many failed
     "Measure the surrogate on architectures it was not fitted to."
-    arguments("surrogate", surrogate.__doc__).parse_args(argv)
-    return run_jobs(Study("surrogate", card_of), [Job("enas-cifar10", "data", "raw", 0)],
-                    study_folder("models"))
+    parser = arguments("surrogate", surrogate.__doc__)
+    parser.add_argument("--data", default="enas-cifar10")
+    job = Job(parser.parse_args(argv).data, "data", "raw", 0)
+    return run_jobs(Study("surrogate", card_of), [job], study_folder("models"))
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0061
 PAPER, OURS = "enas-cifar10", "enas-digits"

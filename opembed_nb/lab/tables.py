@@ -7,6 +7,7 @@ __all__ = ['EMBEDDINGS', 'NEIGHBOURS', 'SHARED', 'OF_LATENTS', 'TINY', 'job_of',
            'raw', 'lookup', 'look', 'main']
 
 # %% ../../nbs/lab/tables.ipynb #3a7e0002
+import shutil
 import time
 from argparse import Namespace
 from dataclasses import asdict, replace
@@ -23,7 +24,7 @@ from ..hood.records import load_tensors, run_name, runs_root, save_record, save_
 from .arms import variance_shares
 from .runner import (
     Job, Study, arguments, at_least, record_path, run_jobs, study_folder)
-from .stacks import fit_stack
+from .stacks import begun_stacks, fit_stack, stack_folder
 from ..latent import latent_figure, smoothness
 from .runner import how_named
 from ..pipeline import how_to_train, load_profile
@@ -70,25 +71,33 @@ def train(args: Namespace) -> None:
             require(args.again or not path.exists(),
                     f"{path}: is there, but its latents are not; --again trains it once more "
                     "and replaces it, --results FOLDER keeps it")
-        if todo: _train_group(args, data, todo, config, sizes)
+        old = [] if args.alone else begun_stacks(_checkpoints(args), todo, **_what(args))
+        new = [each for each in todo if not any(each in members for members in old)]
+        for members in [*old, new]:
+            if members: _train_group(args, data, members, todo, config, sizes)
 
-def _train_group(args, data, todo, config, sizes): # models and seeds as a stack, or one alone
-    configs, start = [replace(config, seed=seed) for _, seed in todo], time.perf_counter()
-    name, batch, watch = todo[0][0], data.train.batch, _watcher(args, data, todo)
-    if args.alone: runs = [_train_alone(args, data, *todo[0], *configs, sizes)]
+def _checkpoints(args): return args.latents / "checkpoints"
+def _what(args): return dict(data=args.data, how=args.how)
+
+def _train_group(args, data, group, todo, config, sizes): # a stack, or one alone
+    configs, start = [replace(config, seed=seed) for _, seed in group], time.perf_counter()
+    name, batch, watch = group[0][0], data.train.batch, _watcher(args, data, group)
+    if args.alone: runs = [_train_alone(args, data, *group[0], *configs, sizes)]
     else:
-        learned = (MODELS[model].learned for model, _ in todo)
+        folder = stack_folder(_checkpoints(args), group, **_what(args))
+        learned = (MODELS[model].learned for model, _ in group)
         members = list(zip((EMBEDDINGS[each] for each in learned), configs))
         shape = {k: sizes[k] for k in ("hidden", "latent")}
-        runs = fit_stack(name, batch, members, data.space, args.device, watch, **shape)
-    print(f"{len(todo)} trained in {time.perf_counter() - start:.0f} s", flush=True)
-    for (name, _), own, run in zip(todo, configs, runs):
+        runs = fit_stack(name, batch, members, data.space, args.device, watch, folder, **shape)
+    print(f"{len(group)} trained in {time.perf_counter() - start:.0f} s", flush=True)
+    for (name, seed), own, run in zip(group, configs, runs):
         run.model.name = name
-        _keep(args, data, run, own, sizes, len(todo))
+        if (name, seed) in todo: _keep(args, data, run, own, sizes, len(group))
+    if not args.alone: shutil.rmtree(folder)
 
 # %% ../../nbs/lab/tables.ipynb #3a7e0006
 def _train_alone(args, data, name, seed, config, sizes): # in a folder from which it goes on
-    folder = args.latents / "checkpoints" / latents_of(args, name, seed).stem
+    folder = _checkpoints(args) / latents_of(args, name, seed).stem
     watched = args.watch if seed == args.seeds[0] else []
     require(args.rounds == 1 or 0 not in watched, "--watch 0 --alone: one round only")
     run = fit_rounds(name, data.train.batch, config, folder, data.space, args.device,

@@ -1,0 +1,133 @@
+"Few labels: what is not counted is not used, and no copy stands on both sides."
+
+import copy
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from opembed_nb.data import random_architectures
+from opembed_nb.hood.features import fingerprints
+from opembed_nb.hood.judge import View
+from opembed_nb.hood.sources import CELLS
+from opembed_nb.lab.few_labels import (
+    ARMS,
+    by_copy,
+    classes,
+    drawn,
+    few_record,
+    few_records,
+    labels_of,
+    predicted,
+    table_of,
+    unseen,
+)
+from opembed_nb.lab.runner import Job
+from opembed_nb.lab.unseen import Given, levelled, parted, transferred
+
+no_table = not os.environ.get("OPEMBED_DATA")
+needs_table = pytest.mark.skipif(no_table, reason="needs the table's file")
+
+
+class Few(SimpleNamespace):
+    "A table by hand."
+
+    def __len__(self):
+        return len(self.batch)
+
+
+def cells(batch, seed=1):
+    "Cells of NAS-Bench-201 with random scores."
+    score, report = torch.rand(
+        2, len(batch), generator=torch.Generator().manual_seed(seed)
+    ).double()
+    kinds = fingerprints(batch, CELLS, ("none",), ("skip_connect",))
+    return Few(
+        batch=batch, space=CELLS, score=score, report=report, kinds=kinds,
+        groups=torch.arange(len(batch)), zero=("none",), kept={},
+    )  # fmt: skip
+
+
+def poisoned(table, rows):
+    "The same table without any score but those of some rows."
+    bare = copy.copy(table)
+    bare.score, bare.report = table.score * torch.nan, table.report * torch.nan
+    bare.score[rows], bare.report[rows] = table.score[rows], table.report[rows]
+    bare.kept = {}
+    return bare
+
+
+@pytest.fixture(scope="module")
+def few():
+    return cells(random_architectures(240, CELLS, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("predictor, encoding", ARMS)
+def test_a_label_that_is_not_counted_is_not_used(few, predictor, encoding):
+    job = Job("few cells", predictor, encoding, 3)
+    values, rows = predicted(few, job, 20)
+    again, same = predicted(poisoned(few, rows), job, 20)
+    assert torch.equal(rows, same) and len(rows) == 20
+    assert torch.equal(values, again) and values.isfinite().all() and values.std() > 0
+
+
+def test_nor_where_an_operation_is_left_out(few):
+    expected = torch.rand(len(few), generator=torch.Generator().manual_seed(2)).double()
+    view = View(Given(rows=levelled(torch.eye(5))), CELLS, few.batch)
+    old, new, tested = parted(few, drawn(few, 0), "nor_conv_3x3")
+    conv = (few.batch.ops == CELLS.types.index("nor_conv_3x3")).any(1)
+    assert conv[new].all() and not conv[old].any() and conv[tested].all() and not tested[new].any()
+    rows = torch.cat([old[:20], new[:4]])
+    values = transferred(few, view, expected, rows, tested)
+    assert torch.equal(values, transferred(poisoned(few, rows), view, expected, rows, tested))
+
+
+def computed(batch, x=0.37):
+    "What a cell makes of a number, if every operation is a function that keeps zero."
+    functions = {
+        "none": torch.zeros_like, "skip_connect": lambda x: x, "nor_conv_1x1": torch.tanh,
+        "nor_conv_3x3": lambda x: torch.sin(2 * x), "avg_pool_3x3": lambda x: x + 0.3 * x**3,
+    }  # fmt: skip
+    heard = torch.full((len(batch), 8), x).double()
+    for v in range(1, 8):
+        made = torch.stack([functions[name](heard) for name in CELLS.operations])
+        kinds = (batch.ops - 2).clamp(0, 4)
+        sent = made.gather(0, kinds[None])[0]
+        sent[:, 0] = x
+        heard[:, v] = (batch.adj[:, :, v] * sent).sum(1)
+    return (heard[:, -1] * 1e9).round()
+
+
+@needs_table
+def test_no_isomorphic_copy_stands_on_both_sides():
+    table = table_of("nas-bench-201/cifar10")
+    value = computed(table.batch)
+    assert len(value.unique()) == len(classes(table).unique())
+    for seed in range(5):
+        for n in labels_of("nas-bench-201/cifar10"):
+            rows = drawn(table, seed)[:n]
+            tested = unseen(table, rows)
+            assert not torch.isin(value[tested], value[rows]).any() and tested.sum() > 5000
+
+
+def test_a_copy_of_a_copy_is_a_copy():
+    table = Few(kinds=torch.tensor([5, 5, 6, 7]), groups=torch.tensor([0, 1, 1, 2]))
+    assert unseen(table, torch.tensor([0])).tolist() == [False, False, False, True]
+
+
+def test_a_copy_is_another_training_of_the_same():
+    table = Few(groups=torch.tensor([3, 1, 3, 3]), report=torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert by_copy(table).nan_to_num(-1).tolist() == [3, -1, 4, 1]
+
+
+@needs_table
+def test_a_cell_of_the_table_can_be_computed_again(monkeypatch):
+    monkeypatch.setattr("opembed_nb.lab.few_labels.labels_of", lambda name: (78,))
+    job = Job("nas-bench-201/cifar10", "process", "counts", 0)
+    [now] = few_record(job)["labels"]
+    [record] = [r for r in few_records() if Job(*(r[f] for f in Job._fields)) == job]
+    before = record["values"]["labels"][0]
+    assert now["tested"] == before["tested"]
+    for tested in ("unseen", "all"):
+        assert now[tested]["kendall"] == pytest.approx(before[tested]["kendall"], abs=2e-3)
