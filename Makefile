@@ -2,7 +2,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help venv demo test soak check book numbers export execute lint reproduce bench gpu evidence digits weights versions lock clean
+.PHONY: help venv demo test soak check book explorer numbers export execute lint reproduce bench gpu evidence digits weights versions lock clean
 
 help:  ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +40,10 @@ check: $(INSTALLED)  ## notebooks are clean and in step with the package
 
 book: $(INSTALLED)  ## build the book from the stored outputs, strictly
 	$(BIN)/python book/build.py
+
+# Of your own: make explorer DATA=mine.jsonl trains both models first
+explorer: $(INSTALLED)  ## build the page Explore alone, into _build/explore; DATA=
+	$(BIN)/python explorer/build.py $(if $(DATA),--data $(DATA))
 
 numbers: $(INSTALLED)  ## fill in the numbers of README and book from their records
 	$(BIN)/python -m opembed_nb.lab.numbers

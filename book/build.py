@@ -145,6 +145,17 @@ def unfounded(source):
     return numbers.run(source) + claims.broken(source / "results")
 
 
+def explorer(source, folder):
+    "The page that computes, beside the pages that are read."
+    script = source / "explorer" / "build.py"
+    if not script.exists():
+        return
+    command = [sys.executable, script, "--out", folder]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    if done.returncode:
+        raise BookError(f"explorer: {done.stderr.strip()[-2000:]}")
+
+
 def build(source=ROOT, notebooks=None, out=None):
     """Build the book of the project at `source` under `out` and return the path of its first page.
 
@@ -171,6 +182,7 @@ def build(source=ROOT, notebooks=None, out=None):
         shutil.rmtree(html, ignore_errors=True)
         raise BookError("\n".join([f"not built; the whole log is {log}", *problems]))
     slim(html)
+    explorer(source, html / "explore")
     return html / "index.html"
 
 
