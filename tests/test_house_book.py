@@ -13,7 +13,7 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from book.build import ROOT, BookError, build, described, pages
+from book.build import ROOT, BookError, build, pages
 from book.execute import SEEN, smaller
 from book.reader import read
 
@@ -135,13 +135,6 @@ def test_a_captioned_cell_shows_its_picture_once():
     for caption, shown in (({}, 2), ({"mystnb": {"figure": {"name": "fig-a"}}}, 1)):
         text = json.dumps(notebook([cell | {"metadata": caption}]))
         assert len(read(text).cells[0].outputs) == shown
-
-
-def test_a_picture_is_described_by_its_caption_or_by_its_section():
-    picture = '<img alt="../_images/1.png" src="../_images/1.png" />'
-    page = f'<h2>Results<a class="headerlink">#</a></h2>{picture}<p>{picture}\n'
-    page += "<figcaption><p>Fig. 1 <i>Regret</i></p></figcaption>"
-    assert re.findall('alt="(.*?)"', described(page)) == ["Picture: Results", "Fig. 1 Regret"]
 
 
 def test_a_broken_link_stops_the_build_and_is_named(tmp_path):

@@ -18,7 +18,7 @@ from tests.warm import python
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK_TOOLS = (
-    "nbdev fastcore execnb IPython ipykernel papermill nbformat nbclient yaml sphinx jupyter_book "
+    "nbdev fastcore execnb IPython ipykernel papermill nbformat nbclient sphinx jupyter_book "
     "pytest"
 ).split()
 
