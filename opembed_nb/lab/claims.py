@@ -781,7 +781,7 @@ def gained(a, b): return {n: student(torch.tensor(np.subtract(*pairs(a[n], b[n])
 @claim("counted features predict better than one-hot codes, with a forest and with a process,"
        " from every number of labels")
 def _(results):
-    gaps = [gained(few(results, "kendall", name, "counts"), few(results, "kendall", name, "one-hot"))
+    gaps = [gained(*(few(results, "kendall", name, encoding) for encoding in ("counts", "one-hot")))
             for name in ("forest", "process")]
     return all(low > 0 for own in gaps for low, *_ in own.values())
 
