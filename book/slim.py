@@ -101,7 +101,7 @@ def light(page, uncoloured, searches):
     for names in ("pre", uncoloured):
         page = re.sub(rf'<span class="(?:{names})">([^<]*)</span>', r"\1", page)
     # The theme's label leaves out what the button shows beside its word, the keys.
-    page = re.sub(r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1", page)
+    page = re.sub(r'(<button class="btn search-button-fi[^>]*?) aria-label="Search"', r"\1", page)
     unused = ["fontawesome", *([] if searches else [SEARCHES])]
     unused += [] if "sd-tab" in page else ["design-tabs"]
     return re.sub(rf'<script[^>]*src="[^"]*(?:{"|".join(unused)})[^"]*"></script>\n?', "", page)
