@@ -4,6 +4,8 @@ On the command line, after `make book` (needs chromium and chromedriver):
 
     python book/measure.py                       a table of the chapters of the first reading
     python book/measure.py --save now            the same, kept in results/book/first-reading.json
+
+Screens are of the article, without the bars around it.
 """
 
 import argparse
@@ -77,7 +79,6 @@ const boxed = element => {
 const images = shown("img");
 const measured = {
   height: page.getBoundingClientRect().height,
-  long: document.documentElement.scrollHeight,
   ...found,
   first_figure: images.length
     ? (images[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
@@ -174,11 +175,11 @@ def real(alt):
 
 def summary(found, weights):
     "What is kept of a page: screens, shares of its height, and what is wrong with it."
-    height, pixels = found["height"], found["long"]
+    height = found["height"]
     parts = ("code", "prose", "tables", "figures", "math", "output")
     small = [size for size in map(labels, found["images"]) if size is not None]
     return {
-        "screens": round(pixels / SCREEN, 1),
+        "screens": round(height / SCREEN, 1),
         **{part: round(found[part] / height, 3) for part in parts},
         "first figure after screens": found["first_figure"] and round(found["first_figure"], 1),
         "tables shown": found["tables_shown"],

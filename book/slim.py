@@ -4,6 +4,7 @@ Icons, rules of style, scripts and marks of colour that no page asks for are lef
 a reader sees is changed.
 """
 
+import json
 import re
 import shutil
 
@@ -99,6 +100,8 @@ def light(page, uncoloured, searches):
     "The text of a page without what it does not use."
     for names in ("pre", uncoloured):
         page = re.sub(rf'<span class="(?:{names})">([^<]*)</span>', r"\1", page)
+    # The theme's label leaves out what the button shows beside its word, the keys.
+    page = re.sub(r'(<button class="btn search-button-fi[^>]*?) aria-label="Search"', r"\1", page)
     unused = ["fontawesome", *([] if searches else [SEARCHES])]
     unused += [] if "sd-tab" in page else ["design-tabs"]
     return re.sub(rf'<script[^>]*src="[^"]*(?:{"|".join(unused)})[^"]*"></script>\n?', "", page)
@@ -124,6 +127,12 @@ def slim(html):
     icon_font(static, sheets.values())
     for sheet, css in sheets.items():
         sheet.write_text(re.sub(r"@font-face\{[^}]*webfonts[^}]*\}", face, css), encoding="utf-8")
+    for source in (html / "_sources").rglob("*.ipynb"):  # its pictures are in the book already
+        notebook = json.loads(source.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            if "outputs" in cell:
+                cell["outputs"] = []
+        source.write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
     for pattern in DROPPED:
         for path in list(static.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
