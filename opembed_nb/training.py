@@ -628,7 +628,7 @@ def load_pretrained(name: str,            # one of `MODELS`
     try:
         space = SearchSpace(**{**card["space"], "operations": tuple(card["space"]["operations"])})
         model = build_model(name, space, **card["sizes"]).float()
-    except TypeError as e:
+    except (TypeError, OpembedError) as e:
         raise OpembedError(f"{path.with_suffix('.json')}: is no card of a model ({str(e)[:200]}); "
                            "install the package again") from None
     return load_weights(model, load_tensors(path)[0], str(path)).eval()

@@ -23,7 +23,6 @@ import networkx
 import torch
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
-from opembed_nb.hood.asking import Search
 from opembed_nb.hood.files import OpembedError
 from opembed_nb.hood.formats import (
     from_flat,
@@ -37,6 +36,7 @@ from opembed_nb.hood.formats import (
 )
 from opembed_nb.hood.ledger import Evaluation, Ledger
 from opembed_nb.hood.networks import NetSizes, Supernet, load_supernet, save_supernet
+from opembed_nb.hood.objectives import Search
 from opembed_nb.hood.records import read_record, save_record
 from opembed_nb.hood.sources import read_structures, write_structures
 from opembed_nb.pipeline import parse_yaml

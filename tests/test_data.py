@@ -495,7 +495,7 @@ NO_DATA = [  # (what from_scores is given, the message)
     ({"groups": 5}, "groups is 5, not a list"),
     ({"higher_is_better": "no"}, "higher_is_better is 'no'; give True or False"),
     ({"task": 5}, "task 5 is no text"),
-    ({"chain": 1}, "space: chain is 1, not of type bool"),
+    ({"chain": 1}, "chain is 1; give True or False"),
     ({"seed": "1"}, "seed '1' is no integer"),
     ({"n": 9}, "9 architectures; 10 at least"),
     *(({"name": name}, f"name {name!r} is no plain folder name") for name in [*NO_NAMES, None, 3]),

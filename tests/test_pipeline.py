@@ -650,7 +650,7 @@ COMMAND_LINES = [  # the words after opembed, and what is said
     ("run quick -p epoch 3", "parameter 'epoch' is unknown"),
     ("run quick -p epochs [1", "parameter 'epochs': cannot be read: "),
     ("search quick -p epochs many", "parameter 'epochs' is 'many'"),
-    ("search quick -p strategies [luck]", "strategy 'luck' is unknown"),
+    ("search quick -p strategies [luck]", "parameter 'strategies' has 'luck'; known are paper"),
     ("search quick --timeout nan", "--timeout nan: give seconds, more than 0"),
     ("search quick --address a:1", "--address a:1: only --engine ray works on a"),
     ("search quick --csv .", "--csv .: is a folder; name a file in it"),
@@ -892,8 +892,8 @@ def test_the_command_is_installed():
 
 
 def test_without_the_run_tools_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    refused_as(r"pip install '\.\[run\]'", load_profile, "quick")
+    monkeypatch.setitem(sys.modules, "papermill", None)
+    refused_as(r"pip install '\.\[run\]'", pipeline.declared, "07_bo")
 
 
 @pytest.mark.parametrize(

@@ -390,8 +390,9 @@ def _median(values):
     made = evaluations(values)
     texts = [f"> {values['budget']}" if n > values["budget"] else f"{n:g}"
              for n in (np.median(made), made.max())]
-    trials = "" if len(made) == 30 else f", {len(made)} trials"
-    return f"{texts[0]} ({texts[1]}{trials})"
+    worst = [] if texts[0] == texts[1] else texts[1:]
+    trials = [] if len(made) == 30 else [f"{len(made)} trials"]
+    return texts[0] + (f" ({', '.join(worst + trials)})" if worst + trials else "")
 
 def _short(table): return table.removeprefix("nas-bench-").replace("201/", "").replace("graph/", "")
 
@@ -404,8 +405,8 @@ class Gap(NamedTuple):
     p: float   # adjusted by Holm's method
 
     def __str__(self):
-        sign = "*" if self.p < 0.05 else ""
-        return f"{self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}]{sign}"
+        mean, low, high = (f"{x:+.{0 if abs(x) >= 10 else 2}f}" for x in self[:3])
+        return f"{mean} [{low}, {high}]{'*' * (self.p < 0.05)}"
 
 def ahead(found: dict, names: list[str],
           after: int | None = None, # compare regret after so many evaluations, not evaluations
