@@ -1,6 +1,6 @@
 """Fresh Pythons for tests that begin at once, forked from one that has imported what the package
 needs of others. Of the package itself they have nothing: it is imported, and may be left out.
-Nor have they pyplot: a kernel shows figures only if it is imported there."""
+Nor have they pyplot, or igraph, which imports it: a kernel shows figures only if it does that."""
 
 import atexit
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 OTHERS = """numpy torch torch._dynamo torch.func scipy.optimize scipy.stats scipy.sparse.csgraph
 gpytorch linear_operator safetensors.torch sklearn.ensemble sklearn.neural_network sklearn.pipeline
-sklearn.linear_model sklearn.manifold sklearn.model_selection igraph networkx matplotlib.figure
+sklearn.linear_model sklearn.manifold sklearn.model_selection networkx matplotlib.figure
 matplotlib.backends.backend_agg matplotlib.widgets tqdm.auto ipykernel.kernelapp
 ipykernel.ipkernel""".split()
 SERVE = "from tests.warm import serve; serve()"
@@ -72,6 +72,8 @@ def become(words, folder, environment, out, err):
 def server():
     "It is started once in a process; it ends when its input does."
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # as a kernel sets it, before the library is imported
+    environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     command = [sys.executable, "-c", SERVE]
     started = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
