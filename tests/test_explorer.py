@@ -148,21 +148,19 @@ def test_hovering_shows_an_architecture_and_its_ten_neighbours_in_both_maps(page
     assert spent < 200  # ms; without other load 10
 
 
+def waited(b, text, place):
+    WebDriverWait(b, 30, 0.1).until(lambda b: text in b.find_element(By.CSS_SELECTOR, place).text)
+
+
 def test_filters_count_what_python_counts(page, digits):
     b = page("#view=map&operation=3&least=14&above=80")
     wanted = (digits.batch.ops == 3).any(1) & (digits.batch.adj.sum((1, 2)) >= 14)
     wanted &= digits.accuracy >= 0.8
-    text = b.find_element(By.ID, "count").text
-    assert text == f"{int(wanted.sum()):,} of 20,000 shown"
+    waited(b, f"{int(wanted.sum()):,} of 20,000 shown", "#count")
     b.find_element(By.ID, "list").find_element(By.TAG_NAME, "summary").click()
-    best = b.find_elements(By.CSS_SELECTOR, "#rows tbody tr")[0].text
-    assert f"{100 * float(digits.accuracy[wanted].max()):.1f} %" in best
+    waited(b, f"{100 * float(digits.accuracy[wanted].max()):.1f} %", "#rows tbody tr")
     b.find_element(By.ID, "clear").click()
-    assert b.find_element(By.ID, "count").text == "20,000 of 20,000 shown"
-
-
-def waited(b, text, place):
-    WebDriverWait(b, 30, 0.1).until(lambda b: text in b.find_element(By.CSS_SELECTOR, place).text)
+    waited(b, "20,000 of 20,000 shown", "#count")
 
 
 def test_an_edit_is_encoded_predicted_decoded_and_measured(page, digits):
