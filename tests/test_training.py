@@ -634,12 +634,12 @@ def test_every_graph_of_a_small_free_space_comes_back():
     graphs = DAGBatch(ops, adj, torch.full((len(ops),), 5))
     graphs = graphs[validity(graphs, space)]
     assert len(graphs) == 976
-    config = train_config("signal", 48, epochs=22, minibatch=16)
+    config = train_config("signal", 48, epochs=30, minibatch=16)
     sizes = dict(space=space, hidden=48, latent=16)
     run = fit_rounds("dvae-emb", graphs, config, **sizes, device="cpu", progress=False)
     model = run.model
     latents, drawn = model.latents(graphs), torch.Generator().manual_seed(0)
-    # One in 20 misses where places are not told apart, and hardly one in 1,000 here.
-    greedy = same_graphs(model.sample(latents, stochastic=False), graphs)
-    written = same_graphs(model.sample(latents, drawn, repeats=10), graphs.repeat(10))
-    assert greedy.double().mean() > 0.99 and written.double().mean() > 0.98
+    assert same_graphs(model.sample(latents, stochastic=False), graphs).all()  # each of them
+    # Drawn, a few may miss: one in 10,000 by rounding, one in 20 where places are not told apart.
+    written = model.sample(latents, drawn, repeats=10)
+    assert same_graphs(written, graphs.repeat(10)).double().mean() > 0.999
