@@ -144,7 +144,9 @@ def row(found, made):
     took = ", ".join(seconds)
     if len(seconds) > 6:
         took = f"{sum(taken for _, taken in made):,.0f} in all"
-    inner = f"seed-{numbers(seeds)}/" if where(found.folder)[2] else ""
+    shell = numbers(seeds).replace("–", "..").replace(", ", ",")  # a pattern that a shell expands
+    inner = f"seed-{{{shell}}}/" if len(seeds) > 1 else f"seed-{shell}/"
+    inner = inner if where(found.folder)[2] else ""
     said = [f"seed{'s' * (len(seeds) > 1)} {numbers(seeds)}"] if seeds else []
     said += [f"commit {found.commit}", found.made_on]
     said += [f"{took} s"] if took else ["seconds not kept"]
