@@ -29,6 +29,7 @@ COMMANDS = {
     "lookup": f"{TABLES} lookup --data {{data}}",
     "explained": "papermill nbs/hood/sources.ipynb out.ipynb -p dataset {data}",
     "graph_properties": "papermill nbs/08_graph_properties.ipynb out.ipynb -p dataset {data}",
+    "raw_space": "papermill nbs/09_latent.ipynb out.ipynb -p dataset {data}",
     "search": "opembed search laptop -p dataset {data} -p models '[{model}]'",
     "finalists": f"{RUNNER} finalists --data {{data}}",
     "surrogate": f"{RUNNER} surrogate --data {{data}}",
