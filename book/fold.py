@@ -130,12 +130,12 @@ def summary(source):
 
 
 def summary_of_lines(source):
-    "What another folded cell shows: its first line, and the comment above it if there is one."
+    "What another folded cell shows: the comment that it begins with, or else its first line."
     lines = [line for line in source.splitlines() if line.strip()]
-    remark = lines[0].lstrip("# ") if lines[0].startswith("#") else ""
-    first = next((line for line in lines if not line.startswith("#")), lines[0])
-    first, _, beside = first.partition("  # ")
-    return {"code": first + " …", "others": [], "text": remark or beside}
+    if lines[0].startswith("#"):
+        return {"code": "", "others": [], "text": lines[0].lstrip("# ")}
+    first, _, beside = lines[0].partition("  # ")
+    return {"code": first + " …", "others": [], "text": beside}
 
 
 def is_setup(cell, code):
