@@ -378,6 +378,7 @@ def unseen_operations(results, data, encoding, n, against=None):
     found = {}
     for r in unseen_of(results):
         if (r["data"], r["model"]) != (data, "left-out"): continue
+        if r["arm"] not in (encoding, against): continue
         for name, own in r["values"]["operations"].items():
             taus_of = found.setdefault(r["arm"], {}).setdefault(name, [])
             taus_of.append(own["kendall"][WITH.index(int(n))])
