@@ -8,11 +8,11 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
-           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'few_labels_of', 'unseen_of',
-           'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high', 'median_around', 'count',
-           'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample', 'number',
-           'versions_table', 'packaged_cards', 'data_table', 'text_of', 'behind', 'fill', 'pages', 'texts', 'run',
-           'main']
+           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'unseen_operations',
+           'few_labels_of', 'unseen_of', 'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high',
+           'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch',
+           'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table', 'text_of', 'behind', 'fill',
+           'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -39,14 +39,15 @@ from .arms import study_records
 from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
-from .few_labels import few_records, measured as few_measured
+from .few_labels import (
+    few_records, few_tables, labels_of, measured as few_measured)
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT
 from .regret import needed, regret_curves, reported_regret as reported, sooner
 from .runner import job_records, record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
-from .unseen import taus, unseen_records
+from .unseen import WITH, taus, unseen_records, unseen_tables
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
 
@@ -355,12 +356,35 @@ def limits(results, what, *tables): # of all tables if none is named
 @source
 def few_labels(results, measure, data, predictor, encoding, n, tested="unseen"):
     "Predictions from n labels: Kendall's τ, the τ of the best tenth, regret; draw by draw."
+    if data == "*":  # every table, and its mean; n: fewest
+        found = {name: few_labels(results, measure, name, predictor, encoding,
+                                  labels_of(name)[0] if n == "fewest" else n, tested)
+                 for name in few_tables(few_labels_of(results))}
+        return {name: np.mean([*own.values()]) for name, own in found.items() if own}
     return few_measured(few_labels_of(results), data, predictor, encoding, int(n), measure, tested)
 
 @source
 def unseen(results, study, data, encoding, n):
     "τ where an operation is left out, or where another task is known, draw by draw."
+    if data == "*":  # every table, and its mean
+        found = {name: unseen(results, study, name, encoding, n)
+                 for name in unseen_tables(unseen_of(results), study)}
+        return {name: np.mean([*own.values()]) for name, own in found.items() if own}
     return taus(unseen_of(results), study, data, encoding, int(n))
+
+@source
+def unseen_operations(results, data, encoding, n, against=None):
+    "Mean τ where an operation is left out, operation by operation; above another encoding's."
+    found = {}
+    for r in unseen_of(results):
+        if (r["data"], r["model"]) != (data, "left-out"): continue
+        if r["arm"] not in (encoding, against): continue
+        for name, own in r["values"]["operations"].items():
+            taus_of = found.setdefault(r["arm"], {}).setdefault(name, [])
+            taus_of.append(own["kendall"][WITH.index(int(n))])
+    means = {arm: {name: np.mean(x) for name, x in own.items()} for arm, own in found.items()}
+    return {name: x - (means[against][name] if against else 0)
+            for name, x in means[encoding].items()}
 
 @cache
 def few_labels_of(results): return few_records(results / "few-labels")
