@@ -152,7 +152,7 @@ def row(found, made):
     seconds = [f"{taken:,.0f}" for _, taken in sorted(made, key=itemgetter(0)) if taken is not None]
     took = ", ".join(seconds)
     if len(seconds) > 6:
-        took = f"{sum(taken for _, taken in made):,.0f} in all"
+        took = f"{sum(taken or 0 for _, taken in made):,.0f} in all"
     shell = numbers(seeds).replace("–", "..").replace(", ", ",")  # a pattern that a shell expands
     inner = f"seed-{{{shell}}}/" if len(seeds) > 1 else f"seed-{shell}/"
     inner = inner if where(found.folder)[2] else ""
@@ -220,16 +220,10 @@ def marks(source, pages):
     "The marks of the book's pages, each once, in order."
     from opembed_nb.lab.numbers import MARK, texts
 
-    paths = [path for page in pages for path in source.glob(f"{page}.*") if path.suffix != ".bib"]
-    found = [
-        match["mark"]
-        for path in paths
-        if path.suffix in (".md", ".ipynb")
-        for _, text in texts(path)
-        for match in MARK.finditer(text)
-        if match["mark"]
-    ]
-    return list(dict.fromkeys(found))
+    files = [source / f"{page}{end}" for page in pages for end in (".md", ".ipynb")]
+    prose = (text for file in files if file.exists() for _, text in texts(file))
+    found = (match["mark"] for text in prose for match in MARK.finditer(text))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def entries(source, pages):
