@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'PAPERS', 'DIGITS', 'LOCAL', 'CELLS_10', 'ARXIV', 'claim', 'mean', 'all_of', 'broken', 'apart', 'losses',
-           'beside', 'lookup_of', 'matter', 'compared', 'tables', 'medians', 'few', 'gained', 'supposed', 'tau_gap']
+           'beside', 'lookup_of', 'matter', 'compared', 'tables', 'medians', 'few', 'gained', 'supposed']
 
 # %% ../../nbs/lab/claims.ipynb #a6000003
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from .few_labels import ARMS, BY_TEST, PUBLISHED, labels_of
 from .numbers import (
     FILES, OTHERS, few_labels, finalists, first_below, groups, later, limits, lowered,
     measured, pairs, records, reported_regret, rows, search, searched, soak, soon, studied,
-    study, twin_gaps, two_operations, unseen, unseen_of, unseen_operations)
+    study, tau_gap, twin_gaps, two_operations, unseen, unseen_of, unseen_operations)
 from .regret import needed, regret_curves, sooner
 from .scoreboard import cells, twin_gaps as compared_twins
 from .unseen import ENCODINGS, FEW, HYPOTHESES, WITH
@@ -869,12 +869,6 @@ def _(results):
     return len(more) == 9 and min(more.values()) > 0 and first == min(codes, key=codes.get) == "gin"
 
 # %% ../../nbs/lab/claims.ipynb #cc100022
-def tau_gap(results, study, data, a, b, n): # mean of a - b over draws, and its interval
-    if study == "few-labels":
-        return paired(*pairs(*(few_labels(results, "kendall", data, "process", name, n)
-                               for name in (a, b))))
-    return paired(*pairs(*(unseen(results, study, data, name, n) for name in (a, b))))
-
 @claim("from 78 and 156 labels learned vectors do not differ from codes, from 469 on they gain"
        " less than .02; counted features are ahead of both from every number")
 def _(results):

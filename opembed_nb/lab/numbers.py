@@ -9,10 +9,10 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
            'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'unseen_operations',
-           'few_labels_of', 'unseen_of', 'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high',
-           'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch',
-           'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table', 'text_of', 'behind', 'fill',
-           'pages', 'texts', 'run', 'main']
+           'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'gains', 'statistic', 'mean', 'signed', 'spread',
+           'std', 'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
+           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table',
+           'text_of', 'behind', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -356,20 +356,11 @@ def limits(results, what, *tables): # of all tables if none is named
 @source
 def few_labels(results, measure, data, predictor, encoding, n, tested="unseen"):
     "Predictions from n labels: Kendall's τ, the τ of the best tenth, regret; draw by draw."
-    if data == "*":  # every table, and its mean; n: fewest
-        found = {name: few_labels(results, measure, name, predictor, encoding,
-                                  labels_of(name)[0] if n == "fewest" else n, tested)
-                 for name in few_tables(few_labels_of(results))}
-        return {name: np.mean([*own.values()]) for name, own in found.items() if own}
     return few_measured(few_labels_of(results), data, predictor, encoding, int(n), measure, tested)
 
 @source
 def unseen(results, study, data, encoding, n):
     "τ where an operation is left out, or where another task is known, draw by draw."
-    if data == "*":  # every table, and its mean
-        found = {name: unseen(results, study, name, encoding, n)
-                 for name in unseen_tables(unseen_of(results), study)}
-        return {name: np.mean([*own.values()]) for name, own in found.items() if own}
     return taus(unseen_of(results), study, data, encoding, int(n))
 
 @source
@@ -391,6 +382,28 @@ def few_labels_of(results): return few_records(results / "few-labels")
 
 @cache
 def unseen_of(results): return unseen_records(results / "unseen")
+
+# %% ../../nbs/lab/numbers.ipynb #cc100030
+def tau_gap(results: Path, study: str, # few-labels, left-out or transfer
+            data: str, encoding: str, against: str, n: int, # labels
+           ) -> tuple[float, float, float]: # mean over draws and its interval
+    "What an encoding gains in Kendall's τ over another one, with the same draws."
+    def taus_of(name):
+        if study == "few-labels": return few_labels(results, "kendall", data, "process", name, n)
+        return unseen(results, study, data, name, n)
+    return paired(*pairs(taus_of(encoding), taus_of(against)))
+
+def encoding_tables(results: Path, study: str) -> list[str]: # see `tau_gap`
+    "The tables of a study of encodings that have records."
+    if study == "few-labels": return few_tables(few_labels_of(results))
+    return unseen_tables(unseen_of(results), study)
+
+@source
+def gains(results, study, encoding, against, n="fewest"):
+    "The lower end of what an encoding gains in Kendall's τ over another one, table by table."
+    return {data: tau_gap(results, study, data, encoding, against,
+                          labels_of(data)[0] if n == "fewest" else int(n))[1]
+            for data in encoding_tables(results, study)}
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
