@@ -28,7 +28,7 @@ from .features import fingerprints, types_of
 from .files import (
     OpembedError, home_path, open_database, patch, plain, require, truth, whole)
 from .formats import from_keys, to_keys
-from .judge import Counts, Judge, Part, Places, View
+from .judge import Counts, Judge, Part, Places, View, repeats_of
 from .ledger import lives, moment, process_mark, said_of_mark
 from .records import stream
 
@@ -419,7 +419,9 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
     walks = self._among is None  # mutants of the best: far from them is nothing to look for
-    return Judge(views, known, self._targets(told), rows).choose(n, 1e-6 if walks else 0.0)
+    repeats = repeats_of([scores for _, _, scores in told])
+    judge = Judge(views, known, self._targets(told), rows, repeats)
+    return judge.choose(n, 1e-6 if walks else 0.0)
 
 @patch
 def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others
@@ -594,13 +596,11 @@ def elsewhere(self: Search) -> list[tuple[str, int, str]]: # process, how many, 
 @patch
 def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score, what is believed
     "All scored architectures, the best believed first; what is believed is a normal score."
-    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
-    if not told: return []
-    scores, batch = self._targets(told), self._graphs(told)
-    rows = range(len(told))
-    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores, rows).mean
+    known = self.scored()
+    if not known.keys: return []
+    mean = known.target if len(known.keys) < 3 else self.judge(known).mean
     sign = 1 if self.higher_is_better else -1
-    rows = zip((key for _, key, _ in told), (sign * scores).tolist(), mean.tolist())
+    rows = zip(known.keys, (sign * known.target).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])
 
 @patch
@@ -639,7 +639,7 @@ def judge(self: Search, known: Scored,
         first, pool = len(pool), cat_batches([pool, candidates])
         rows = range(first, len(pool))
     views = [View(part, self.space, pool) for part in parts or self.parts]
-    return Judge(views, known.batch, known.target, rows)
+    return Judge(views, known.batch, known.target, rows, repeats_of(known.scores))
 
 @property
 def _missing(self): # by how many architectures the last ask fell short

@@ -20,7 +20,7 @@ from ..data import SVG, DAGBatch, SearchSpace
 from .asking_report import Report, Search, svg_figure
 from .files import OpembedError, patch, plain, require, whole
 from .formats import from_keys, to_keys
-from .judge import Judge
+from .judge import Judge, repeats_of
 
 # %% ../../nbs/hood/objectives.ipynb #ee200006
 def undominated(scores: Tensor, # (n, m) larger is better; nan: failed
@@ -133,8 +133,9 @@ def _standing(self: ParetoSearch, told): # (n,) minus the number of those that a
 
 @patch
 def _chosen(self: ParetoSearch, views, known, told, rows, n): # by expected hypervolume improvement
-    columns = self._signed(told).T
-    judges = [Judge(views, known, column, rows) for column in columns]
+    columns, m = self._signed(told).T, len(self.objectives)
+    judges = [Judge(views, known, column, rows, repeats_of([scores[k::m] for *_, scores in told]))
+              for k, column in enumerate(columns)]
     floor = [_as_normal(judge.target, column, self._limit(k))
              for k, (judge, column) in enumerate(zip(judges, columns))]
     return [rows[row] for row in _choose(judges, torch.stack(floor), n)]
