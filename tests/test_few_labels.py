@@ -2,6 +2,7 @@
 
 import copy
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,15 +10,19 @@ import torch
 
 from opembed_nb.data import random_architectures
 from opembed_nb.hood.features import fingerprints
-from opembed_nb.hood.judge import View
+from opembed_nb.hood.judge import Latents, View
 from opembed_nb.hood.sources import CELLS
 from opembed_nb.lab.few_labels import (
     ARMS,
+    PREDICTORS,
+    SHORT_ARMS,
+    bought,
     by_copy,
     classes,
     drawn,
     few_record,
     few_records,
+    headed,
     labels_of,
     predicted,
     table_of,
@@ -25,6 +30,7 @@ from opembed_nb.lab.few_labels import (
 )
 from opembed_nb.lab.runner import Job
 from opembed_nb.lab.unseen import Given, levelled, parted, transferred
+from opembed_nb.training import build_model
 
 no_table = not os.environ.get("OPEMBED_DATA")
 needs_table = pytest.mark.skipif(no_table, reason="needs the table's file")
@@ -54,8 +60,12 @@ def poisoned(table, rows):
     bare = copy.copy(table)
     bare.score, bare.report = table.score * torch.nan, table.report * torch.nan
     bare.score[rows], bare.report[rows] = table.score[rows], table.report[rows]
-    bare.kept = {}
+    bare.kept = {"dvae": table.kept["dvae"]} if "dvae" in table.kept else {}
     return bare
+
+
+def small_model():
+    return build_model("dvae", CELLS, hidden=8, latent=4, seed=0).eval()
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +73,19 @@ def few():
     return cells(random_architectures(240, CELLS, torch.Generator().manual_seed(0)))
 
 
-@pytest.mark.parametrize("predictor, encoding", ARMS)
-def test_a_label_that_is_not_counted_is_not_used(few, predictor, encoding):
+LATENT = [("process", "dvae"), ("process", "counts + dvae"), ("head", "dvae")]
+
+
+@pytest.mark.parametrize("predictor, encoding", [*ARMS, *SHORT_ARMS, *LATENT])
+def test_a_label_that_is_not_counted_is_not_used(few, predictor, encoding, monkeypatch):
+    monkeypatch.setattr("opembed_nb.lab.few_labels.after_36", lambda arena: arena.score**2)
+    monkeypatch.setitem(PREDICTORS, "head", partial(headed, steps=3))
+    few.kept.setdefault("dvae", View(Latents(small_model()), CELLS, few.batch))
     job = Job("few cells", predictor, encoding, 3)
     values, rows = predicted(few, job, 20)
     again, same = predicted(poisoned(few, rows), job, 20)
-    assert torch.equal(rows, same) and len(rows) == 20
+    assert torch.equal(rows, same) and len(rows) == bought(job, 20)
+    assert len(rows) == (60 if "36 epochs" in encoding else 20)
     assert torch.equal(values, again) and values.isfinite().all() and values.std() > 0
 
 
