@@ -287,7 +287,8 @@ def few_record(job: Job) -> dict: # see `Study`
         there = ~values.isnan()
         return dict(tested=int(there.sum()), classes=len(classes(arena).unique()),
                     cost=round(len(arena) * CEILINGS[job.arm][2]), # in trainings
-                    all=ranked(values[there], arena.report[there]))
+                    all=_rounded(ranked(values[there], arena.report[there])),
+                    labels=[_same(arena, job, n, values, there) for n in labels_of(job.data)])
     known = [n for n in labels_of(job.data) if bought(job, n) <= MOST]
     return dict(labels=[_row(arena, job, n) for n in known])
 
@@ -297,8 +298,15 @@ def _row(arena, job, n):
     seconds = time.process_time() - begun
     new = unseen(arena, rows)
     found = dict(unseen=ranked(values[new], arena.report[new]), all=ranked(values, arena.report))
-    found = {how: {k: round(x, 5) for k, x in each.items()} for how, each in found.items()}
+    found = {how: _rounded(each) for how, each in found.items()}
     return dict(labels=n, tested=int(new.sum()), processor_seconds=round(seconds, 2), **found)
+
+def _same(arena, job, n, values, there): # of a ceiling, on the cells that predictors are tested on
+    new = unseen(arena, drawn(arena, job.seed)[:n]) & there
+    return dict(labels=n, tested=int(new.sum()),
+                unseen=_rounded(ranked(values[new], arena.report[new])))
+
+def _rounded(each): return {k: round(x, 5) for k, x in each.items()}
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10014
 TABLES = ["nas-bench-201/cifar10", "nas-bench-201/cifar100", "nas-bench-201/imagenet16-120",
@@ -316,7 +324,7 @@ def main(argv: list[str]) -> int: # how many failed
     parser.add_argument("--minutes", type=float, help="begin nothing that would end later")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    jobs = [Job(name, "ceiling", kind, 0) for name in args.data
+    jobs = [Job(name, "ceiling", kind, seed) for name in args.data for seed in range(args.draws)
             for kind, (tables, *_) in CEILINGS.items() if name.startswith(tables)]
     jobs += [Job(name, *arm, seed) for name in args.data for seed in range(args.draws)
              for arm in ARMS + SHORT_ARMS + LATENT_ARMS * args.latents]
@@ -331,7 +339,8 @@ def few_records(root: Path | None = None) -> list[dict]: # default: results/few-
     "All records of this page."
     return job_records(root or study_folder("few-labels"), "few-labels")
 
-def measured(records: list[dict], data: str, predictor: str, encoding: str, labels: int,
+def measured(records: list[dict], data: str, predictor: str, encoding: str,
+             labels: int,              # 0: none, of a ceiling on the whole table
              measure: str = "kendall", # or top, regret; see `ranked`
              tested: str = "unseen",   # or all
             ) -> dict[int, float]:     # draw → value
@@ -339,10 +348,10 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str, labe
     found = {}
     for r in records:
         if (r["data"], r["model"], r["arm"]) != (data, predictor, encoding): continue
-        rows = r["values"].get("labels") or [r["values"] | dict(labels=labels)]  # of a ceiling
-        for row in rows:
+        values = r["values"]
+        for row in [values | dict(labels=0), *values["labels"]]:
             if row["labels"] == labels:
-                found[r["seed"]] = (row | row.get(tested, row["all"]))[measure]
+                found[r["seed"]] = (row | row.get(tested, values.get("all")))[measure]
     return found
 
 def few_table(records: list[dict], data: str, measure: str = "kendall",
@@ -390,8 +399,10 @@ def plot_few(records: list[dict], data: list[str], arms: list[tuple[str, str]],
             ax.plot(labels_of(name), mean, lw=1.3, label=", ".join(arm))
             ax.fill_between(labels_of(name), low, high, alpha=0.15)
         for kind, style in zip(CEILINGS, ("--", ":", "-.")):
-            for value in measured(records, name, "ceiling", kind, 0, measure).values():
-                ax.axhline(value, color="black", ls=style, lw=1, label=f"ceiling, {kind}")
+            made = [[*measured(records, name, "ceiling", kind, n, measure).values()]
+                    for n in labels_of(name)]
+            if made[0]: ax.plot(labels_of(name), [np.mean(own) for own in made], color="black",
+                                ls=style, lw=1, label=f"ceiling, {kind}")
         ax.set(xscale="log", xlabel="labels", title=name)
         ax.set_xticks(labels_of(name), labels_of(name), fontsize=8)
         ax.minorticks_off()
