@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from opembed_nb.data import random_architectures
+from opembed_nb.data import codes, random_architectures
 from opembed_nb.hood.features import fingerprints
+from opembed_nb.hood.isomorphs import in_one_order
 from opembed_nb.hood.judge import Latents, View
 from opembed_nb.hood.sources import CELLS
 from opembed_nb.lab.few_labels import (
@@ -95,6 +96,8 @@ def test_nor_where_an_operation_is_left_out(few):
     old, new, tested = parted(few, drawn(few, 0), "nor_conv_3x3")
     conv = (few.batch.ops == CELLS.types.index("nor_conv_3x3")).any(1)
     assert conv[new].all() and not conv[old].any() and conv[tested].all() and not tested[new].any()
+    value = computed(few.batch)
+    assert not torch.isin(value[tested], value[torch.cat([old, new])]).any()
     rows = torch.cat([old[:20], new[:4]])
     values = transferred(few, view, expected, rows, tested)
     assert torch.equal(values, transferred(poisoned(few, rows), view, expected, rows, tested))
@@ -116,16 +119,24 @@ def computed(batch, x=0.37):
     return (heard[:, -1] * 1e9).round()
 
 
+TABLES = ["nas-bench-201/cifar10", "nas-bench-graph/cora", "nas-bench-101/30k", "enas-digits"]
+
+
 @needs_table
-def test_no_isomorphic_copy_stands_on_both_sides():
-    table = table_of("nas-bench-201/cifar10")
-    value = computed(table.batch)
-    assert len(value.unique()) == len(classes(table).unique())
+@pytest.mark.parametrize("name", TABLES)
+def test_no_isomorphic_copy_stands_on_both_sides(name):
+    table = table_of(name)
+    if table.space == CELLS:
+        kind = computed(table.batch)
+        assert len(kind.unique()) == len(classes(table).unique())  # no more is left out
+    else:
+        batch = table.batch if table.space.chain else in_one_order(table.batch)
+        kind = codes(batch).unique(dim=0, return_inverse=True)[1]
     for seed in range(5):
-        for n in labels_of("nas-bench-201/cifar10"):
+        for n in labels_of(name):
             rows = drawn(table, seed)[:n]
             tested = unseen(table, rows)
-            assert not torch.isin(value[tested], value[rows]).any() and tested.sum() > 5000
+            assert not torch.isin(kind[tested], kind[rows]).any() and tested.sum() > 5000
 
 
 def test_a_copy_of_a_copy_is_a_copy():

@@ -349,7 +349,8 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str,
     for r in records:
         if (r["data"], r["model"], r["arm"]) != (data, predictor, encoding): continue
         values = r["values"]
-        for row in [values | dict(labels=0), *values["labels"]]:
+        whole = [values | dict(labels=0)] if "all" in values else []  # of a ceiling
+        for row in [*whole, *values["labels"]]:
             if row["labels"] == labels:
                 found[r["seed"]] = (row | row.get(tested, values.get("all")))[measure]
     return found
