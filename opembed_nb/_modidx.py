@@ -1484,6 +1484,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.lab.claims.claim': ('lab/claims.html#claim', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.compared': ('lab/claims.html#compared', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.few': ('lab/claims.html#few', 'opembed_nb/lab/claims.py'),
+                                       'opembed_nb.lab.claims.few_101': ('lab/claims.html#few_101', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.gained': ('lab/claims.html#gained', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.lookup_of': ('lab/claims.html#lookup_of', 'opembed_nb/lab/claims.py'),
                                        'opembed_nb.lab.claims.losses': ('lab/claims.html#losses', 'opembed_nb/lab/claims.py'),

@@ -350,7 +350,7 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str,
         if (r["data"], r["model"], r["arm"]) != (data, predictor, encoding): continue
         values = r["values"]
         whole = [values | dict(labels=0)] if "all" in values else []  # of a ceiling
-        for row in [*whole, *values["labels"]]:
+        for row in [*whole, *values.get("labels", [])]:
             if row["labels"] == labels:
                 found[r["seed"]] = (row | row.get(tested, values.get("all")))[measure]
     return found
