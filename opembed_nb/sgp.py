@@ -519,17 +519,17 @@ class SmallGP(SparsePosterior):
         return new
 
 # %% ../nbs/05_sgp.ipynb #f92fbe84
-def evaluate_latents(train_x: Tensor,      # (n, d) latents of the train part
+def evaluate_latents(train_x: Tensor,      # (n, d) latents of the training set
                      train_target: Tensor, # (n,) standardised
                      test_x: Tensor,       # (m, d)
-                     test_target: Tensor,  # (m,) standardised like the train part
+                     test_target: Tensor,  # (m,) standardised like the training set
                      repeats: int = 10,    # fits (paper: 10)
                      inducing: int = 500,  # inducing points (paper: 500)
                      seed: int = 0,        # of the first fit
                      setting: str = "tuned", # see `SparseGP`
                      usable: BoolTensor | None = None, # (m,) see `metrics`
                     ) -> dict[str, list[float]]: # metric → its value in each repeat
-    "How well a sparse Gaussian process predicts the test part (paper, section 4.2)."
+    "How well a sparse Gaussian process predicts the test set (paper, section 4.2)."
     require(repeats >= 1, f"repeats = {repeats}: at least 1 fit is needed")
     rows = []
     for i in range(repeats):
@@ -591,14 +591,14 @@ def _regressor(name, seed, rows): # of scikit-learn
 # %% ../nbs/05_sgp.ipynb #a5b6c50b
 YARDSTICKS = ("ridge", "trees", "MLP", "exact GP")
 
-def yardsticks(train_x: Tensor,      # (n, d) features of the train part
+def yardsticks(train_x: Tensor,      # (n, d) features of the training set
                train_target: Tensor, # (n,) standardised
                test_x: Tensor,       # (m, d)
                test_target: Tensor,  # (m,)
                names: tuple[str, ...] = YARDSTICKS, # which
                repeats: int = 1,     # fits
                seed: int = 0,        # of the first fit
-               rows: int = 2000,     # of the train part that the exact process is fitted to
+               rows: int = 2000,     # of the training set that the exact process is fitted to
                usable: BoolTensor | None = None, # (m,) see `metrics`
               ) -> dict[str, dict[str, list[float]]]: # yardstick → metric → value of each repeat
     "What other predictors make of the same features."
@@ -630,10 +630,10 @@ def _predicted(name, seed, train_x, train_target, test_x, rows): # mean and devi
 
 # %% ../nbs/05_sgp.ipynb #ff050002
 def look_up_wiring(train: DAGBatch,
-                   target: Tensor,  # (n,) of the train part
-                   test: DAGBatch,  # padded like the train part
+                   target: Tensor,  # (n,) of the training set
+                   test: DAGBatch,  # padded like the training set
                   ) -> tuple[Tensor, LongTensor]: # (m,) predictions, (m,) edges that differ
-    "The mean target of the nearest wirings of the train part (Hamming distance, ties averaged)."
+    "The mean target of the nearest wirings of the training set (Hamming distance, ties averaged)."
     own, asked = (part.adj.flatten(1).float() for part in (train, test))
     wirings, index, size = own.unique(dim=0, return_inverse=True, return_counts=True)
     target = target.double()
