@@ -13,8 +13,9 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from book.build import ROOT, BookError, build, pages
+from book.build import ROOT, BookError, build
 from book.execute import SEEN, smaller
+from book.measure import FIRST_READING
 from book.reader import read
 
 CHAPTER = [
@@ -80,7 +81,7 @@ def test_the_preface_lists_the_pages_as_the_sidebar_does():
 def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():
     path = INDEX.split("## A first reading")[1].split("\n## ")[0]
     read = re.findall(r"^\| \d+ \| \[\d+ .*?\]\((.*?)\.ipynb\)", path, re.M)
-    assert read == [page[4:] for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+    assert read == [page.removeprefix("nbs/") for page in FIRST_READING]
     minutes = sum(map(int, re.findall(r"^\| (\d+) \|", path, re.M)))
     assert 100 <= minutes <= 130, f"{minutes} minutes are not about two hours"
 
