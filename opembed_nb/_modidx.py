@@ -537,6 +537,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                            'opembed_nb/hood/asking_report.py'),
                                                'opembed_nb.hood.asking_report._html_figure': ( 'hood/asking_report.html#_html_figure',
                                                                                                'opembed_nb/hood/asking_report.py'),
+                                               'opembed_nb.hood.asking_report._html_heading': ( 'hood/asking_report.html#_html_heading',
+                                                                                                'opembed_nb/hood/asking_report.py'),
                                                'opembed_nb.hood.asking_report._html_table': ( 'hood/asking_report.html#_html_table',
                                                                                               'opembed_nb/hood/asking_report.py'),
                                                'opembed_nb.hood.asking_report._missed': ( 'hood/asking_report.html#_missed',
