@@ -91,6 +91,10 @@ WAYS = {
     "reconstruction accuracy": ("04_training.ipynb#basic-abilities", "def abilities("),
     "an encoder": ("contributing.md#an-encoder", "oe.MODELS["),
     "a data set": ("contributing.md#a-data-set-of-your-own", "oe.Dataset.from_scores("),
+    "an embedding": (
+        "10_encoding.ipynb#what-to-do-with-a-space-of-your-own",
+        "counted features",
+    ),
     "a strategy": ("contributing.md#a-strategy", "oe.search("),
     "a number of the study": ("lab/arms.ipynb#all-runs", "make evidence"),
 }
