@@ -142,7 +142,8 @@ def test_every_table_fits_or_scrolls_in_its_box(page, visit):
 
 @pytest.mark.parametrize("page", pages(ROOT))
 def test_every_image_has_a_text_that_says_what_is_seen(page, visit):
-    for image in visit(page, "wide")["images"]:
+    found = visit(page, "wide")
+    for image in found["images"] + found["frames"]:
         assert real(image["alt"]), image
 
 
@@ -154,6 +155,68 @@ def test_the_first_reading_is_short_and_mostly_no_code(visit):
     found = total([summary(visit(page, "wide"), {}) for page in FIRST_READING])
     assert found["screens"] <= MOST_SCREENS
     assert found["code"] <= MOST_CODE
+
+
+@pytest.mark.parametrize("page", [page for page in FIRST_READING if page[4] == "0"])
+def test_a_chapter_shows_a_figure_within_two_screens(page, visit):
+    assert visit(page, "wide")["first_figure"] <= 2
+
+
+LEAST_LABEL = 11  # pixels as shown
+
+
+def test_no_label_of_a_drawing_is_too_small_to_read(visit):
+    for page in FIRST_READING:
+        found = summary(visit(page, "wide"), {})["smallest label"]
+        assert found is None or found >= LEAST_LABEL, page
+        frames = visit(page, "narrow")["frames"]
+        assert all((frame["label"] or LEAST_LABEL) >= LEAST_LABEL for frame in frames), page
+
+
+STEPPED = "nbs/02_encoders"
+SEEN = """return [...document.querySelectorAll("figure.stepper .frames > li")].map(frame => ({
+  shown: getComputedStyle(frame).visibility === "visible" && frame.offsetHeight > 0,
+  claim: frame.querySelector(".claim").textContent,
+  claimed: frame.querySelector(".claim").offsetHeight > 0,
+  top: frame.getBoundingClientRect().top,
+}))"""
+
+
+def test_a_picture_in_steps_is_walked_by_keys_buttons_and_slider(browser, html):
+    read(browser, (html / f"{STEPPED}.html").as_uri())
+    figure = browser.find_element(By.CSS_SELECTOR, "figure.stepper")
+    back, on = figure.find_elements(By.CSS_SELECTOR, ".steps button")
+    slider, said = (figure.find_element(By.CSS_SELECTOR, s) for s in (".steps input", ".said"))
+
+    def at():
+        frames = browser.execute_script(SEEN)
+        [number] = [i for i, frame in enumerate(frames, 1) if frame["shown"]]
+        assert said.text == frames[number - 1]["claim"] and said.get_attribute("aria-live")
+        assert slider.get_attribute("value") == str(number)
+        assert figure.find_element(By.CLASS_NAME, "place").text == f"{number} of {len(frames)}"
+        return number
+
+    right, left, end = "\ue014", "\ue012", "\ue010"
+    assert at() == 1 and not back.is_enabled()
+    on.send_keys(right, right)
+    assert at() == 3
+    slider.send_keys(left)
+    assert at() == 2
+    on.click()
+    assert at() == 3
+    slider.send_keys(end)
+    assert at() == len(browser.execute_script(SEEN)) and not on.is_enabled()
+
+
+def test_without_scripts_all_steps_are_shown_in_order(browser, html):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get((html / f"{STEPPED}.html").as_uri())
+        frames = browser.execute_script(SEEN)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert len(frames) == 10 and all(frame["shown"] and frame["claimed"] for frame in frames)
+    assert [frame["top"] for frame in frames] == sorted(frame["top"] for frame in frames)
 
 
 def test_pages_and_book_are_light(visit, html):
