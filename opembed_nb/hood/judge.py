@@ -348,6 +348,14 @@ def choose(self: Judge, n: int,
         self.await_scores([points[[row]] for points in self.pool], self.gain[:, [row]])
     return [self.rows[row] for row in chosen]
 
+@patch
+def promise(self: Judge, views: Sequence[View], batch: DAGBatch) -> Tensor: # (B,)
+    "The expected improvement of architectures that are no candidates."
+    gain = self.gained(self.kernel.moved([view.of(batch).float() for view in views]))
+    mean = (self.share.float() @ gain).double()
+    return expected_gain(mean, 1 - gain.square().sum(0).double(), float(self.target.max()))
+
+
 # %% ../../nbs/hood/judge.ipynb #0dde000c
 def expected_gain(mean: Tensor, variance: Tensor, best: float) -> Tensor: # (n,)
     "Expected improvement over the best score, for maximisation."
