@@ -425,20 +425,21 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
     walks = self._among is None  # mutants of the best: far from them is nothing to look for
-    known, made, odds = self._worked(views, known, told, rows)
-    repeats = repeats_of([scores for _, _, scores in made])
-    judge = Judge(views, known, self._targets(made), rows, repeats)
-    return judge.choose(n, 1e-6 if walks else 0.0, odds)
+    known, told = self._worked(views, known, told)
+    repeats = repeats_of([scores for _, _, scores in told])
+    judge = Judge(views, known, self._targets(told), rows, repeats)
+    return judge.choose(n, 1e-6 if walks else 0.0)
 
 @patch
-def _worked(self: Search, views, known, told, rows): # without failures; odds that rows do not fail
-    works = torch.tensor([bool(scores) for _, _, scores in told])
-    if works.all(): return known, told, None
-    judge, n = Judge(views, known[:len(told)], works.double(), rows), len(told)
-    low, high = judge.target.min(), judge.target.max()
-    odds = ((judge.mean - low) / (high - low)).clamp(0.02, 1)
-    kept = [k for k in range(len(known)) if k >= n or works[k]]
-    return known[kept], [row for row in told if row[2]], odds
+def _worked(self: Search, views, known, told): # without failures that nothing foretells
+    works, n = torch.tensor([bool(scores) for _, _, scores in told]), len(told)
+    if works.all() or n > Judge.most: return known, told
+    judge = Judge(views, known[:n], works.double(), [])
+    missed, low, high = judge.missed(), judge.target.min(), judge.target.max()
+    lesson = judge.target - missed < (low + high) / 2
+    if missed.square().mean() > 0.9 * judge.target.square().mean(): lesson[:] = False
+    kept = (works | lesson).tolist() + [True] * (len(known) - n)
+    return known[torch.tensor(kept)], [row for row, keep in zip(told, kept) if keep]
 
 @patch
 def _climbed(self: Search, pool, known, scores, generator): # and steps beyond, to what promises more
