@@ -30,7 +30,8 @@ from book.build import pages  # noqa: E402
 
 SCREEN = 900  # pixels of height
 WIDE = 1280  # pixels of width
-FIRST_READING = [page for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+FIRST_READING = [page for page in pages(ROOT) if re.match(r"nbs/(0\d|1[01])_", page)]
+EARLIER = [page for page in pages(ROOT) if re.match(r"nbs/(0\d|12)_", page)]  # of older records
 RECORD = ROOT / "results" / "book" / "first-reading.json"
 FLAGS = [
     "headless",
@@ -76,12 +77,18 @@ const boxed = element => {
   for (let e = element; e && e !== page; e = e.parentElement)
     if (["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return e;
 };
-const images = shown("img");
+const images = shown("img"), pictures = shown("img, figure.stepper");
+const smallest = svg => Math.min(...[...svg.querySelectorAll("text")]
+  .map(text => parseFloat(getComputedStyle(text).fontSize)))
+  * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
 const measured = {
   height: page.getBoundingClientRect().height,
   ...found,
-  first_figure: images.length
-    ? (images[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
+  first_figure: pictures.length
+    ? (pictures[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
+  frames: shown("figure.stepper svg[role=img]").map(svg => ({
+    alt: svg.getAttribute("aria-label"), label: smallest(svg),
+  })),
   wide_tables: shown("table").filter(table => table.getBoundingClientRect().width
     > (boxed(table) ?? page).clientWidth + 1).length,
   unboxed: shown("table").filter(table => !boxed(table)).map(table => table.textContent.trim()
@@ -177,7 +184,8 @@ def summary(found, weights):
     "What is kept of a page: screens, shares of its height, and what is wrong with it."
     height = found["height"]
     parts = ("code", "prose", "tables", "figures", "math", "output")
-    small = [size for size in map(labels, found["images"]) if size is not None]
+    small = [*map(labels, found["images"]), *(frame["label"] for frame in found["frames"])]
+    small = [round(size, 1) for size in small if size is not None]
     return {
         "screens": round(height / SCREEN, 1),
         **{part: round(found[part] / height, 3) for part in parts},
@@ -210,20 +218,22 @@ def megabytes(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def measure(html, chosen=FIRST_READING):
-    "Page → what was measured of it, and of all under `all` and of the book under `book`."
+def measure(html):
+    "Page → what was measured of it; `all` is the first reading, `earlier` what it once was."
     with tempfile.TemporaryDirectory() as folder, chromium(folder) as browser:
         if browser is None:
             raise SystemExit("measure: needs chromium and chromedriver")
         found = {}
-        for page in chosen:
+        for page in sorted({*FIRST_READING, *EARLIER}):
             browser.get("about:blank")  # so that what all pages share is counted for each
             browser.execute_cdp_cmd("Network.clearBrowserCache", {})
             loaded(browser)
             visit(browser, (html / f"{page}.html").as_uri())
             row = browser.execute_script(MEASURE + "return measured")
             found[page] = summary(row, loaded(browser))
-    found["all"] = total(list(found.values()))
+    rows = dict(found)
+    found["all"] = total([rows[page] for page in FIRST_READING])
+    found["earlier"] = total([rows[page] for page in EARLIER])
     found["book"] = {"megabytes": round(megabytes(html), 1)}
     return found
 

@@ -343,7 +343,7 @@ _SVG_FRAME = """\
 # %% ../nbs/00_data.ipynb #58185799
 def draw(batch: DAGBatch,              # the architectures, drawn side by side
          space: SearchSpace | None = None, # gives operations their names; see `space_of`
-         titles: list[str] | None = None, # a line above each
+         titles: list[str] | None = None, # a line or two above each
         ) -> SVG:
     """Nodes from top to bottom, coloured by operation; skip connections at the sides.
 
@@ -351,30 +351,32 @@ def draw(batch: DAGBatch,              # the architectures, drawn side by side
     >>> picture = oe.draw(data.test.batch[:3])
     """
     space = space_of(batch, space, "draw")
-    width, step, parts = 190, 44, []
+    width, step, parts = 160, 44, []
     titles = titles or [""] * len(batch)
+    top = 40 + 14 * any("\n" in title for title in titles)
     graphs = zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist())
     for b, (ops, adj, n) in enumerate(graphs):
         x = width * b + width / 2
-        parts.append(f'<text x="{x}" y="16" font-weight="bold">{html.escape(titles[b])}</text>')
-        parts += [_edge_path(x, 40 + step * u, 40 + step * v, v - u, (u + v) % 2)
+        parts += [f'<text x="{x}" y="{16 + 14 * i}" font-weight="bold">{html.escape(line)}</text>'
+                  for i, line in enumerate(titles[b].splitlines())]
+        parts += [_edge_path(x, top + step * u, top + step * v, v - u, (u + v) % 2)
                   for u, v in adj.nonzero().tolist()]
-        parts += [_node_box(x, 40 + step * v, ops[v], space.types[ops[v]]) for v in range(n)]
-    height = 30 + step * int(batch.n_nodes.max()) if len(batch) else 30
+        parts += [_node_box(x, top + step * v, ops[v], space.types[ops[v]]) for v in range(n)]
+    height = top - 10 + step * int(batch.n_nodes.max()) if len(batch) else 30
     return SVG(_SVG_FRAME.format(w=width * len(batch), h=height, body="".join(parts)))
 
 # %% ../nbs/00_data.ipynb #6f0a433c
 def _edge_path(x, y0, y1, length, right): # down the chain, or around it
     if length == 1: return f'<path d="M{x} {y0 + 12} V{y1 - 14}" marker-end="url(#arrow)"/>'
     side = 1 if right else -1
-    at, bend = x + side * 52, x + side * (60 + 7 * length)
+    at, bend = x + side * 48, x + side * (52 + 5 * length)
     curve = f"M{at} {y0} C{bend} {y0 + 10} {bend} {y1 - 10} {at} {y1}"
     return f'<path d="{curve}" marker-end="url(#arrow)"/>'
 
 def _node_box(x, y, kind, name):
     fill = PALETTE[kind % len(PALETTE)]
     ink = "#fff" if fill in DARK else "#111"
-    return (f'<rect x="{x - 52}" y="{y - 12}" width="104" height="24" rx="5" fill="{fill}"/>'
+    return (f'<rect x="{x - 48}" y="{y - 12}" width="96" height="24" rx="5" fill="{fill}"/>'
             f'<text x="{x}" y="{y + 4}" style="fill:{ink}">{html.escape(name)}</text>')
 
 # %% ../nbs/00_data.ipynb #bf73a4e2
@@ -460,14 +462,14 @@ class Split(NamedTuple):
     "One part of a data set."
     batch: DAGBatch    # its architectures
     accuracy: Tensor   # (n,) larger is better
-    target: Tensor     # (n,) accuracy in standard deviations of the train part
+    target: Tensor     # (n,) accuracy in standard deviations of the training set
     usable: BoolTensor | None = None # (n,) see `ArchDataset`
     test_score: Tensor | None = None # (n,) see `ArchDataset`
 
 # %% ../nbs/00_data.ipynb #77b029b4
 @dataclass(frozen=True, eq=False)
 class ArchDataset:
-    """Architectures with their accuracies, and the split into a train and a test part.
+    """Architectures with their accuracies, and the split into training set and test set.
 
     >>> data = oe.load("enas-digits")
     >>> mine = oe.Dataset.from_scores("mine", data.space, data.batch, data.accuracy)
@@ -505,7 +507,7 @@ class ArchDataset:
         accuracy = self.accuracy[rows]
         more = (x if x is None else x[rows] for x in (self.usable, self.test_score))
         return Split(self.batch[rows], accuracy, self.standardise(accuracy), *more)
-    def moments(self) -> tuple[float, float]: # train part's mean and standard deviation
+    def moments(self) -> tuple[float, float]: # training set's mean and standard deviation
         known = self.accuracy[self.order[:self.n_train]].double()
         return float(known.mean()), float(known.std(unbiased=False))
     def standardise(self, accuracy: Tensor) -> Tensor: # accuracy → target
@@ -558,7 +560,7 @@ SPLITS = ("own", "wiring")
 
 @patch
 def split(self: ArchDataset, by: str) -> ArchDataset: # `by` is one of `SPLITS`
-    "The data set with another train and test part."
+    "The data set with another training set and test set."
     require(by in SPLITS, f"split {by!r} is unknown; known are {', '.join(SPLITS)}")
     if by == "own": return self
     wiring = wirings(self.batch).cpu()
@@ -671,7 +673,7 @@ def _mixed(x): # (…) whole numbers, spread over all of 64 bits
 def random_like(self: ArchDataset, n: int,
                 generator: torch.Generator, # gives randomness and device
                ) -> DAGBatch:               # n valid architectures
-    "Random architectures as deep as those of the train part."
+    "Random architectures as deep as those of the training set."
     space, depths = self.space, self.batch.n_nodes[self.order[:self.n_train]]
     if bool((depths == space.max_nodes).all()): return random_architectures(n, space, generator)
     device = generator.device

@@ -13,9 +13,12 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from book.build import ROOT, BookError, build, pages
+from book.build import ROOT, BookError, build
 from book.execute import SEEN, smaller
+from book.measure import FIRST_READING
 from book.reader import read
+from book.sheets import offer
+from book.slim import bare
 
 CHAPTER = [
     (
@@ -26,6 +29,7 @@ CHAPTER = [
     ("code", "#| default_exp toy"),
     ("code", "#| export\nshown = 1"),
     ("code", "#| hide\nhidden = 2"),
+    ("answer", "assert 6 * 7 == 42"),
 ]
 
 
@@ -48,7 +52,9 @@ def toy_book(folder, chapter=CHAPTER):
 def write_chapter(path, chapter):
     cells = []
     for number, (kind, source) in enumerate(chapter):
-        cell = {"id": f"cell{number}", "cell_type": kind, "metadata": {}, "source": source}
+        tags = {"tags": ["answer"]} if kind == "answer" else {}
+        kind = "code" if tags else kind
+        cell = {"id": f"cell{number}", "cell_type": kind, "metadata": tags, "source": source}
         code = {"outputs": [], "execution_count": None} if kind == "code" else {}
         cells.append(cell | code)
     kernel = {"name": "python3", "display_name": "python3", "language": "python"}
@@ -77,7 +83,7 @@ def test_the_preface_lists_the_pages_as_the_sidebar_does():
 def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():
     path = INDEX.split("## A first reading")[1].split("\n## ")[0]
     read = re.findall(r"^\| \d+ \| \[\d+ .*?\]\((.*?)\.ipynb\)", path, re.M)
-    assert read == [page[4:] for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+    assert read == [page.removeprefix("nbs/") for page in FIRST_READING]
     minutes = sum(map(int, re.findall(r"^\| (\d+) \|", path, re.M)))
     assert 100 <= minutes <= 130, f"{minutes} minutes are not about two hours"
 
@@ -87,6 +93,10 @@ WAYS = {
     "reconstruction accuracy": ("04_training.ipynb#basic-abilities", "def abilities("),
     "an encoder": ("contributing.md#an-encoder", "oe.MODELS["),
     "a data set": ("contributing.md#a-data-set-of-your-own", "oe.Dataset.from_scores("),
+    "an embedding": (
+        "10_encoding.ipynb#what-to-do-with-a-space-of-your-own",
+        "counted features",
+    ),
     "a strategy": ("contributing.md#a-strategy", "oe.search("),
     "a number of the study": ("lab/arms.ipynb#all-runs", "make evidence"),
 }
@@ -117,6 +127,7 @@ def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
     assert first == tmp_path / "out" / "_build" / "html" / "index.html" and first.exists()
     page = (first.parent / "nbs" / "00_toy.html").read_text(encoding="utf-8")
     assert "shown" in page and "executed" in page and "tag_export" in page
+    assert re.search(r'<details class="answer">\s*<summary><span>Answer</span></summary>', page)
     assert "hidden" not in page and "#| " not in page and "default_exp" not in page
     assert "<title>0 A toy" in page and re.search(r"<h1>0 A toy<", page)
     assert '<a class="reference internal" href="nbs/00_toy.html">0 A toy' in " ".join(
@@ -139,7 +150,7 @@ def test_a_captioned_cell_shows_its_picture_once():
 
 def test_a_broken_link_stops_the_build_and_is_named(tmp_path):
     broken = [*CHAPTER, ("markdown", "## Next\n\nSee [nowhere](11_nowhere.ipynb).")]
-    where = r"nbs/00_toy\.ipynb, cell 5, line 3: WARNING: .*11_nowhere"
+    where = r"nbs/00_toy\.ipynb, cell 6, line 3: WARNING: .*11_nowhere"
     with pytest.raises(BookError, match=where):
         build(toy_book(tmp_path / "project", broken))
 
@@ -197,3 +208,24 @@ def test_a_stored_picture_keeps_the_colours_of_its_lines():
     kept = [colour for _, colour in image.getcolors(image.width * image.height)]
     for colour in map(ImageColor.getrgb, palette):
         assert min(max(abs(a - b) for a, b in zip(colour, near)) for near in kept) <= SEEN
+
+
+def test_a_folded_table_can_be_had_as_a_file_and_another_cannot(tmp_path):
+    table = (
+        '<div class="box"><table><tr><th>x</th><th>a, <b>b</b></th></tr>'
+        "<tr><td>1</td><td>−2<br>[3, 4]</td></tr></table></div>"
+    )
+    (tmp_path / "nbs" / "lab").mkdir(parents=True)
+    page = tmp_path / "nbs" / "lab" / "a.html"
+    page.write_text(f"{table}<details><summary>more</summary>{table}</details>", encoding="utf-8")
+    offer(tmp_path)
+    found = page.read_text(encoding="utf-8")
+    [link] = re.findall(r'href="([^"]*)" download', found)
+    assert (page.parent / link).read_bytes().decode() == 'x,"a, b"\r\n1,"−2 [3, 4]"\r\n'
+    assert found.index(link) > found.index("<details>")
+
+
+def test_a_page_loses_what_nobody_sees_and_code_stays_as_it_is():
+    code = '<pre>def f():\n    <span class="head">return</span> 1\n</pre>'
+    table = '<tr class="row-odd">\n   <td><p>a</p></td>\n  <td><p>b</p><p>c</p></td></tr>'
+    assert bare(table + code) == f"<tr>\n<td>a</td>\n<td><p>b</p><p>c</p></td></tr>{code}"
