@@ -401,6 +401,30 @@ def test_rivals_are_those_that_noise_could_explain(sign):
     assert value(best) >= sorted(map(value, noisy))[-6]
 
 
+def told_apart(repeats, noise=1.0):
+    "In simulated searches: how many are told apart from the best, and which share of them wrongly."
+    worse, wrong, drawn = 0, 0, random_architectures(300, FREE, torch.Generator().manual_seed(2))
+    for k in range(12):
+        draws, some = random.Random(k), drawn[25 * k : 25 * k + 25]
+        search = Search(FREE)
+        search.begin_with(
+            some,
+            [[value(one) + draws.gauss(0, noise) for _ in range(1 + repeats * (j < 6))]
+             for j, one in enumerate(some)],
+        )  # fmt: skip
+        found = search.beliefs()
+        truth = [value(one) for one in from_keys(found.keys, FREE)]
+        unsure = {rival.key for rival in rivals(found)}
+        sure = [truth[j] for j in range(1, 25) if found.keys[j] not in unsure]
+        worse, wrong = worse + len(sure), wrong + sum(x > truth[0] for x in sure)
+    return worse, wrong / worse
+
+
+def test_who_is_told_apart_from_the_best_is_worse():
+    worse, wrong = told_apart(repeats=1)
+    assert worse > 60 and wrong < 0.1
+
+
 def test_a_report_shows_itself_as_text_and_as_one_file(tmp_path):
     search = Search(FREE, higher_is_better=False)
     assert "Three scores are needed" in str(search.report())

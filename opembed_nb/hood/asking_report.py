@@ -56,7 +56,7 @@ def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over everything scored; `OpembedError` if that is less than three."
     known = _at_most(self.scored(), self.path)
     target, judge = known.target, self.judge(known)
-    missed, repeats = _missed(judge), repeats_of(known.scores)
+    missed, repeats = judge.missed(), repeats_of(known.scores)
     if repeats: own = judge.noise * judge.noisy
     else: own = missed.square().mean().clamp_min(judge.noise).expand(len(target))
     covariance = judge.kernel.between(judge.anchors, judge.anchors)
@@ -80,10 +80,6 @@ def _at_most(known, path): # as many as an exact process takes
     rows = [order[k] for k in [*range(most // 2), *rest]]
     return Scored([known.keys[k] for k in rows], [known.scores[k] for k in rows],
                   known.batch[rows], known.target[rows])
-
-def _missed(judge): # (n,) by how much the others miss each score
-    inverse = judge.weigh.T @ judge.weigh
-    return inverse @ judge.target / inverse.diagonal()
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300008
 class Rival(NamedTuple):
@@ -131,7 +127,7 @@ def explained(self: Search) -> dict[str, float]: # who sees what → share of th
         varies = [(part.points(known.batch, self.space).std(0) > 1e-9).any() for part in parts]
         if not any(varies): continue
         judge = self.judge(known, parts=parts)
-        missed = _missed(judge).square().mean() / judge.target.square().mean()
+        missed = judge.missed().square().mean() / judge.target.square().mean()
         shares[name] = max(0.0, 1 - float(missed))
     return shares
 

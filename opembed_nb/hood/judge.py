@@ -328,25 +328,37 @@ def await_scores(self: Judge, points: Sequence[Points], # p of each part
 @patch
 def choose(self: Judge, n: int,
            least: float = 0.0, # if nothing promises more, the best believed is what counts
-           odds: Tensor | None = None, # of each candidate, that it can be evaluated
           ) -> list[int]:      # n rows, or all if these are fewer
     "The candidates with the largest expected improvement, one after the other."
-    if odds is None: odds = torch.ones_like(self.mean)
     shut, best, chosen = torch.zeros_like(self.mean), float(self.target.max()), []
     if len(self.pending[0]):
         gained = self.gained(self.pending)
         best = max(best, float((self.share @ gained).max()))
         self.await_scores(self.pending, gained)
     for _ in range(min(n, len(self.rows))):
-        gain = odds * expected_gain(self.mean, self.variance, best) + shut
+        gain = expected_gain(self.mean, self.variance, best) + shut
         if float(gain.max()) < least:
             best = min(best, float((self.share @ self.gained(self.known)).max()))
-            gain = odds * expected_gain(self.mean, self.variance, best) + shut
+            gain = expected_gain(self.mean, self.variance, best) + shut
         row = int((gain >= (1 - 1e-4) * gain.max()).nonzero()[0])
         chosen.append(row)
         shut[row], best = -math.inf, max(best, float(self.mean[row]))
         self.await_scores([points[[row]] for points in self.pool], self.gain[:, [row]])
     return [self.rows[row] for row in chosen]
+
+@patch
+def promise(self: Judge, views: Sequence[View], batch: DAGBatch) -> Tensor: # (B,)
+    "The expected improvement of architectures that are no candidates."
+    gain = self.gained(self.kernel.moved([view.of(batch).float() for view in views]))
+    mean = (self.share.float() @ gain).double()
+    return expected_gain(mean, 1 - gain.square().sum(0).double(), float(self.target.max()))
+
+@patch
+def missed(self: Judge) -> Tensor: # (n,) of an exact process
+    "By how much the others miss each score (leave-one-out)."
+    inverse = self.weigh.T @ self.weigh
+    return inverse @ self.target / inverse.diagonal()
+
 
 # %% ../../nbs/hood/judge.ipynb #0dde000c
 def expected_gain(mean: Tensor, variance: Tensor, best: float) -> Tensor: # (n,)
