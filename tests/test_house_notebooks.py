@@ -162,6 +162,13 @@ def test_keeps_to_the_form(path):
 def test_an_exercise_has_an_answer_that_is_tested(path):
     "A cell tagged `answer` follows; it asserts what it says, or nbval compares what it shows."
     found, asked = cells(path), False
+    if path in CHAPTERS:
+        ends = [
+            part
+            for part in ("## What we learned", "### Exercise")
+            if not any(f"\n{part}" in f"\n{source}" for source, _ in found)
+        ]
+        assert not ends, f"{path.name}: {' and '.join(ends)} missing"
     for source, tags in found:
         if asked or "answer" in tags:
             assert asked and "answer" in tags, f"{path.name}: {source[:60]!r}"
