@@ -130,18 +130,19 @@ def summary(source):
 
 
 def summary_of_lines(source):
-    "What another folded cell shows: its first line, and the comment above it if there is one."
+    "What another folded cell shows: the comment that it begins with, or else its first line."
     lines = [line for line in source.splitlines() if line.strip()]
-    remark = lines[0].lstrip("# ") if lines[0].startswith("#") else ""
-    first = next((line for line in lines if not line.startswith("#")), lines[0])
-    first, _, beside = first.partition("  # ")
-    return {"code": first + " …", "others": [], "text": remark or beside}
+    if lines[0].startswith("#"):
+        return {"code": "", "others": [], "text": lines[0].lstrip("# ")}
+    first, _, beside = lines[0].partition("  # ")
+    return {"code": first + " …", "others": [], "text": beside}
 
 
 def is_setup(cell, code):
     "Whether a cell only imports, or sets the parameters of a page."
     body = statements(code)
-    only = body and all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+    only = body and isinstance(body[0], ast.Import | ast.ImportFrom)
+    only = only and all(isinstance(node, ast.Import | ast.ImportFrom | ast.With) for node in body)
     return not cell.outputs and bool(only or "parameters" in cell.metadata["tags"])
 
 

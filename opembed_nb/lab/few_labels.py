@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['LABELS', 'ENCODINGS', 'Predictor', 'extra_trees', 'MEMBERS', 'PREDICTORS', 'BY_TEST', 'ARMS', 'BY_THIRDS',
-           'LATENT_ARMS', 'SHORT_ARMS', 'CEILINGS', 'MOST', 'TABLES', 'PUBLISHED', 'labels_of', 'drawn', 'classes',
-           'unseen', 'ranked', 'Weighed', 'latents_of', 'views_of', 'fitted', 'believed', 'process', 'forest', 'pushed',
-           'matrices', 'headed', 'stack', 'made', 'by_validation', 'by_copy', 'after_36', 'table_of', 'bought',
-           'predicted', 'few_record', 'main', 'few_records', 'measured', 'few_table', 'published_table', 'plot_few']
+           'LATENT_ARMS', 'SHORT_ARMS', 'CEILINGS', 'MOST', 'TABLES', 'PUBLISHED', 'SHOWN', 'labels_of', 'drawn',
+           'classes', 'unseen', 'ranked', 'Weighed', 'latents_of', 'views_of', 'fitted', 'believed', 'process',
+           'forest', 'pushed', 'matrices', 'headed', 'stack', 'made', 'by_validation', 'by_copy', 'after_36',
+           'table_of', 'bought', 'predicted', 'few_record', 'main', 'few_records', 'measured', 'few_table',
+           'published_table', 'plot_lines', 'few_tables', 'plot_few']
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10003
 import copy
@@ -350,7 +351,7 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str,
         if (r["data"], r["model"], r["arm"]) != (data, predictor, encoding): continue
         values = r["values"]
         whole = [values | dict(labels=0)] if "all" in values else []  # of a ceiling
-        for row in [*whole, *values["labels"]]:
+        for row in [*whole, *values.get("labels", [])]:
             if row["labels"] == labels:
                 found[r["seed"]] = (row | row.get(tested, values.get("all")))[measure]
     return found
@@ -391,31 +392,63 @@ def published_table(records: list[dict], data: str = "nas-bench-201/cifar10") ->
     head = Table.of(["predictor", "draws", *columns], rows)
     return Table("\n".join([head, *ours]))
 
+# %% ../../nbs/lab/few_labels.ipynb #cc100020
+SHOWN = { # encoding → what figures call it, and its colour
+    "counts": ("counted features", "#009e73"), "one-hot": ("one-hot codes", "#e69f00"),
+    "vectors": ("learned vectors", "#0072b2"), "learned": ("learned vectors", "#0072b2"),
+    "described": ("described vectors", "#d55e00"), "random": ("random vectors", "#999999"),
+    "other task": ("another task's vectors", "#56b4e9"),
+    "started": ("learned vectors, started from another task's", "#56b4e9"),
+    "its predictor": ("codes and another task's predictor", "#cc79a7"),
+    "counts, its predictor": ("counted features and another task's predictor", "#000000")}
+
+def plot_lines(panels: dict[str, dict[str, dict[int, list[float]]]], # title → line → labels → draws
+               below: str = "labels",           # the axes' names
+               beside: str = "Kendall τ",
+               levels: dict[str, dict[str, float]] | None = None, # title → name → height
+              ):
+    "Mean and range over draws against the number of labels, a panel for each table."
+    import matplotlib.pyplot as plt
+    across = min(len(panels), 3)
+    down = -(-len(panels) // across)
+    fig, axes = plt.subplots(down, across, figsize=((5, 6.6, 8.4)[across - 1], 1.1 + 2.4 * down),
+                             dpi=100, squeeze=False, facecolor="white", layout="constrained")
+    for ax in axes.flat[len(panels):]: ax.set_axis_off()
+    for ax, (title, lines) in zip(axes.flat, panels.items()):
+        for name, made in lines.items():
+            label, colour = SHOWN.get(name, (name, None))
+            middle, low, high = ([of(own) for own in made.values()] for of in (np.mean, min, max))
+            [line] = ax.plot(middle, "o-", ms=3, lw=1.4, label=label, color=colour)
+            ax.fill_between(range(len(made)), low, high, color=line.get_color(), alpha=0.15, lw=0)
+            ax.set_xticks(range(len(made)), made)
+        for (name, value), style in zip((levels or {}).get(title, {}).items(), ("--", ":", "-.")):
+            ax.axhline(value, color="black", ls=style, lw=1, label=name)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel(below)
+    for ax in axes[:, 0]: ax.set_ylabel(beside)
+    entries = {label: handle for ax in axes.flat
+               for handle, label in zip(*ax.get_legend_handles_labels())}
+    fig.legend(entries.values(), entries, frameon=False, fontsize=9, loc="outside upper center",
+               ncols=2 if max(map(len, entries)) > 30 else 3)
+    return fig
+
 # %% ../../nbs/lab/few_labels.ipynb #ffa10019
-def plot_few(records: list[dict], data: list[str], arms: list[tuple[str, str]],
+def few_tables(records: list[dict]) -> list[str]:
+    "The tables of which there are records."
+    return [name for name in TABLES if any(r["data"] == name for r in records)]
+
+def plot_few(records: list[dict], data: list[str],
+             arms: dict[str, tuple[str, str]], # name of a line → predictor, encoding
              measures: tuple[str, ...] = ("kendall",)): # the figure
     "Measures against the number of labels with their range over draws, and the ceilings."
-    import matplotlib.pyplot as plt
-    shown = [(name, measure) for name in data for measure in measures]
-    fig, axes = plt.subplots(1, len(shown), figsize=(3.8 * len(shown), 3.2), dpi=75,
-                             squeeze=False, facecolor="white")
-    for ax, (name, measure) in zip(axes[0], shown):
-        for arm in arms:
-            made = [[*measured(records, name, *arm, n, measure).values()] for n in labels_of(name)]
-            if not made[0]: continue
-            mean, low, high = ([of(own) for own in made] for of in (np.mean, min, max))
-            ax.plot(labels_of(name), mean, lw=1.3, label=", ".join(arm))
-            ax.fill_between(labels_of(name), low, high, alpha=0.15)
-        for kind, style in zip(CEILINGS, ("--", ":", "-.")):
-            made = [[*measured(records, name, "ceiling", kind, n, measure).values()]
-                    for n in labels_of(name)]
-            if made[0]: ax.plot(labels_of(name), [np.mean(own) for own in made], color="black",
-                                ls=style, lw=1, label=f"ceiling, {kind}")
-        ax.set(xscale="log", xlabel="labels", title=name)
-        ax.set_xticks(labels_of(name), labels_of(name), fontsize=8)
-        ax.minorticks_off()
-        ax.set_ylabel("Kendall τ" + ", best tenth" * (measure == "top"))
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, names, frameon=False, fontsize=7, ncols=4, loc="upper center")
-    fig.tight_layout(rect=(0, 0, 1, 0.88))
-    return fig
+    panels, levels = {}, {}
+    for name, measure in ((name, measure) for name in data for measure in measures):
+        title = name + ", best tenth" * (measure == "top")
+        lines = {line: {n: [*measured(records, name, *arm, n, measure).values()]
+                        for n in labels_of(name)} for line, arm in arms.items()}
+        panels[title] = {line: made for line, made in lines.items() if all(made.values())}
+        known = {kind: [value for n in labels_of(name)
+                        for value in measured(records, name, "ceiling", kind, n, measure).values()]
+                 for kind in CEILINGS}
+        levels[title] = {f"ceiling: {kind}": np.mean(own) for kind, own in known.items() if own}
+    return plot_lines(panels, levels=levels)

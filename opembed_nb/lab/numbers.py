@@ -8,10 +8,11 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
-           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen', 'few_labels_of',
-           'unseen_of', 'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high', 'median_around',
-           'count', 'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample',
-           'number', 'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen', 'unseen_operations',
+           'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'gains', 'statistic', 'mean', 'signed', 'spread',
+           'std', 'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
+           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table',
+           'text_of', 'behind', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -28,23 +29,24 @@ from scipy import stats
 
 from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
-from ..hood import intervals
+from ..hood import intervals, sources
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.formats import from_flat
 from ..hood.intervals import mean_std, paired
-from ..hood.records import Table, read_record, read_records
+from ..hood.records import Table, heard, read_from, read_record, read_records
 from .arms import study_records
 from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
-from .few_labels import PUBLISHED, few_records, measured as few_measured
+from .few_labels import (
+    PUBLISHED, few_records, few_tables, labels_of, measured as few_measured)
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
-from .fronts import AT, front_records
+from .fronts import AT
 from .regret import needed, regret_curves, reported_regret as reported, sooner
-from .runner import record_path
+from .runner import job_records, record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
-from .unseen import taus, unseen_records
+from .unseen import WITH, taus, unseen_records, unseen_tables
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
 
@@ -117,7 +119,8 @@ def studied(results: Path) -> list[dict]: # see `study_records`
 def rows(results, file, column, *where): # where: model=dvae work=encoding
     "The rows of a benchmark's file that have these values."
     name, _, part = file.partition("/")
-    record = json.loads((results / FILES[name]).read_text(encoding="utf-8"))
+    path = read_from(results / FILES[name])
+    record = json.loads(path.read_text(encoding="utf-8"))
     wanted = dict(each.split("=") for each in where)
     found = [row for row in (record["parts"][part] if part else record["rows"])
              if all(str(row[key]) == value for key, value in wanted.items())]
@@ -166,7 +169,7 @@ def shortfall(results, data, *models):
 @source
 def study_embeddings(results):
     "The embeddings of the study, without changes of the recipe."
-    return dict.fromkeys(r["arm"].split("+")[0] for r in studied(results))
+    return dict.fromkeys(r["arm"].split("+")[0] for r in studied(results) if r["values"].items())
 
 @source
 def reconstructed(results, model, data=("nas-bench-201/cifar10", "nas-bench-graph/arxiv")):
@@ -219,9 +222,10 @@ def reported_regret(results, table, strategy, which=None): # optimum, other: wha
 @source
 def fronts(results, device, search, evaluations):
     "Hypervolume regret in percent after so many evaluations, trial by trial."
-    found = front_records(results / "search")
-    require((device, search) in found, f"no record of {search} on {device}")
-    return dict(enumerate(100 * found[device, search][:, AT.index(int(evaluations))]))
+    found = [r["values"]["regret"] for r in job_records(results / "search", "front")
+             if (r["arm"], r["model"]) == (device, search)]
+    require(found, f"no record of {search} on {device}")
+    return dict(enumerate(100 * regret[AT.index(int(evaluations))] for regret in found))
 
 @source
 def finalists(results, data, model, by=None): # model: also random, best of the data
@@ -267,7 +271,7 @@ def moved_by_split(results, data):
 @source
 def labels(results, what): # error, relative_error; "… in std": in standard deviations
     "What the supernet's card says of the accuracies that it gave."
-    card = json.loads((PACKAGED / "enas-digits.json").read_text(encoding="utf-8"))
+    card = json.loads(read_from(PACKAGED / "enas-digits.json").read_text(encoding="utf-8"))
     if what == "error in std": return {0: card["relative_error"] / card["std"]}
     return {0: card[what]}
 
@@ -363,11 +367,47 @@ def unseen(results, study, data, encoding, n):
     "τ where an operation is left out, or where another task is known, draw by draw."
     return taus(unseen_of(results), study, data, encoding, int(n))
 
+@source
+def unseen_operations(results, data, encoding, n, against=None):
+    "Mean τ where an operation is left out, operation by operation; above another encoding's."
+    found = {}
+    for r in unseen_of(results):
+        if (r["data"], r["model"]) != (data, "left-out"): continue
+        if r["arm"] not in (encoding, against): continue
+        for name, own in r["values"]["operations"].items():
+            taus_of = found.setdefault(r["arm"], {}).setdefault(name, [])
+            taus_of.append(own["kendall"][WITH.index(int(n))])
+    means = {arm: {name: np.mean(x) for name, x in own.items()} for arm, own in found.items()}
+    return {name: x - (means[against][name] if against else 0)
+            for name, x in means[encoding].items()}
+
 @cache
 def few_labels_of(results): return few_records(results / "few-labels")
 
 @cache
 def unseen_of(results): return unseen_records(results / "unseen")
+
+# %% ../../nbs/lab/numbers.ipynb #cc100030
+def tau_gap(results: Path, study: str, # few-labels, left-out or transfer
+            data: str, encoding: str, against: str, n: int, # labels
+           ) -> tuple[float, float, float]: # mean over draws and its interval
+    "What an encoding gains in Kendall's τ over another one, with the same draws."
+    def taus_of(name):
+        if study == "few-labels": return few_labels(results, "kendall", data, "process", name, n)
+        return unseen(results, study, data, name, n)
+    return paired(*pairs(taus_of(encoding), taus_of(against)))
+
+def encoding_tables(results: Path, study: str) -> list[str]: # see `tau_gap`
+    "The tables of a study of encodings that have records."
+    if study == "few-labels": return few_tables(few_labels_of(results))
+    return unseen_tables(unseen_of(results), study)
+
+@source
+def gains(results, study, encoding, against, n="fewest"):
+    "The lower end of what an encoding gains in Kendall's τ over another one, table by table."
+    return {data: tau_gap(results, study, data, encoding, against,
+                          labels_of(data)[0] if n == "fewest" else int(n))[1]
+            for data in encoding_tables(results, study)}
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
@@ -491,11 +531,27 @@ def versions_table(results: Path) -> Table: # a row for each environment
     return Table.of(["Python, versions", *shown, "passed", "failed"], rows, "l")
 
 
+# %% ../../nbs/lab/numbers.ipynb #c2000010
+def packaged_cards(results: Path) -> Table: # see `cards_table`
+    "What the cards of the packaged models say."
+    for path in sorted(PACKAGED.glob("*-dvae*.json")): read_from(path)
+    return cards_table()
+
+# %% ../../nbs/lab/numbers.ipynb #c2000014
+def data_table(results: Path) -> Table: # a row for each data set that `explained` looked at
+    "How much of the accuracies wiring and operations explain."
+    found = {r["dataset"]: r["values"] for r in read_records(results, "explained", "quick")}
+    rows = [[f"`{name}`", f"{found[name]['architectures']:,}", f"{found[name]['wirings']:,}",
+             *(f"{max(share, 0):.2f}" for share in found[name]["shares"].values())]
+            for name in sources.SOURCES if name in found]
+    return Table.of(["data", "architectures", "wirings", "wiring alone", "operations alone",
+                     "both"], rows)
+
 # %% ../../nbs/lab/numbers.ipynb #a5000012
 TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
           "folded": lambda results: folded_scoreboard(results, RUNS["ours"]),
           "twins": lambda results: short_twins(results, RUNS["ours"]),
-          "cards": lambda results: cards_table(), "versions": versions_table}
+          "cards": packaged_cards, "versions": versions_table, "data": data_table}
 FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"]),
            **{f"nbs/front-{name}-{theme}.svg": partial(first_page, figure=name, theme=theme)
               for name in DRAWN for theme in INKS},
@@ -509,6 +565,13 @@ def text_of(mark: str, results: Path) -> str:
     if first != "table": return number(mark, results)
     require(name in TABLES, f"table {name!r} is unknown; known are {', '.join(TABLES)}")
     return f"\n{TABLES[name](results).strip()}\n"
+
+# %% ../../nbs/lab/numbers.ipynb #c2000012
+def behind(mark: str, results: Path) -> list[Path]: # in the order of reading
+    "The files that a number or a table is computed from."
+    with heard() as files: text_of.__wrapped__(mark, results)
+    seeds = {f"seed-{word[5:]}" for word in mark.split() if word.startswith("seed=")}
+    return [path for path in files if not seeds or path.parent.name in seeds]
 
 # %% ../../nbs/lab/numbers.ipynb #a5000014
 MARK = re.compile(r"(?P<code>^```.*?^```|(?P<ticks>`+)[^`].*?(?P=ticks))"
