@@ -37,6 +37,7 @@ COMMANDS = {
     "surrogate": f"{RUNNER} surrogate --data {{data}}",
     "matter": f"{RUNNER} matter",
     "example": f"{RUNNER} example",
+    "epochs": f"{RUNNER} epochs",
     "fault": f"{RUNNER} fault",
     "ranking": "make digits",
     "arm": "make evidence DATA={data} MODELS={model} ARMS={how} SEEDS='{seeds}'",
