@@ -191,7 +191,8 @@ def test_a_picture_in_steps_is_walked_by_keys_buttons_and_slider(browser, html):
     def at():
         frames = browser.execute_script(SEEN)
         [number] = [i for i, frame in enumerate(frames, 1) if frame["shown"]]
-        assert said.text == frames[number - 1]["claim"] and said.get_attribute("aria-live")
+        assert said.get_attribute("textContent") == frames[number - 1]["claim"]
+        assert said.get_attribute("aria-live") == "polite"
         assert slider.get_attribute("value") == str(number)
         assert figure.find_element(By.CLASS_NAME, "place").text == f"{number} of {len(frames)}"
         return number

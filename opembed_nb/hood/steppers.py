@@ -36,7 +36,8 @@ def stepper(name: str,     # of the picture; no other on the page has it
         return (f'<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
                 f'aria-label="{html.escape(text)}" font-family="sans-serif" font-size="13" '
                 f'text-anchor="middle" fill="currentColor">{body}</svg>')
-    items = [f'<li><p class="claim">{html.escape(claim)}</p><div class="panels">'
+    def words(claim): return html.escape(claim).replace(" %", "\N{NO-BREAK SPACE}%")
+    items = [f'<li><p class="claim">{words(claim)}</p><div class="panels">'
              + "".join(panel(size, *one) for size, one in zip(sizes, panels, strict=True))
              + "</div></li>" for claim, *panels in frames]
     page = (f'<figure class="stepper" id="stepper" aria-label="{html.escape(title)}">'
