@@ -28,7 +28,7 @@ from .asking import Scored, why_no_score
 from .asking_run import Search
 from .files import patch, require, whole, write_whole
 from .formats import from_keys, to_keys
-from .judge import Judge, Part
+from .judge import Judge, Part, factor, repeats_of
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300006
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Beliefs:
     slope: float        # of scores over normal scores
     level: float        # the score that goes with a normal score of 0
     noise: float        # standard deviation of one evaluation, in scores
-    repeats: int        # evaluations that were repeated; 0: the noise is learned
+    repeats: int        # evaluations that were repeated; 0: the noise is this at most
 
     def __len__(self): return len(self.keys)
     def score(self, normal: Tensor) -> Tensor: # of normal scores, near the best
@@ -56,21 +56,20 @@ def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over everything scored; `OpembedError` if that is less than three."
     known = _at_most(self.scored(), self.path)
     target, judge = known.target, self.judge(known)
-    gain = judge.gained(judge.anchors)
-    covariance = judge.kernel.between(judge.anchors, judge.anchors) - gain.T @ gain
-    alone = judge.target - _missed(judge)
-    sign = 1 if self.higher_is_better else -1
-    upper = judge.target >= judge.target.median()
-    x, y = judge.target[upper], target[upper]
-    slope = float((x - x.mean()) @ (y - y.mean()) / ((len(x) - 1) * x.var()).clamp_min(1e-12))
-    noise, repeats = _measured_noise(known.scores)
-    if repeats < 3: noise, repeats = slope * judge.noise ** 0.5, 0
+    missed, repeats = _missed(judge), repeats_of(known.scores)
+    if repeats: own = judge.noise * judge.noisy
+    else: own = missed.square().mean().clamp_min(judge.noise).expand(len(target))
+    covariance = judge.kernel.between(judge.anchors, judge.anchors)
+    gain = torch.linalg.solve_triangular(factor(covariance + own.diag()), covariance, upper=False)
+    covariance, alone = covariance - gain.T @ gain, judge.target - missed
+    sign, slope = 1 if self.higher_is_better else -1, judge.slope
+    noise = repeats.std if repeats else slope * float(own[0]) ** 0.5
     order = judge.mean.argsort(descending=True, stable=True)
     return Beliefs([known.keys[k] for k in order.tolist()], sign * target[order],
                    torch.tensor([len(scores) for scores in known.scores])[order],
                    judge.target[order],
                    judge.mean[order], covariance[order][:, order], alone[order],
-                   sign * slope, sign * float(y.mean() - slope * x.mean()), noise, repeats)
+                   sign * slope, sign * judge.level, noise, repeats.more if repeats else 0)
 
 def _at_most(known, path): # as many as an exact process takes
     n, most = len(known.keys), Judge.most
@@ -85,12 +84,6 @@ def _at_most(known, path): # as many as an exact process takes
 def _missed(judge): # (n,) by how much the others miss each score
     inverse = judge.weigh.T @ judge.weigh
     return inverse @ judge.target / inverse.diagonal()
-
-def _measured_noise(lists): # standard deviation, and of how many repeats beyond the first
-    several = [scores for scores in lists if len(scores) > 1]
-    squares = sum(np.var(scores) * len(scores) for scores in several)
-    more = sum(len(scores) - 1 for scores in several)
-    return float(squares / more) ** 0.5 if more else 0.0, more
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300008
 class Rival(NamedTuple):
@@ -196,12 +189,13 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self):
-        parts = [f"<h2>{html.escape(self.title)}</h2>"]
+        parts = [_html_heading("h2", self.title)]
         for heading, sentences, table, figures in self.sections:
-            parts.append(f"<h3>{html.escape(heading)}</h3>")
+            parts.append(_html_heading("h3", heading))
             parts += [f"<p>{html.escape(sentence)}</p>" for sentence in sentences]
-            if table: parts.append(_html_table(*table))
-            parts += [_html_figure(svg, name) for name, svg in figures.items()]
+            shown = [_html_table(*table)] if table else []
+            shown += [_html_figure(svg, name) for name, svg in figures.items()]
+            if shown: parts.append(_BESIDE + "\n".join(shown) + "</div>")
         return "\n".join(parts)
 
     def save(self, path: Path | str) -> None: # …/<any name>.html
@@ -222,16 +216,24 @@ def _aligned(head, rows): # lines
     return ["  ".join(cell.ljust(w) if name in _TEXT else cell.rjust(w)
                       for name, cell, w in zip(head, row, widths)).rstrip() for row in cells]
 
+_BESIDE = '<div style="display:flex;flex-wrap:wrap;gap:0 2em;align-items:flex-start">'
+_SCROLLS = 'style="overflow-x:auto;max-width:100%"' # where it is wider than the page
+
+def _html_heading(tag, text): # in the colour of the text, whatever page it stands on
+    return f'<{tag} style="color:inherit;margin:1em 0 .5em">{html.escape(text)}</{tag}>'
+
 def _html_figure(svg, name): # keeps its size, so that its text can be read on a phone
-    return (f'<figure style="overflow-x:auto">{svg.replace("max-width:100%", "max-width:none")}'
-            f"<figcaption>{html.escape(name)}</figcaption></figure>")
+    svg = svg.replace("max-width:100%", "max-width:none").replace(' role="img"', "", 1)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(name)}"', 1)
+    return (f'<figure {_SCROLLS}>{svg}<figcaption style="color:inherit">{html.escape(name)}'
+            "</figcaption></figure>")
 
 def _html_table(head, rows):
     def line(cells, tag):
         styles = [' style="text-align:left"' if name in _TEXT else "" for name in head]
         return "".join(f"<{tag}{s}>{html.escape(str(c))}</{tag}>" for s, c in zip(styles, cells))
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f'<div style="overflow-x:auto"><table><tr>{line(head, "th")}</tr>{body}</table></div>'
+    return f'<div {_SCROLLS}><table><tr>{line(head, "th")}</tr>{body}</table></div>'
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000e
 def svg_figure(plot, width=3.7, height=2.4): # an SVG; plot gets the axes
@@ -306,10 +308,10 @@ def _best_section(self: Search, found, n, first):
     believed = found.score(found.mean)
     rows = [(f"{believed[k]:.4g} ± {std[k]:.2g}", f"{found.scores[k]:.4g}", int(found.counts[k]),
              found.keys[k]) for k in range(n)]
-    batch = from_keys(found.keys[:n], self.space)
+    batch, drawn = from_keys(found.keys[:n], self.space), "Their graphs, with their mean scores"
     titles = [f"{k + 1}: {score:.4g}" for k, score in enumerate(found.scores[:n].tolist())]
     return ("The best believed", first, (("believed", "mean score", "evaluations", "architecture"),
-                                         rows), {"": draw(batch, self.space, titles)})
+                                         rows), {drawn: draw(batch, self.space, titles)})
 
 @patch
 def _curve_section(self: Search, scores):
@@ -323,8 +325,10 @@ def _curve_section(self: Search, scores):
 @patch
 def _rivals_section(self: Search, found, n):
     listed = rivals(found)
-    known = f"from {found.repeats} repeats" if found.repeats else "learned, nothing was repeated"
-    lines = [f"One evaluation has a noise of {found.noise:.2g} ({known})."]
+    known = (f"of {found.noise:.2g} (from {found.repeats} repeats)" if found.repeats else
+             f"of {found.noise:.2g} at most (what similar architectures leave unexplained; fewer "
+             "than three evaluations were repeated)")
+    lines = [f"One evaluation has a noise {known}."]
     if not listed: lines.append("The best can be told apart from all others.")
     else: lines.append(f"{len(listed)} cannot be told apart from the best (5 % level). The "
                        "repeats are how often both must be evaluated again to tell them apart.")

@@ -8,7 +8,7 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
-           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'unseen_operations',
+           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen', 'unseen_operations',
            'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'gains', 'statistic', 'mean', 'signed', 'spread',
            'std', 'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
            'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table',
@@ -29,18 +29,17 @@ from scipy import stats
 
 from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
-from ..hood import intervals
+from ..hood import intervals, sources
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.formats import from_flat
 from ..hood.intervals import mean_std, paired
-from ..hood import sources
 from ..hood.records import Table, heard, read_from, read_record, read_records
 from .arms import study_records
 from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
 from .few_labels import (
-    few_records, few_tables, labels_of, measured as few_measured)
+    PUBLISHED, few_records, few_tables, labels_of, measured as few_measured)
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT
 from .regret import needed, regret_curves, reported_regret as reported, sooner
@@ -357,6 +356,11 @@ def limits(results, what, *tables): # of all tables if none is named
 def few_labels(results, measure, data, predictor, encoding, n, tested="unseen"):
     "Predictions from n labels: Kendall's τ, the τ of the best tenth, regret; draw by draw."
     return few_measured(few_labels_of(results), data, predictor, encoding, int(n), measure, tested)
+
+@source
+def published(results, data, predictor, n):
+    "A published row of few labels."
+    return {0: PUBLISHED[data][predictor][int(n)]}
 
 @source
 def unseen(results, study, data, encoding, n):
