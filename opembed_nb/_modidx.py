@@ -1799,7 +1799,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.lab.numbers.first_round': ('lab/numbers.html#first_round', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.fits': ('lab/numbers.html#fits', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.fronts': ('lab/numbers.html#fronts', 'opembed_nb/lab/numbers.py'),
-                                        'opembed_nb.lab.numbers.gains': ('lab/numbers.html#gains', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.groups': ('lab/numbers.html#groups', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.high': ('lab/numbers.html#high', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.interval': ('lab/numbers.html#interval', 'opembed_nb/lab/numbers.py'),

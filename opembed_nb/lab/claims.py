@@ -985,6 +985,15 @@ def _(results):
     return (means == sorted(means)[::-1] and [n for n in gap if gap[n][1] > 0] == [0, 4, 16]
             and student(torch.tensor(each))[0] > 0 and random[2] < 0)
 
+@claim("without a label a description gains on arxiv alone of three; another task's predictor gains"
+       " on the two others, and there more than its vectors")
+def _(results):
+    def gap(name, *words): return tau_gap(results, "left-out", name, *words, 0)
+    tables, others = (ARXIV, "nas-bench-graph/citeseer", CELLS_10), ("its predictor", "other task")
+    return ([gap(t, "described", "one-hot")[1] > 0 for t in tables] == [True, False, False]
+            and [gap(t, others[0], "one-hot")[1] > 0 for t in tables] == [False, True, True]
+            and all(gap(t, *others)[1] > 0 for t in tables[1:]))
+
 @claim("on ImageNet16-120 counted features with another task's predictor rank best from every"
        " number of labels; started vectors are ahead of codes from ten labels alone")
 def _(results):

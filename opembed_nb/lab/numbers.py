@@ -9,8 +9,8 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
            'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen', 'unseen_operations',
-           'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'gains', 'statistic', 'mean', 'signed', 'spread',
-           'std', 'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
+           'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'statistic', 'mean', 'signed', 'spread', 'std',
+           'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
            'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table',
            'text_of', 'behind', 'fill', 'pages', 'texts', 'run', 'main']
 
@@ -401,13 +401,6 @@ def encoding_tables(results: Path, study: str) -> list[str]: # see `tau_gap`
     "The tables of a study of encodings that have records."
     if study == "few-labels": return few_tables(few_labels_of(results))
     return unseen_tables(unseen_of(results), study)
-
-@source
-def gains(results, study, encoding, against, n="fewest"):
-    "The lower end of what an encoding gains in Kendall's τ over another one, table by table."
-    return {data: tau_gap(results, study, data, encoding, against,
-                          labels_of(data)[0] if n == "fewest" else int(n))[1]
-            for data in encoding_tables(results, study)}
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function
