@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "_build" / "explore" / "index.html"
 SHOWN = [
-    "#view=map&colour=first&moment=untrained",
+    "#view=map&colour=first&epoch=0",
     "#view=map&colour=first",
     "#view=map&colour=accuracy",
     "#view=walk&colour=accuracy",
@@ -33,17 +33,18 @@ return {x: 0, y: top + scrollY - 10, width: innerWidth, height: end - top + 24};
 
 def frames(browser):
     "A screenshot of each view, twice as large as it is shown."
-    size = {"width": 860, "height": 900, "deviceScaleFactor": 2, "mobile": False}
+    size = {"width": 700, "height": 900, "deviceScaleFactor": 2, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(PAGE.as_uri() + SHOWN[0])
     encoded = "return document.documentElement.dataset.encoded === '2'"
     WebDriverWait(browser, 120).until(lambda b: b.execute_script(encoded))
+    clip = None
     for state in SHOWN:
         browser.execute_script("location.hash = arguments[0]", state)
         time.sleep(4)
         browser.execute_script("document.body.dataset.view = 'map'")  # the maps keep their size
         time.sleep(1)
-        clip = {**browser.execute_script(BOX), "scale": 1}
+        clip = clip or {**browser.execute_script(BOX), "scale": 1}  # all frames have one size
         taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
         yield Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")
 
