@@ -24,8 +24,10 @@ SHOWN = [
     "#view=map&colour=accuracy",
     "#view=walk&colour=accuracy",
 ]
+# Only the slider, the maps and their legend.
+STYLE = ".controls > :not(.training), .zooms, #play { display: none } .stage { height: 21rem }"
 BOX = """
-const top = document.querySelector(".controls fieldset").getBoundingClientRect().top;
+const top = document.querySelector(".training").getBoundingClientRect().top;
 const end = document.getElementById("legend").getBoundingClientRect().bottom;
 return {x: 0, y: top + scrollY - 10, width: innerWidth, height: end - top + 24};
 """
@@ -38,6 +40,8 @@ def frames(browser):
     browser.get(PAGE.as_uri() + SHOWN[0])
     encoded = "return document.documentElement.dataset.encoded === '2'"
     WebDriverWait(browser, 120).until(lambda b: b.execute_script(encoded))
+    add = "document.head.append(Object.assign(document.createElement('style'), {textContent: "
+    browser.execute_script(f"{add}arguments[0]}}))", STYLE)
     clip = None
     for state in SHOWN:
         browser.execute_script("location.hash = arguments[0]", state)
@@ -60,7 +64,7 @@ def main():
         first, *others = frames(browser)
     finally:
         browser.quit()
-    moving = dict(save_all=True, append_images=others, duration=2500, loop=0, quality=50, method=6)
+    moving = dict(save_all=True, append_images=others, duration=2500, loop=0, quality=45, method=6)
     first.save(HERE / "figure.webp", **moving)
     others[0].quantize(48, dither=Image.Dither.NONE).save(HERE / "figure.png", optimize=True)
 
