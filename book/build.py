@@ -19,6 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from book import origins, sheets  # noqa: E402
 from book.drawn import link  # noqa: E402
 from book.slim import slim  # noqa: E402
 
@@ -67,7 +68,7 @@ def missing(source, html):
 
 
 def stage(source, notebooks, folder):
-    """Gather what the book is made of in `folder`.
+    """Gather what the book is made of in `folder`; returns what each mark of a number stands for.
 
     A notebook found in `notebooks` takes the place of the stored one.
     """
@@ -98,6 +99,11 @@ def stage(source, notebooks, folder):
         for page, text in reference(source, pages(source)).items():
             (folder / page).parent.mkdir(exist_ok=True)
             (folder / f"{page}.md").write_text(text, encoding="utf-8")
+    found = {}
+    if origins.PAGE in pages(source):
+        found = origins.entries(source, pages(source))
+        with (folder / f"{origins.PAGE}.md").open("a", encoding="utf-8") as page:
+            page.write("\n" + origins.written(found))
     for page in pages(source):
         if not any((folder / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
             raise BookError(
@@ -106,6 +112,7 @@ def stage(source, notebooks, folder):
             )
     if unlisted := sorted(written(source) - set(pages(source))):
         raise BookError(f"_toc.yml: {', '.join(unlisted)} not listed")
+    return found
 
 
 def extract(nbs):
@@ -175,7 +182,7 @@ def build(source=ROOT, notebooks=None, out=None):
     # Always from scratch: Sphinx warns about a page when it reads it, so a second build would hide
     # the warnings of the first.
     shutil.rmtree(out / "_build", ignore_errors=True)
-    stage(source, notebooks and Path(notebooks).resolve(), folder)
+    found = stage(source, notebooks and Path(notebooks).resolve(), folder)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", folder, "--path-output", out, "-n", "-W", "--keep-going"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -186,6 +193,9 @@ def build(source=ROOT, notebooks=None, out=None):
         # No page is left that could be taken for a good book.
         shutil.rmtree(html, ignore_errors=True)
         raise BookError("\n".join([f"not built; the whole log is {log}", *problems]))
+    if found:
+        origins.link(html, found)
+    sheets.offer(html)
     slim(html)
     explorer(source, html / "explore")
     return html / "index.html"

@@ -7,6 +7,7 @@ import re
 
 SHORT = 6  # lines of a cell outside of the package that stay open
 WIDE = 96  # letters of a signature; the rest is in the code
+ANSWER = "Answer"  # what a folded answer to an exercise shows
 
 
 def statements(source):
@@ -129,12 +130,12 @@ def summary(source):
 
 
 def summary_of_lines(source):
-    "What another folded cell shows: its first line, and the comment above it if there is one."
+    "What another folded cell shows: the comment that it begins with, or else its first line."
     lines = [line for line in source.splitlines() if line.strip()]
-    remark = lines[0].lstrip("# ") if lines[0].startswith("#") else ""
-    first = next((line for line in lines if not line.startswith("#")), lines[0])
-    first, _, beside = first.partition("  # ")
-    return {"code": first + " …", "others": [], "text": remark or beside}
+    if lines[0].startswith("#"):
+        return {"code": "", "others": [], "text": lines[0].lstrip("# ")}
+    first, _, beside = lines[0].partition("  # ")
+    return {"code": first + " …", "others": [], "text": beside}
 
 
 def is_setup(cell, code):
@@ -151,9 +152,9 @@ def is_helper(cell, code):
     return private and "export" in cell.metadata["tags"] and not cell.outputs
 
 
-def hide(cell, shown, names=()):
-    "Fold the input of a cell; `book.reader` hands what is shown to the page."
-    tags = {*cell.metadata["tags"], "hide-input"}
+def hide(cell, shown, names=(), whole=False):
+    "Fold the input of a cell, or all of it; `book.reader` hands what is shown to the page."
+    tags = {*cell.metadata["tags"], "hide-cell" if whole else "hide-input"}
     cell.metadata["tags"] = sorted(tags)
     shown = json.dumps({**shown, "names": list(names)})
     options = {**cell.metadata.get("mystnb", {}), "code_prompt_show": shown}
@@ -169,7 +170,8 @@ def join(first, other):
 def fold(cells):
     """Fold the code cells of a page, in place.
 
-    Imports and parameters that follow each other become one; a helper joins what it helps.
+    Imports and parameters that follow each other become one; a helper joins what it helps. A cell
+    tagged `answer`, to an exercise, or `hide-cell` is folded with its outputs.
     """
     last = None  # the cell before, if it is folded and what follows may join it
     for cell in cells:
@@ -178,6 +180,11 @@ def fold(cells):
             continue
         tags = cell.metadata["tags"]
         if "remove-cell" in tags or "remove-input" in tags:
+            continue
+        if "answer" in tags or "hide-cell" in tags:
+            text = {"code": "", "others": [], "text": ANSWER}
+            hide(cell, text if "answer" in tags else summary_of_lines(cell.source), whole=True)
+            last = None
             continue
         setup, exported = is_setup(cell, cell.source), "export" in tags
         if last and (
@@ -205,11 +212,11 @@ def marked(text):
 
 def visit(self, node):
     "Write the line that a folded cell shows."
-    self.body.append('<details class="fold">\n<summary>')
-    if "above-input" not in node["classes"]:
-        self.body.append("<span>The whole output</span></summary>\n")
-        return
-    shown = json.loads(node["prompt_show"])
+    shown = {"code": "", "others": [], "names": [], "text": "The whole output"}
+    if "above-input" in node["classes"]:
+        shown = json.loads(node["prompt_show"])
+    kind = "answer" if shown["text"] == ANSWER else "fold"  # code opens all at once, answers do not
+    self.body.append(f'<details class="{kind}">\n<summary>')
     self.body += [f'<span id="code-{name}"></span>' for name in shown["names"]]
     parts = [
         f"<code>{html.escape(shown['code'])}</code>" if shown["code"] else "",

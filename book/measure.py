@@ -30,7 +30,8 @@ from book.build import pages  # noqa: E402
 
 SCREEN = 900  # pixels of height
 WIDE = 1280  # pixels of width
-FIRST_READING = [page for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+FIRST_READING = [page for page in pages(ROOT) if re.match(r"nbs/(0\d|1[01])_", page)]
+EARLIER = [page for page in pages(ROOT) if re.match(r"nbs/(0\d|12)_", page)]  # of older records
 RECORD = ROOT / "results" / "book" / "first-reading.json"
 FLAGS = [
     "headless",
@@ -210,20 +211,22 @@ def megabytes(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def measure(html, chosen=FIRST_READING):
-    "Page → what was measured of it, and of all under `all` and of the book under `book`."
+def measure(html):
+    "Page → what was measured of it; `all` is the first reading, `earlier` what it once was."
     with tempfile.TemporaryDirectory() as folder, chromium(folder) as browser:
         if browser is None:
             raise SystemExit("measure: needs chromium and chromedriver")
         found = {}
-        for page in chosen:
+        for page in sorted({*FIRST_READING, *EARLIER}):
             browser.get("about:blank")  # so that what all pages share is counted for each
             browser.execute_cdp_cmd("Network.clearBrowserCache", {})
             loaded(browser)
             visit(browser, (html / f"{page}.html").as_uri())
             row = browser.execute_script(MEASURE + "return measured")
             found[page] = summary(row, loaded(browser))
-    found["all"] = total(list(found.values()))
+    rows = dict(found)
+    found["all"] = total([rows[page] for page in FIRST_READING])
+    found["earlier"] = total([rows[page] for page in EARLIER])
     found["book"] = {"megabytes": round(megabytes(html), 1)}
     return found
 

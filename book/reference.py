@@ -84,12 +84,15 @@ def given(thing, said):
 
 def table(said):
     "The parameters as a table, and what is returned as a sentence."
+    entries = {name: each for name, each in said.items() if name != "return"}
     rows = [
-        f"| `{name}` | {kind(entry['anno'])} | {safe(entry['docment'] or '')} |".replace("\n", " ")
-        for name, entry in said.items()
-        if name != "return"
+        [f"`{name}`", kind(each["anno"]), safe(each["docment"] or "").replace("\n", " ")]
+        for name, each in entries.items()
     ]
-    lines = ["| parameter | type | meaning |\n|---|---|---|", *rows] if rows else []
+    head = ["parameter", "type", "meaning"]
+    used = [0, *(i for i in (1, 2) if any(row[i] for row in rows))]  # columns that say something
+    lines = [f"| {' | '.join(row[i] for i in used)} |" for row in [head, ["---"] * 3, *rows]]
+    lines = lines if len(used) > 1 else []  # names alone are in the signature
     back = said.get("return") or {}
     if kind(back.get("anno")) or back.get("docment"):
         parts = [f"`{kind(back.get('anno'))}`" if kind(back.get("anno")) else ""]

@@ -4,7 +4,6 @@ Icons, rules of style, scripts and marks of colour that no page asks for are lef
 a reader sees is changed.
 """
 
-import json
 import re
 import shutil
 
@@ -12,7 +11,10 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
 # Maps for the theme's developers, its translations, and a script that draws what a font draws.
-DROPPED = ("**/*.map", "locales", "scripts/fontawesome.js*", "vendor", "*webpack-macros.html")
+DROPPED = (
+    *("**/*.map", "locales", "scripts/fontawesome.js*", "vendor", "*webpack-macros.html"),
+    *("images", "plus.png", "minus.png", "file.png"),  # logos of services, marks of other themes
+)
 # Only the page that searches needs these.
 SEARCHES = r"searchtools|language_data|searchindex"
 ICONS = "vendor/fontawesome/webfonts/fa-solid-900.ttf"
@@ -96,6 +98,19 @@ def face(match):
     return re.sub(r"src:[^}]*", 'src:url(icons.woff) format("woff")', match[0])
 
 
+def bare(page):
+    "The text of a page without marks that no style asks for, and without indentation."
+    parts = re.split(r"(<(pre|script|textarea|style)\b.*?</\2>)", page, flags=re.S)
+    for i in range(0, len(parts), 3):
+        text = re.sub(r"\s*\n\s*", "\n", parts[i])
+        text = text.replace('class="docutils literal notranslate"', 'class="literal"')
+        text = re.sub(r' class="(row-odd|row-even|head)"', "", text)
+        # A cell of a table that holds one paragraph.
+        cell = r"(<t[hd]\b[^>]*>)<p>((?:(?!</?p\b).)*)</p>\s*(?=</t[hd]>)"
+        parts[i] = re.sub(cell, r"\1\2", text, flags=re.S)
+    return "".join(part for i, part in enumerate(parts) if i % 3 < 2)
+
+
 def light(page, uncoloured, searches):
     "The text of a page without what it does not use."
     for names in ("pre", uncoloured):
@@ -104,7 +119,8 @@ def light(page, uncoloured, searches):
     page = re.sub(r'(<button class="btn search-button-fi[^>]*?) aria-label="Search"', r"\1", page)
     unused = ["fontawesome", *([] if searches else [SEARCHES])]
     unused += [] if "sd-tab" in page else ["design-tabs"]
-    return re.sub(rf'<script[^>]*src="[^"]*(?:{"|".join(unused)})[^"]*"></script>\n?', "", page)
+    page = re.sub(rf'<script[^>]*src="[^"]*(?:{"|".join(unused)})[^"]*"></script>\n?', "", page)
+    return bare(page)
 
 
 def slim(html):
@@ -127,12 +143,6 @@ def slim(html):
     icon_font(static, sheets.values())
     for sheet, css in sheets.items():
         sheet.write_text(re.sub(r"@font-face\{[^}]*webfonts[^}]*\}", face, css), encoding="utf-8")
-    for source in (html / "_sources").rglob("*.ipynb"):  # its pictures are in the book already
-        notebook = json.loads(source.read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            if "outputs" in cell:
-                cell["outputs"] = []
-        source.write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
     for pattern in DROPPED:
         for path in list(static.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -343,7 +343,7 @@ _SVG_FRAME = """\
 # %% ../nbs/00_data.ipynb #58185799
 def draw(batch: DAGBatch,              # the architectures, drawn side by side
          space: SearchSpace | None = None, # gives operations their names; see `space_of`
-         titles: list[str] | None = None, # a line above each
+         titles: list[str] | None = None, # a line or two above each
         ) -> SVG:
     """Nodes from top to bottom, coloured by operation; skip connections at the sides.
 
@@ -351,30 +351,32 @@ def draw(batch: DAGBatch,              # the architectures, drawn side by side
     >>> picture = oe.draw(data.test.batch[:3])
     """
     space = space_of(batch, space, "draw")
-    width, step, parts = 190, 44, []
+    width, step, parts = 160, 44, []
     titles = titles or [""] * len(batch)
+    top = 40 + 14 * any("\n" in title for title in titles)
     graphs = zip(batch.ops.tolist(), batch.adj.cpu(), batch.n_nodes.tolist())
     for b, (ops, adj, n) in enumerate(graphs):
         x = width * b + width / 2
-        parts.append(f'<text x="{x}" y="16" font-weight="bold">{html.escape(titles[b])}</text>')
-        parts += [_edge_path(x, 40 + step * u, 40 + step * v, v - u, (u + v) % 2)
+        parts += [f'<text x="{x}" y="{16 + 14 * i}" font-weight="bold">{html.escape(line)}</text>'
+                  for i, line in enumerate(titles[b].splitlines())]
+        parts += [_edge_path(x, top + step * u, top + step * v, v - u, (u + v) % 2)
                   for u, v in adj.nonzero().tolist()]
-        parts += [_node_box(x, 40 + step * v, ops[v], space.types[ops[v]]) for v in range(n)]
-    height = 30 + step * int(batch.n_nodes.max()) if len(batch) else 30
+        parts += [_node_box(x, top + step * v, ops[v], space.types[ops[v]]) for v in range(n)]
+    height = top - 10 + step * int(batch.n_nodes.max()) if len(batch) else 30
     return SVG(_SVG_FRAME.format(w=width * len(batch), h=height, body="".join(parts)))
 
 # %% ../nbs/00_data.ipynb #6f0a433c
 def _edge_path(x, y0, y1, length, right): # down the chain, or around it
     if length == 1: return f'<path d="M{x} {y0 + 12} V{y1 - 14}" marker-end="url(#arrow)"/>'
     side = 1 if right else -1
-    at, bend = x + side * 52, x + side * (60 + 7 * length)
+    at, bend = x + side * 48, x + side * (52 + 5 * length)
     curve = f"M{at} {y0} C{bend} {y0 + 10} {bend} {y1 - 10} {at} {y1}"
     return f'<path d="{curve}" marker-end="url(#arrow)"/>'
 
 def _node_box(x, y, kind, name):
     fill = PALETTE[kind % len(PALETTE)]
     ink = "#fff" if fill in DARK else "#111"
-    return (f'<rect x="{x - 52}" y="{y - 12}" width="104" height="24" rx="5" fill="{fill}"/>'
+    return (f'<rect x="{x - 48}" y="{y - 12}" width="96" height="24" rx="5" fill="{fill}"/>'
             f'<text x="{x}" y="{y + 4}" style="fill:{ink}">{html.escape(name)}</text>')
 
 # %% ../nbs/00_data.ipynb #bf73a4e2

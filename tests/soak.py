@@ -183,7 +183,7 @@ def told(folder):
     return evaluations(folder, "asked.sqlite", "architectures WHERE scores IS NOT NULL")
 
 
-STAGES = {"00_first": "text = 'first'", "10_pipeline": "text = open(f'{runs}/00_first').read()"}
+STAGES = {"00_first": "text = 'first'", "12_pipeline": "text = open(f'{runs}/00_first').read()"}
 STAGE = """import os, time
 runs = os.environ['OPEMBED_RUNS']
 {}

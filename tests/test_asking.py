@@ -31,6 +31,10 @@ def value(architecture):
     return float((architecture.ops == 2).sum()) - 0.1 * float(architecture.adj.sum())
 
 
+def seed(number):
+    return torch.Generator().manual_seed(number)
+
+
 def keys(search, where="TRUE"):
     return [key for _, key, _ in search._rows(where)]
 
@@ -83,6 +87,14 @@ def test_a_failed_evaluation_counts_as_the_worst_and_is_not_asked_again():
     late = from_keys(keys(search)[40:], FREE)
     assert (late.ops == 3).any(1).float().mean() < 0.5  # of random ones 84 % have a pool
     assert not (search.best(5).ops == 3).any()
+
+
+def test_failures_by_chance_hide_nothing():
+    search, far = Search(FREE, seed=4, start=20), random_architectures(300, FREE, seed(0))
+    known = random_architectures(40, FREE, seed(1))
+    search.begin_with(known, [None if k % 2 else value(one) for k, one in enumerate(known)])
+    asked = [value(one) for one in search.ask(5)]
+    assert min(asked) > sorted(map(value, far))[-60]
 
 
 def test_the_best_is_the_best_believed_not_the_luckiest():
@@ -176,6 +188,7 @@ def test_what_does_not_fit_is_one_line(call, says):
         (dict(higher_is_better=False), "higher_is_better = true, not false"),
         (dict(space=ENAS), 'is a search with name = "blocks", not "enas"'),
         (dict(zero=("skip",)), 'zero = [], not ["skip"]'),
+        (dict(parts=[Counts()]), 'parts = ["counts", "places"], not ["counts"]'),
     ],
 )
 def test_another_search_in_the_same_file_is_refused(tmp_path, other, says):

@@ -309,10 +309,18 @@ def test_a_file_knows_what_it_is(tmp_path):
     again = Search.open(tmp_path / "among")
     assert to_keys(again._among, FREE) == to_keys(among, FREE)
     refused_as("was made with a predicate `allowed`; ask with it", again.ask)
+    again = Search.open(path)
+    three = again.ask(3)
+    again.tell(three, [1.0, [2.0, 3.0], None])
     with sqlite3.connect(path) as db:
         db.execute("UPDATE search SET value = '0' WHERE name = 'format'")
     for make in (Search.open, lambda path: Search(space, path)):
-        refused_as("is a search of another version", make, path)
+        refused_as("another version; name another file, which can `begin_with`", make, path)
+    new = Search(space, higher_is_better=False)
+    assert new.begin_with(path) == 3 and dict(new.history()) == dict(again.history())
+    refused_as("higher_is_better = false, not true", Search(space).begin_with, path)
+    refused_as("is no chain", Search(FREE, higher_is_better=False).begin_with, path)
+    refused_as("begin_with: there is no file", new.begin_with, tmp_path / "none")
 
 
 # -- spaces

@@ -40,7 +40,7 @@ INSPECT = (
   const wide = [...document.querySelectorAll("article *")]
     .filter(e => e.getBoundingClientRect().right > width + 1 && !scrolls(e))
     .map(e => `<${e.tagName.toLowerCase()}> ${e.textContent.trim().slice(0, 60)}`);
-  const folded = all("article details.fold");
+  const folded = all("article details:is(.fold, .answer)");
   folded.forEach(fold => { fold.open = true; });
   const cut = all("article .cell_input pre")
       .filter(e => e.scrollWidth > e.clientWidth + 1)

@@ -13,8 +13,9 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from book.build import ROOT, BookError, build, pages
+from book.build import ROOT, BookError, build
 from book.execute import SEEN, smaller
+from book.measure import FIRST_READING
 from book.reader import read
 
 CHAPTER = [
@@ -26,6 +27,7 @@ CHAPTER = [
     ("code", "#| default_exp toy"),
     ("code", "#| export\nshown = 1"),
     ("code", "#| hide\nhidden = 2"),
+    ("answer", "assert 6 * 7 == 42"),
 ]
 
 
@@ -48,7 +50,9 @@ def toy_book(folder, chapter=CHAPTER):
 def write_chapter(path, chapter):
     cells = []
     for number, (kind, source) in enumerate(chapter):
-        cell = {"id": f"cell{number}", "cell_type": kind, "metadata": {}, "source": source}
+        tags = {"tags": ["answer"]} if kind == "answer" else {}
+        kind = "code" if tags else kind
+        cell = {"id": f"cell{number}", "cell_type": kind, "metadata": tags, "source": source}
         code = {"outputs": [], "execution_count": None} if kind == "code" else {}
         cells.append(cell | code)
     kernel = {"name": "python3", "display_name": "python3", "language": "python"}
@@ -77,7 +81,7 @@ def test_the_preface_lists_the_pages_as_the_sidebar_does():
 def test_the_first_reading_is_the_numbered_chapters_in_order_and_nothing_under_the_hood():
     path = INDEX.split("## A first reading")[1].split("\n## ")[0]
     read = re.findall(r"^\| \d+ \| \[\d+ .*?\]\((.*?)\.ipynb\)", path, re.M)
-    assert read == [page[4:] for page in pages(ROOT) if re.match(r"nbs/(0\d|10)_", page)]
+    assert read == [page.removeprefix("nbs/") for page in FIRST_READING]
     minutes = sum(map(int, re.findall(r"^\| (\d+) \|", path, re.M)))
     assert 100 <= minutes <= 130, f"{minutes} minutes are not about two hours"
 
@@ -117,6 +121,7 @@ def test_directives_become_tags_and_an_executed_chapter_stands_in(tmp_path):
     assert first == tmp_path / "out" / "_build" / "html" / "index.html" and first.exists()
     page = (first.parent / "nbs" / "00_toy.html").read_text(encoding="utf-8")
     assert "shown" in page and "executed" in page and "tag_export" in page
+    assert re.search(r'<details class="answer">\s*<summary><span>Answer</span></summary>', page)
     assert "hidden" not in page and "#| " not in page and "default_exp" not in page
     assert "<title>0 A toy" in page and re.search(r"<h1>0 A toy<", page)
     assert '<a class="reference internal" href="nbs/00_toy.html">0 A toy' in " ".join(
@@ -139,7 +144,7 @@ def test_a_captioned_cell_shows_its_picture_once():
 
 def test_a_broken_link_stops_the_build_and_is_named(tmp_path):
     broken = [*CHAPTER, ("markdown", "## Next\n\nSee [nowhere](11_nowhere.ipynb).")]
-    where = r"nbs/00_toy\.ipynb, cell 5, line 3: WARNING: .*11_nowhere"
+    where = r"nbs/00_toy\.ipynb, cell 6, line 3: WARNING: .*11_nowhere"
     with pytest.raises(BookError, match=where):
         build(toy_book(tmp_path / "project", broken))
 

@@ -158,6 +158,17 @@ def test_keeps_to_the_form(path):
             )
 
 
+@each_page
+def test_an_exercise_has_an_answer_that_is_tested(path):
+    "A cell tagged `answer` follows; it asserts what it says, or nbval compares what it shows."
+    found, asked = cells(path), False
+    for source, tags in found:
+        if asked or "answer" in tags:
+            assert asked and "answer" in tags, f"{path.name}: {source[:60]!r}"
+            assert "assert " in source or "nbval-check-output" in tags, f"{path.name}: {source}"
+        asked = source.startswith("### Exercise")
+
+
 def test_every_directive_has_its_meaning_in_the_book():
     directives, code = split("#| export\n#| eval: false\n\nx = 1\n")
     assert directives == [("export", ""), ("eval", "false")]
@@ -265,7 +276,7 @@ LIVE_TABLES = {
     "05_sgp": {"3af48cc5", "d0325d1d"},
     "07_bo": {"56182710"},
     "lab/regret": {"7b000064"},
-    "10_pipeline": {"014b3f0e", "17917d54"},
+    "12_pipeline": {"014b3f0e", "17917d54"},
 }
 
 

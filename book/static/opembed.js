@@ -1,4 +1,5 @@
-// One switch on each page opens or folds all of its code; the choice is kept. Printing opens all.
+// One switch on each page opens or folds all of its code; the choice is kept. Answers to exercises are
+// opened one by one. Printing opens all.
 document.addEventListener("DOMContentLoaded", () => {
   // A page from a disk may not read others, so a search there shows titles alone.
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
@@ -33,7 +34,8 @@ document.addEventListener("DOMContentLoaded", () => {
 
   let closed = [];
   addEventListener("beforeprint", () => {
-    closed = folds.filter(fold => !fold.open);
+    const all = [...document.querySelectorAll("article details")];
+    closed = all.filter(fold => !fold.open);
     closed.forEach(fold => { fold.open = true; });
   });
   addEventListener("afterprint", () => closed.forEach(fold => { fold.open = false; }));

@@ -28,7 +28,7 @@ from .features import fingerprints, types_of
 from .files import (
     OpembedError, home_path, open_database, patch, plain, require, truth, whole)
 from .formats import from_keys, to_keys
-from .judge import Counts, Judge, Part, Places, View
+from .judge import Counts, Judge, Part, Places, View, repeats_of
 from .ledger import lives, moment, process_mark, said_of_mark
 from .records import stream
 
@@ -110,7 +110,7 @@ def _without_layer(ops, edges, v, space):
     return ops[:v] + ops[v + 1:], kept
 
 # %% ../../nbs/hood/asking.ipynb #a5c00009
-FORMAT = 1 # of the file
+FORMAT = 2 # of the file; another one asks for other architectures
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS search (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS architectures (
@@ -170,6 +170,7 @@ class Search:
         told, out = len(self), len(self._rows("scores IS NULL"))
         return f"Search({self.space}: {told} evaluated, {out} on their way)"
     def close(self) -> None: self._db.close()
+    many = 1 # numbers of one score
     def more_facts(self) -> dict: return {} # of a search of another kind
 
 def _names(found, what): # a tuple; a text would be taken for the list of its letters
@@ -241,8 +242,11 @@ def _facts(self: Search, among): # of the search, as they are kept
     whole = dict(self.space.facts(), format=FORMAT, higher_is_better=self.higher_is_better,
                  seed=self.seed, start=self.start, zero=self.zero, identity=self.identity,
                  twins=self.twins, forbids=self.allowed is not None,
+                 parts=[part.name for part in self.parts],
                  among=None if among is None else to_keys(among, self.space))
     return {name: json.dumps(value) for name, value in (whole | self.more_facts()).items()}
+
+_WAY_ON = "name another file, which can `begin_with` the scores of this one"
 
 @patch
 def _check_same(self: Search, wanted): # or begin
@@ -251,8 +255,7 @@ def _check_same(self: Search, wanted): # or begin
         self._db.executemany("INSERT INTO search VALUES (?, ?)", list(wanted.items()))
         return
     require(kept.get("format") == wanted["format"],
-            f"{self.path}: is a search of another version (format {str(kept.get('format'))[:80]}, "
-            f"not {FORMAT}); name another file, or use the version that made it")
+            f"{self.path}: is a search of another version; {_WAY_ON}")
     for name in [name for name in {**wanted, **kept} if name not in ("short", "forbids")]:
         was, now = (str(facts.get(name))[:80] for facts in (kept, wanted))
         require(kept.get(name) == wanted.get(name),
@@ -263,7 +266,7 @@ def _check_same(self: Search, wanted): # or begin
 @patch
 def open(cls: Search, path: Path | str,
          allowed: Callable[[DAGBatch], BoolTensor] | None = None, # where it was made with one
-         parts: Sequence[Part] | None = None,
+         parts: Sequence[Part] | None = None, # the same, if it was made with some
         ) -> Search:
     "A search that lies in a file, as it was made."
     path = home_path(path)
@@ -273,9 +276,9 @@ def open(cls: Search, path: Path | str,
             _refuse_strange(db, path)
             kept = dict(db.execute("SELECT name, value FROM search"))
         require(kept.pop("format", None) == str(FORMAT), f"{path}: is a search of another version; "
-                "name another file, or use the version that made it")
+                f"{_WAY_ON}")
         facts = {name: json.loads(value) for name, value in kept.items()}
-        for name in ("short", "forbids"): facts.pop(name, None)
+        for name in ("short", "forbids", "parts"): facts.pop(name, None)
         own = {name: facts.pop(name) for name in SearchSpace.__dataclass_fields__ if name in facts}
         space = SearchSpace(**own)
         if facts["among"] is not None: facts["among"] = from_keys(facts["among"], space)
@@ -419,7 +422,20 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
     walks = self._among is None  # mutants of the best: far from them is nothing to look for
-    return Judge(views, known, self._targets(told), rows).choose(n, 1e-6 if walks else 0.0)
+    known, made, odds = self._worked(views, known, told, rows)
+    repeats = repeats_of([scores for _, _, scores in made])
+    judge = Judge(views, known, self._targets(made), rows, repeats)
+    return judge.choose(n, 1e-6 if walks else 0.0, odds)
+
+@patch
+def _worked(self: Search, views, known, told, rows): # without failures; odds that rows do not fail
+    works = torch.tensor([bool(scores) for _, _, scores in told])
+    if works.all(): return known, told, None
+    judge, n = Judge(views, known[:len(told)], works.double(), rows), len(told)
+    low, high = judge.target.min(), judge.target.max()
+    odds = ((judge.mean - low) / (high - low)).clamp(0.02, 1)
+    kept = [k for k in range(len(known)) if k >= n or works[k]]
+    return known[kept], [row for row in told if row[2]], odds
 
 @patch
 def _some(self: Search, pool, rows, known, scores, generator): # of a long list: mutants, others
@@ -442,7 +458,7 @@ def _targets(self: Search, told): # (n,) larger is better; nan where an evaluati
 
 @patch
 def _mutants(self: Search, known, scores, generator): # of the best, of these, and random ones
-    best = known[scores.nan_to_num(-math.inf).topk(min(20, len(known))).indices]
+    best = known[scores.nan_to_num(-math.inf).topk(min(20, int((~scores.isnan()).sum()))).indices]
     once = mutants(best, self.space, 600 if self.allowed is None else 3000, generator)
     if self.allowed is not None: once = once[torch.tensor(self._allowed(once), dtype=torch.bool)]
     twice = mutants(once if len(once) else best, self.space, 600, generator)
@@ -507,10 +523,12 @@ def why_no_score(found) -> str: # "" if it is one
 
 # %% ../../nbs/hood/asking.ipynb #dda10007
 @patch
-def begin_with(self: Search, known: ArchDataset | DAGBatch, # what is scored already
-               scores=None, # of a batch: see `tell`; a data set has its own
+def begin_with(self: Search,
+               known: ArchDataset | DAGBatch | Path | str, # what is scored; or a search's file
+               scores=None, # of a batch: see `tell`; a data set and a file have their own
               ) -> int:     # how many were new
     "Take scores from before; those that the search has already stay as they are."
+    if isinstance(known, (str, Path)): known, scores = self._scores_in(home_path(known))
     if isinstance(known, ArchDataset):
         same = known.higher_is_better == self.higher_is_better
         require(same, f"begin_with: in data set {known.name} higher_is_better is "
@@ -520,10 +538,33 @@ def begin_with(self: Search, known: ArchDataset | DAGBatch, # what is scored alr
     pairs = self._checked(known, scores, "begin_with")
     with self._writing():
         have = {key for _, key, _ in self._rows()}
-        new = {key: own for key, own in reversed(pairs) if key not in have}  # the first counts
+        new = {}
+        for key, own in pairs:
+            if key not in have: new.setdefault(key, own)  # the first counts
         self._db.executemany("INSERT INTO architectures (key, scores, told) VALUES (?, ?, ?)",
                              [(key, json.dumps(own), time.time()) for key, own in new.items()])
     return len(new)
+
+@patch
+def _scores_in(self: Search, path): # of a search's file, whatever version has written it
+    require(path.is_file(), f"begin_with: there is no file {path}")
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            _refuse_strange(db, path)
+            kept = dict(db.execute("SELECT name, value FROM search"))
+            rows = db.execute("SELECT key, scores FROM architectures WHERE scores IS NOT NULL "
+                              "ORDER BY number").fetchall()
+    except (sqlite3.Error, UnicodeDecodeError) as e:
+        raise OpembedError(f"begin_with: {path} is no search ({e})") from None
+    own = self._facts(None)
+    for name in ("higher_is_better", "objectives"):
+        was, now = (str(facts.get(name))[:80] for facts in (kept, own))
+        require(was == now, f"begin_with: {path} is a search with {name} = {was}, not {now}")
+    lists, m = [_kept_scores(path, key, text) or None for key, text in rows], self.many
+    if m > 1: lists = [own and [own[k:k + m] for k in range(0, len(own), m)] for own in lists]
+    try: return from_keys([str(key) for key, _ in rows], self.space), lists
+    except OpembedError as e: raise OpembedError(f"begin_with: {path}: {e}") from None
+
 
 # %% ../../nbs/hood/asking.ipynb #dda10009
 @patch
@@ -594,13 +635,11 @@ def elsewhere(self: Search) -> list[tuple[str, int, str]]: # process, how many, 
 @patch
 def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score, what is believed
     "All scored architectures, the best believed first; what is believed is a normal score."
-    told = [row for row in self._rows("scores IS NOT NULL") if row[2]]
-    if not told: return []
-    scores, batch = self._targets(told), self._graphs(told)
-    rows = range(len(told))
-    mean = scores if len(told) < 3 else Judge(self._views(batch), batch, scores, rows).mean
+    known = self.scored()
+    if not known.keys: return []
+    mean = known.target if len(known.keys) < 3 else self.judge(known).mean
     sign = 1 if self.higher_is_better else -1
-    rows = zip((key for _, key, _ in told), (sign * scores).tolist(), mean.tolist())
+    rows = zip(known.keys, (sign * known.target).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])
 
 @patch
@@ -639,7 +678,7 @@ def judge(self: Search, known: Scored,
         first, pool = len(pool), cat_batches([pool, candidates])
         rows = range(first, len(pool))
     views = [View(part, self.space, pool) for part in parts or self.parts]
-    return Judge(views, known.batch, known.target, rows)
+    return Judge(views, known.batch, known.target, rows, repeats_of(known.scores))
 
 @property
 def _missing(self): # by how many architectures the last ask fell short

@@ -28,7 +28,7 @@ from .asking import Scored, why_no_score
 from .asking_run import Search
 from .files import patch, require, whole, write_whole
 from .formats import from_keys, to_keys
-from .judge import Judge, Part
+from .judge import Judge, Part, factor, repeats_of
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300006
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Beliefs:
     slope: float        # of scores over normal scores
     level: float        # the score that goes with a normal score of 0
     noise: float        # standard deviation of one evaluation, in scores
-    repeats: int        # evaluations that were repeated; 0: the noise is learned
+    repeats: int        # evaluations that were repeated; 0: the noise is this at most
 
     def __len__(self): return len(self.keys)
     def score(self, normal: Tensor) -> Tensor: # of normal scores, near the best
@@ -56,21 +56,20 @@ def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over everything scored; `OpembedError` if that is less than three."
     known = _at_most(self.scored(), self.path)
     target, judge = known.target, self.judge(known)
-    gain = judge.gained(judge.anchors)
-    covariance = judge.kernel.between(judge.anchors, judge.anchors) - gain.T @ gain
-    alone = judge.target - _missed(judge)
-    sign = 1 if self.higher_is_better else -1
-    upper = judge.target >= judge.target.median()
-    x, y = judge.target[upper], target[upper]
-    slope = float((x - x.mean()) @ (y - y.mean()) / ((len(x) - 1) * x.var()).clamp_min(1e-12))
-    noise, repeats = _measured_noise(known.scores)
-    if repeats < 3: noise, repeats = slope * judge.noise ** 0.5, 0
+    missed, repeats = _missed(judge), repeats_of(known.scores)
+    if repeats: own = judge.noise * judge.noisy
+    else: own = missed.square().mean().clamp_min(judge.noise).expand(len(target))
+    covariance = judge.kernel.between(judge.anchors, judge.anchors)
+    gain = torch.linalg.solve_triangular(factor(covariance + own.diag()), covariance, upper=False)
+    covariance, alone = covariance - gain.T @ gain, judge.target - missed
+    sign, slope = 1 if self.higher_is_better else -1, judge.slope
+    noise = repeats.std if repeats else slope * float(own[0]) ** 0.5
     order = judge.mean.argsort(descending=True, stable=True)
     return Beliefs([known.keys[k] for k in order.tolist()], sign * target[order],
                    torch.tensor([len(scores) for scores in known.scores])[order],
                    judge.target[order],
                    judge.mean[order], covariance[order][:, order], alone[order],
-                   sign * slope, sign * float(y.mean() - slope * x.mean()), noise, repeats)
+                   sign * slope, sign * judge.level, noise, repeats.more if repeats else 0)
 
 def _at_most(known, path): # as many as an exact process takes
     n, most = len(known.keys), Judge.most
@@ -85,12 +84,6 @@ def _at_most(known, path): # as many as an exact process takes
 def _missed(judge): # (n,) by how much the others miss each score
     inverse = judge.weigh.T @ judge.weigh
     return inverse @ judge.target / inverse.diagonal()
-
-def _measured_noise(lists): # standard deviation, and of how many repeats beyond the first
-    several = [scores for scores in lists if len(scores) > 1]
-    squares = sum(np.var(scores) * len(scores) for scores in several)
-    more = sum(len(scores) - 1 for scores in several)
-    return float(squares / more) ** 0.5 if more else 0.0, more
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300008
 class Rival(NamedTuple):
@@ -323,8 +316,10 @@ def _curve_section(self: Search, scores):
 @patch
 def _rivals_section(self: Search, found, n):
     listed = rivals(found)
-    known = f"from {found.repeats} repeats" if found.repeats else "learned, nothing was repeated"
-    lines = [f"One evaluation has a noise of {found.noise:.2g} ({known})."]
+    known = (f"of {found.noise:.2g} (from {found.repeats} repeats)" if found.repeats else
+             f"of {found.noise:.2g} at most (what similar architectures leave unexplained; fewer "
+             "than three evaluations were repeated)")
+    lines = [f"One evaluation has a noise {known}."]
     if not listed: lines.append("The best can be told apart from all others.")
     else: lines.append(f"{len(listed)} cannot be told apart from the best (5 % level). The "
                        "repeats are how often both must be evaluated again to tell them apart.")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Part', 'Counts', 'Latents', 'Places', 'Vectors', 'View', 'matern', 'Points', 'Kernel', 'factor', 'fit_kernel',
-           'Judge', 'expected_gain']
+           'Repeats', 'repeats_of', 'line_above', 'Judge', 'expected_gain']
 
 # %% ../../nbs/hood/judge.ipynb #0dde0003
 import math
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -162,6 +163,13 @@ class Kernel:
     @property
     def learned(self) -> tuple[Tensor, ...]: return self.free.split(self.sizes)[3:] # of each part
 
+    def expect_noise(self, std: float, # of one evaluation, in normal scores
+                     more: int) -> None: # evaluations that say so, beyond the first of each
+        "Expect the noise that repeats have shown."
+        at = 2 * len(self.views)
+        self.usual[at] = self.free[at] = 2 * math.log(min(max(std, 0.01), 1.0))
+        self.spread[at] = math.sqrt(2 / more)
+
     def moved(self, points: Sequence[Tensor]) -> list[Points]:
         "Points of each part as they lie after learning."
         return [_placed(view.moved(x, own))
@@ -191,11 +199,13 @@ def fit_kernel(kernel: Kernel,
                points: Sequence[Tensor], # (n, d) of each part, double
                target: Tensor,           # (n,) of mean 0 and variance about 1, double
                steps: int = 20,          # of L-BFGS
+               share: Tensor | None = None, # (n,) of one evaluation's noise in each; default: 1
               ) -> None:
     "Give a kernel the numbers that evidence and priors make most probable."
     fixed = [_squares(x, x) for x in kernel.moved(points)]
     learns = [size > 0 for size in kernel.sizes[3:]]
     one = torch.eye(len(target), dtype=target.dtype)
+    if share is not None: one = one * share
     kernel.free.requires_grad_()
     search = torch.optim.LBFGS([kernel.free], max_iter=steps, line_search_fn="strong_wolfe")
     sound = []  # (value, numbers): a long step may end where nothing can be computed
@@ -217,6 +227,34 @@ def fit_kernel(kernel: Kernel,
         kernel.free = min(sound, key=lambda each: each[0])[1]
     kernel.free = kernel.free.detach()
 
+# %% ../../nbs/hood/judge.ipynb #aa310001
+class Repeats(NamedTuple):
+    "What evaluations that were repeated say of the noise of one."
+    counts: Tensor # (n,) evaluations that each score is the mean of
+    std: float     # of one evaluation, in scores
+    more: int      # evaluations beyond the first of each architecture
+
+def repeats_of(lists: Sequence[Sequence[float]], # of each architecture, [] where it failed
+              ) -> Repeats | None:               # None: fewer than three say too little
+    "The noise of one evaluation, from architectures that were evaluated more than once."
+    several = [scores for scores in lists if len(scores) > 1]
+    more = sum(len(scores) - 1 for scores in several)
+    if more < 3: return None
+    squares = sum(np.var(scores) * len(scores) for scores in several)
+    counts = torch.tensor([max(1, len(scores)) for scores in lists]).double()
+    return Repeats(counts, float(squares / more) ** 0.5, more)
+
+def line_above(target: Tensor, scores: Tensor, # (n,) of the same; nan: failed
+              ) -> tuple[float, float]:        # what a normal score is worth; what 0 is
+    "The line of scores over normal scores in the upper half, where the best are compared."
+    known = ~scores.isnan()
+    upper = known & (target >= target[known].median())
+    x, y = target[upper], scores[upper]
+    apart = x - x.mean()
+    slope = float(apart @ (y - y.mean()) / (apart @ apart).clamp_min(1e-12))
+    return slope, float(y.mean() - slope * x.mean())
+
+
 # %% ../../nbs/hood/judge.ipynb #0dde000b
 class Judge:
     "A Gaussian process over candidates."
@@ -225,18 +263,24 @@ class Judge:
     def __init__(self, views: Sequence[View], # of each part
                  known: DAGBatch,             # the n that have a score, then those on their way
                  scores: Tensor,  # (n,) larger is better; nan where an evaluation failed
-                 rows: Sequence[int]): # the candidates, of those that the views hold
+                 rows: Sequence[int], # the candidates, of those that the views hold
+                 repeats: Repeats | None = None): # default: each was evaluated once
         self.rows = list(rows)
         self.target, self.kernel = normal_scores(scores.double()), Kernel(views)
+        self.slope, self.level = line_above(self.target, scores.double())
         seen, n = [view.of(known) for view in views], len(scores)
+        self.noisy = torch.ones(n).double() # share of one evaluation's noise in each score
+        if repeats:
+            self.noisy /= repeats.counts
+            self.kernel.expect_noise(repeats.std / max(self.slope, 1e-12), repeats.more)
         best = self._decisive()
         anchors = [x[best] for x in seen]
-        fit_kernel(self.kernel, anchors, self.target[best])
+        fit_kernel(self.kernel, anchors, self.target[best], share=self.noisy[best])
         self.noise = float(self.kernel.noise)
         seen = self.kernel.moved(seen)
         self.pool = self.kernel.moved([view.x[self.rows] for view in views])
         self.anchors = [points[best] for points in seen]
-        self.weigh, self.share = self._solved([points[:n] for points in seen])
+        self.weigh, self.share = self._solved([points[:n] for points in seen], best)
         self.gain = self.gained(self.pool)
         self.mean = (self.share.float() @ self.gain).double()
         self.known = [points[:n] for points in seen]
@@ -251,17 +295,17 @@ class Judge:
         step = len(rest) / (self.most - len(best))
         return best + [rest[int(step * k)] for k in range(self.most - len(best))]
 
-    def _solved(self, seen): # (m, m), (m,): gain and belief of a point from its m covariances
+    def _solved(self, seen, best): # (m, m), (m,): gain and belief of a point from its m covariances
         within, m = self.kernel.between(self.anchors, self.anchors), len(self.anchors[0])
-        one = torch.eye(m).double()
+        one, own = torch.eye(m).double(), self.noise * self.noisy
         sparse = len(seen[0]) > m
-        lower = factor(within + (1e-6 if sparse else self.noise) * one)
+        lower = factor(within + (1e-6 if sparse else own[best]) * one)
         weigh = torch.linalg.solve_triangular(lower, one, upper=False)
         if not sparse: return weigh, weigh @ self.target
         heard = weigh @ self.kernel.between(self.anchors, seen)
-        told, turn = torch.linalg.eigh(heard @ heard.T / self.noise)
+        told, turn = torch.linalg.eigh(heard @ (heard / own).T)
         told = told.clamp_min(1e-12)
-        told_scores = turn.T @ heard @ self.target / self.noise
+        told_scores = turn.T @ heard @ (self.target / own)
         weigh = (told / (1 + told)).sqrt()[:, None] * (turn.T @ weigh)
         return weigh, told_scores / (told * (1 + told)).sqrt()
 
@@ -284,18 +328,20 @@ def await_scores(self: Judge, points: Sequence[Points], # p of each part
 @patch
 def choose(self: Judge, n: int,
            least: float = 0.0, # if nothing promises more, the best believed is what counts
+           odds: Tensor | None = None, # of each candidate, that it can be evaluated
           ) -> list[int]:      # n rows, or all if these are fewer
     "The candidates with the largest expected improvement, one after the other."
+    if odds is None: odds = torch.ones_like(self.mean)
     shut, best, chosen = torch.zeros_like(self.mean), float(self.target.max()), []
     if len(self.pending[0]):
         gained = self.gained(self.pending)
         best = max(best, float((self.share @ gained).max()))
         self.await_scores(self.pending, gained)
     for _ in range(min(n, len(self.rows))):
-        gain = expected_gain(self.mean, self.variance, best) + shut
+        gain = odds * expected_gain(self.mean, self.variance, best) + shut
         if float(gain.max()) < least:
             best = min(best, float((self.share @ self.gained(self.known)).max()))
-            gain = expected_gain(self.mean, self.variance, best) + shut
+            gain = odds * expected_gain(self.mean, self.variance, best) + shut
         row = int((gain >= (1 - 1e-4) * gain.max()).nonzero()[0])
         chosen.append(row)
         shut[row], best = -math.inf, max(best, float(self.mean[row]))

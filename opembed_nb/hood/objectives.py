@@ -20,7 +20,7 @@ from ..data import SVG, DAGBatch, SearchSpace
 from .asking_report import Report, Search, svg_figure
 from .files import OpembedError, patch, plain, require, whole
 from .formats import from_keys, to_keys
-from .judge import Judge
+from .judge import Judge, repeats_of
 
 # %% ../../nbs/hood/objectives.ipynb #ee200006
 def undominated(scores: Tensor, # (n, m) larger is better; nan: failed
@@ -70,6 +70,8 @@ class ParetoSearch(Search):
                 f"higher_is_better is {higher!r}, but {first!r} is {way!r}; leave it out")
         super().__init__(space, path, **settings)
 
+    @property
+    def many(self) -> int: return len(self.objectives)
     @property
     def signs(self) -> Tensor: # (m,) 1 or -1
         return torch.tensor([WAYS[way] for way in self.objectives.values()]).double()
@@ -133,11 +135,13 @@ def _standing(self: ParetoSearch, told): # (n,) minus the number of those that a
 
 @patch
 def _chosen(self: ParetoSearch, views, known, told, rows, n): # by expected hypervolume improvement
-    columns = self._signed(told).T
-    judges = [Judge(views, known, column, rows) for column in columns]
+    known, told, odds = self._worked(views, known, told, rows)
+    columns, m = self._signed(told).T, self.many
+    judges = [Judge(views, known, column, rows, repeats_of([scores[k::m] for *_, scores in told]))
+              for k, column in enumerate(columns)]
     floor = [_as_normal(judge.target, column, self._limit(k))
              for k, (judge, column) in enumerate(zip(judges, columns))]
-    return [rows[row] for row in _choose(judges, torch.stack(floor), n)]
+    return [rows[row] for row in _choose(judges, torch.stack(floor), n, odds)]
 
 @patch
 def _limit(self: ParetoSearch, k): # of an objective: larger is better; None if there is none
@@ -159,7 +163,7 @@ def _as_normal(target, scores, limit): # of a limit: the normal score; without o
 
 SHORT = 1000 # candidates from which the second and all further ones of a call are chosen
 
-def _choose(judges, floor, n): # n candidates, or all if these are fewer
+def _choose(judges, floor, n, odds=None): # n candidates, or all if these are fewer
     believed = torch.stack([judge.target for judge in judges], 1)
     if len(judges[0].pending[0]):
         gained = [judge.gained(judge.pending) for judge in judges]
@@ -171,6 +175,7 @@ def _choose(judges, floor, n): # n candidates, or all if these are fewer
         mean = torch.stack([judge.mean[left] for judge in judges], 1)
         variance = torch.stack([judge.variance[left] for judge in judges], 1)
         growth = expected_growth(mean, variance, believed, floor)
+        if odds is not None: growth = growth * odds[left]
         row = int(left[growth.argmax()])
         chosen.append(row)
         believed = torch.cat([believed, mean[growth.argmax()][None]])

@@ -6,8 +6,9 @@
 __all__ = ['OWN', 'VERSION', 'NEEDED', 'LETTERS', 'PAPER_WIDTH', 'runs_root', 'run_folder', 'save_tensors', 'load_tensors',
            'tensors_of', 'digest', 'is_own', 'code_digest', 'refuse_code', 'load_checkpoint', 'optimizer_tensors',
            'restore_optimizer', 'copy_into', 'Training', 'keep', 'resume', 'go_on', 'read_history', 'watched',
-           'processor', 'strict_json', 'provenance', 'save_record', 'files_below', 'read_record', 'record_files',
-           'read_records', 'run_name', 'names_of', 'best_profile', 'committed', 'by_model', 'Table', 'stream']
+           'processor', 'strict_json', 'provenance', 'save_record', 'files_below', 'read_record', 'Values', 'heard',
+           'read_from', 'record_files', 'read_records', 'run_name', 'names_of', 'best_profile', 'committed', 'by_model',
+           'Table', 'stream']
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0d2
 import ast
@@ -529,7 +530,7 @@ def read_record(path: Path) -> dict: # values, seconds, provenance
     for key in NEEDED.get(path.stem, ()):
         if record["values"].get(key) in (None, []): raise _no_record(path, f"no {key}")
     if odd := _odd_kind(record, path.stem): raise _no_record(path, odd)
-    return record
+    return record | dict(values=Values(record["values"], path))
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0a8
 _KINDS = {  # of what tables read
@@ -563,6 +564,39 @@ def _kind(value): # None fits everywhere
 # %% ../../nbs/hood/records.ipynb #abaff3e8
 def _no_record(path, why):
     return OpembedError(f"{path}: is no record ({why}); delete it and run its chapter again")
+
+# %% ../../nbs/hood/records.ipynb #c2000002
+class Values(dict):
+    "What a record holds; see `heard`."
+    def __init__(self, values: dict, file: Path): # of the record
+        super().__init__(values)
+        self.file = file
+    def _say(self):
+        for files in _listening: files[self.file] = None
+    def __getitem__(self, key):
+        self._say()
+        return super().__getitem__(key)
+    def get(self, key, default=None):
+        self._say()
+        return super().get(key, default)
+    def items(self):
+        self._say()
+        return super().items()
+
+_listening: list[dict] = []
+
+@contextmanager
+def heard(): # → the files, in order, as the keys of a dict that grows
+    "Notes whose values are read."
+    files = {}
+    _listening.append(files)
+    try: yield files
+    finally: _listening.pop()
+
+def read_from(path: Path) -> Path:
+    "Notes a file that is no record, such as that of a benchmark."
+    for files in _listening: files[path] = None
+    return path
 
 # %% ../../nbs/hood/records.ipynb #5ae630a1
 def record_files(root: Path,           # runs/ or results/

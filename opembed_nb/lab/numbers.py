@@ -11,7 +11,8 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'few_labels_of', 'unseen_of',
            'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high', 'median_around', 'count',
            'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample', 'number',
-           'versions_table', 'text_of', 'fill', 'pages', 'texts', 'run', 'main']
+           'versions_table', 'packaged_cards', 'data_table', 'text_of', 'behind', 'fill', 'pages', 'texts', 'run',
+           'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -32,16 +33,17 @@ from ..hood import intervals
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.formats import from_flat
 from ..hood.intervals import mean_std, paired
-from ..hood.records import Table, read_record, read_records
+from ..hood import sources
+from ..hood.records import Table, heard, read_from, read_record, read_records
 from .arms import study_records
 from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
 from .few_labels import few_records, measured as few_measured
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
-from .fronts import AT, front_records
+from .fronts import AT
 from .regret import needed, regret_curves, reported_regret as reported, sooner
-from .runner import record_path
+from .runner import job_records, record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
 from .unseen import taus, unseen_records
@@ -117,7 +119,8 @@ def studied(results: Path) -> list[dict]: # see `study_records`
 def rows(results, file, column, *where): # where: model=dvae work=encoding
     "The rows of a benchmark's file that have these values."
     name, _, part = file.partition("/")
-    record = json.loads((results / FILES[name]).read_text(encoding="utf-8"))
+    path = read_from(results / FILES[name])
+    record = json.loads(path.read_text(encoding="utf-8"))
     wanted = dict(each.split("=") for each in where)
     found = [row for row in (record["parts"][part] if part else record["rows"])
              if all(str(row[key]) == value for key, value in wanted.items())]
@@ -166,7 +169,7 @@ def shortfall(results, data, *models):
 @source
 def study_embeddings(results):
     "The embeddings of the study, without changes of the recipe."
-    return dict.fromkeys(r["arm"].split("+")[0] for r in studied(results))
+    return dict.fromkeys(r["arm"].split("+")[0] for r in studied(results) if r["values"].items())
 
 @source
 def reconstructed(results, model, data=("nas-bench-201/cifar10", "nas-bench-graph/arxiv")):
@@ -219,9 +222,10 @@ def reported_regret(results, table, strategy, which=None): # optimum, other: wha
 @source
 def fronts(results, device, search, evaluations):
     "Hypervolume regret in percent after so many evaluations, trial by trial."
-    found = front_records(results / "search")
-    require((device, search) in found, f"no record of {search} on {device}")
-    return dict(enumerate(100 * found[device, search][:, AT.index(int(evaluations))]))
+    found = [r["values"]["regret"] for r in job_records(results / "search", "front")
+             if (r["arm"], r["model"]) == (device, search)]
+    require(found, f"no record of {search} on {device}")
+    return dict(enumerate(100 * regret[AT.index(int(evaluations))] for regret in found))
 
 @source
 def finalists(results, data, model, by=None): # model: also random, best of the data
@@ -267,7 +271,7 @@ def moved_by_split(results, data):
 @source
 def labels(results, what): # error, relative_error; "… in std": in standard deviations
     "What the supernet's card says of the accuracies that it gave."
-    card = json.loads((PACKAGED / "enas-digits.json").read_text(encoding="utf-8"))
+    card = json.loads(read_from(PACKAGED / "enas-digits.json").read_text(encoding="utf-8"))
     if what == "error in std": return {0: card["relative_error"] / card["std"]}
     return {0: card[what]}
 
@@ -486,11 +490,27 @@ def versions_table(results: Path) -> Table: # a row for each environment
     return Table.of(["Python, versions", *shown, "passed", "failed"], rows, "l")
 
 
+# %% ../../nbs/lab/numbers.ipynb #c2000010
+def packaged_cards(results: Path) -> Table: # see `cards_table`
+    "What the cards of the packaged models say."
+    for path in sorted(PACKAGED.glob("*-dvae*.json")): read_from(path)
+    return cards_table()
+
+# %% ../../nbs/lab/numbers.ipynb #c2000014
+def data_table(results: Path) -> Table: # a row for each data set that `explained` looked at
+    "How much of the accuracies wiring and operations explain."
+    found = {r["dataset"]: r["values"] for r in read_records(results, "explained", "quick")}
+    rows = [[f"`{name}`", f"{found[name]['architectures']:,}", f"{found[name]['wirings']:,}",
+             *(f"{max(share, 0):.2f}" for share in found[name]["shares"].values())]
+            for name in sources.SOURCES if name in found]
+    return Table.of(["data", "architectures", "wirings", "wiring alone", "operations alone",
+                     "both"], rows)
+
 # %% ../../nbs/lab/numbers.ipynb #a5000012
 TABLES = {"scoreboard": lambda results: short_scoreboard(results, RUNS["ours"]),
           "folded": lambda results: folded_scoreboard(results, RUNS["ours"]),
           "twins": lambda results: short_twins(results, RUNS["ours"]),
-          "cards": lambda results: cards_table(), "versions": versions_table}
+          "cards": packaged_cards, "versions": versions_table, "data": data_table}
 FIGURES = {"nbs/scoreboard.svg": lambda results: scoreboard_figure(results, RUNS["ours"]),
            **{f"nbs/front-{name}-{theme}.svg": partial(first_page, figure=name, theme=theme)
               for name in DRAWN for theme in INKS},
@@ -504,6 +524,13 @@ def text_of(mark: str, results: Path) -> str:
     if first != "table": return number(mark, results)
     require(name in TABLES, f"table {name!r} is unknown; known are {', '.join(TABLES)}")
     return f"\n{TABLES[name](results).strip()}\n"
+
+# %% ../../nbs/lab/numbers.ipynb #c2000012
+def behind(mark: str, results: Path) -> list[Path]: # in the order of reading
+    "The files that a number or a table is computed from."
+    with heard() as files: text_of.__wrapped__(mark, results)
+    seeds = {f"seed-{word[5:]}" for word in mark.split() if word.startswith("seed=")}
+    return [path for path in files if not seeds or path.parent.name in seeds]
 
 # %% ../../nbs/lab/numbers.ipynb #a5000014
 MARK = re.compile(r"(?P<code>^```.*?^```|(?P<ticks>`+)[^`].*?(?P=ticks))"

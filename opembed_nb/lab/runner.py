@@ -138,7 +138,8 @@ COMMANDS = {  # study → the function that runs it, without the package's name
     "finalists": "lab.studies:finalists", "surrogate": "lab.studies:surrogate",
     "fault": "lab.studies:fault", "width": "lab.studies:width",
     "asking": "lab.asking_tables:asking", "objectives": "lab.fronts:main",
-    "example": "lab.front:main", "matter": "lab.operations_matter:main",
+    "example": "lab.front:main", "epochs": "lab.front:record_epochs",
+    "matter": "lab.operations_matter:main",
     "few-labels": "lab.few_labels:main", "unseen": "lab.unseen:main"}
 
 def at_least(least: int) -> Callable[[str], int]:
