@@ -1,6 +1,6 @@
 """Each architecture that a chapter draws opens in Explore: a line of links below the drawing.
 
-A drawing says what it shows, by the places at which `opembed_nb.data.draw` puts nodes and edges.
+`opembed_nb.data.draw` makes a column of each, so that a drawing says what it shows.
 """
 
 import html
@@ -18,18 +18,13 @@ FILES = {  # what explorer/build.py makes a page of
     "nas-bench-101": ("nas-bench-101-30k", CELLS_101),
 }
 PAGES = {page: of for page, (file, of) in FILES.items() if (PREPARED / f"{file}.npz").exists()}
-WIDTH, TOP, STEP = 190, 40, 44  # of a drawing
 NODE = re.compile(
-    r'<rect x="([\d.]+)" y="([\d.]+)" width="104"[^>]*/><text [^>]*style="[^>]*>([^<]*)</text>'
+    r'<rect x="[\d.]+" y="([\d.]+)" width="\d+" height="24"[^>]*/>'
+    r'<text x="([\d.]+)"[^>]* style="[^>]*>([^<]*)</text>'
 )
 EDGE = re.compile(r'<path d="M([\d.]+) ([\d.]+) (?:V([\d.]+)|C\S+ \S+ \S+ \S+ \S+ ([\d.]+))"')
-TITLE = re.compile(r'<text x="([\d.]+)" y="16" font-weight="bold">([^<]*)</text>')
+TITLE = re.compile(r'<text x="([\d.]+)" y="[\d.]+" font-weight="bold">([^<]*)</text>')
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def place(y):
-    "Which node is at a height."
-    return round((float(y) - TOP) / STEP)
 
 
 def base36(n):
@@ -48,18 +43,23 @@ def key(names, edges, space):
 
 
 def architectures(svg):
-    "(title, names of the nodes in order, edges) of each that a drawing shows."
-    found = {}
-    for x, y, name in NODE.findall(svg):
-        one = found.setdefault(int(float(x)) // WIDTH, ({}, []))
-        one[0][place(float(y) + 12)] = html.unescape(name)
-    for x, start, straight, bent in EDGE.findall(svg):
-        ends = (float(start) - 12, float(straight) + 14) if straight else (start, bent)
-        found[int(float(x)) // WIDTH][1].append(tuple(map(place, ends)))
-    titles = {int(float(x)) // WIDTH: html.unescape(title) for x, title in TITLE.findall(svg)}
+    "(title, names of the nodes in order, edges) of each that a drawing shows, a column each."
+    columns, edges, titles = {}, {}, {}
+    for y, x, name in NODE.findall(svg):
+        columns.setdefault(float(x), []).append((float(y) + 12, html.unescape(name)))
+    for x, start, straight, bent in EDGE.findall(svg) if columns else ():
+        column = min(columns, key=lambda middle: abs(middle - float(x)))
+        heights = sorted(y for y, _ in columns[column])
+        ends = (
+            (float(start) - 12, float(straight) + 14) if straight else (float(start), float(bent))
+        )
+        edge = tuple(min(range(len(heights)), key=lambda v: abs(heights[v] - y)) for y in ends)
+        edges.setdefault(column, []).append(edge)
+    for x, line in TITLE.findall(svg):
+        titles.setdefault(float(x), []).append(html.unescape(line))
     return [
-        (titles.get(b, ""), [names[v] for v in sorted(names)], edges)
-        for b, (names, edges) in sorted(found.items())
+        (" ".join(titles.get(x, [])), [name for _, name in sorted(columns[x])], edges.get(x, []))
+        for x in sorted(columns)
     ]
 
 

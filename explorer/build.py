@@ -34,7 +34,7 @@ ENGINE = ["bytes", "graphs", "product", "gcn", "dvae", "process", "supernet", "w
 PAGE = "bytes graphs draw engine world state map bench walk game main".split()
 KINDS = {"uint8": "u8", "uint16": "u16", "float16": "f16", "float32": "f32"}
 NOTES = ("one-hot operations", "learned operation vectors")
-LEFT_OUT, SHARED = ("encoder.logvar.",), "encoder.forward_message."  # the first: not needed for μ
+LEFT_OUT = "encoder.logvar."  # not needed for μ
 PAGES = {"nas-bench-201/cifar10": "nas-bench-201", "nas-bench-101/30k": "nas-bench-101"}
 TITLES = {"nas-bench-201/cifar10": "NAS-Bench-201", "nas-bench-101/30k": "NAS-Bench-101"}
 LEAD = (
@@ -94,9 +94,7 @@ def map_pack(data, found):
 def model_pack(own):
     "Weights in half precision, in which the packaged models are kept, and the process over them."
     names = [key.removeprefix("weights ") for key in own if key.startswith("weights ")]
-    # A D-VAE's decoder sends the encoder's messages.
-    left_out = LEFT_OUT + ("decoder.message.",) * any(name.startswith(SHARED) for name in names)
-    kept = {name: own[f"weights {name}"] for name in names if not name.startswith(left_out)}
+    kept = {name: own[f"weights {name}"] for name in names if not name.startswith(LEFT_OUT)}
     return pack({**kept, "root": own["root"]}, process=json.loads(str(own["facts"]))["process"])
 
 

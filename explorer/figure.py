@@ -25,7 +25,10 @@ SHOWN = [
     "#view=walk&colour=accuracy",
 ]
 # Only the slider, the maps and their legend.
-STYLE = ".controls > :not(.training), .zooms, #play { display: none } .stage { height: 21rem }"
+STYLE = """
+.controls > :not(.training), .zooms, #play, #map-keys, #under { display: none }
+.stage { height: 21rem }
+"""
 BOX = """
 const top = document.querySelector(".training").getBoundingClientRect().top;
 const end = document.getElementById("legend").getBoundingClientRect().bottom;

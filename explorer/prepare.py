@@ -18,7 +18,7 @@ import torch
 from sklearn.manifold import TSNE
 
 from opembed_nb.hood.files import OpembedError, project_folder
-from opembed_nb.hood.records import digest, load_tensors, provenance
+from opembed_nb.hood.records import digest, load_tensors, provenance, tensors_of
 from opembed_nb.hood.sources import dataset_folder, load_dataset
 from opembed_nb.lab.asking_tables import Arena, evolution, gathered, walked
 from opembed_nb.latent import project
@@ -243,8 +243,8 @@ def of_twin(name, data, width=128, folder=None):
 
 def weights(model):
     "In half precision, in which the packaged models are kept, too."
-    tensors = model.state_dict().items()
-    return {f"weights {name}": tensor.numpy().astype(np.float16) for name, tensor in tensors}
+    tensors = tensors_of(model).items()
+    return {f"weights {name}": t.detach().numpy().astype(np.float16) for name, t in tensors}
 
 
 def file_of(name):
