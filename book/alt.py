@@ -14,6 +14,7 @@ KINDS = [  # what a plot's code calls → how it is called in words
     (r"scatter\(|latent_figure|plot_operations|plot_latents|plot_tables", "Scatter plot"),
     (r"plot_findings|\.errorbar\(", "Plot of differences with intervals"),
     (r"\.plot\(|semilog|\.fill_between\(|curves|history|regret|length_figure", "Line chart"),
+    (r"plot_few\(|plot_taus\(", "Line chart"),
 ]
 LONGEST = 400  # letters
 

@@ -141,7 +141,8 @@ def summary_of_lines(source):
 def is_setup(cell, code):
     "Whether a cell only imports, or sets the parameters of a page."
     body = statements(code)
-    only = body and all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+    only = body and isinstance(body[0], ast.Import | ast.ImportFrom)
+    only = only and all(isinstance(node, ast.Import | ast.ImportFrom | ast.With) for node in body)
     return not cell.outputs and bool(only or "parameters" in cell.metadata["tags"])
 
 

@@ -77,12 +77,18 @@ const boxed = element => {
   for (let e = element; e && e !== page; e = e.parentElement)
     if (["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return e;
 };
-const images = shown("img");
+const images = shown("img"), pictures = shown("img, figure.stepper");
+const smallest = svg => Math.min(...[...svg.querySelectorAll("text")]
+  .map(text => parseFloat(getComputedStyle(text).fontSize)))
+  * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
 const measured = {
   height: page.getBoundingClientRect().height,
   ...found,
-  first_figure: images.length
-    ? (images[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
+  first_figure: pictures.length
+    ? (pictures[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
+  frames: shown("figure.stepper svg[role=img]").map(svg => ({
+    alt: svg.getAttribute("aria-label"), label: smallest(svg),
+  })),
   wide_tables: shown("table").filter(table => table.getBoundingClientRect().width
     > (boxed(table) ?? page).clientWidth + 1).length,
   unboxed: shown("table").filter(table => !boxed(table)).map(table => table.textContent.trim()
@@ -178,7 +184,8 @@ def summary(found, weights):
     "What is kept of a page: screens, shares of its height, and what is wrong with it."
     height = found["height"]
     parts = ("code", "prose", "tables", "figures", "math", "output")
-    small = [size for size in map(labels, found["images"]) if size is not None]
+    small = [*map(labels, found["images"]), *(frame["label"] for frame in found["frames"])]
+    small = [round(size, 1) for size in small if size is not None]
     return {
         "screens": round(height / SCREEN, 1),
         **{part: round(found[part] / height, 3) for part in parts},

@@ -30,18 +30,25 @@ COMMANDS = {
     "explained": "papermill nbs/hood/sources.ipynb out.ipynb -p dataset {data}",
     "graph_properties": "papermill nbs/08_graph_properties.ipynb out.ipynb -p dataset {data}",
     "raw_space": "papermill nbs/09_latent.ipynb out.ipynb -p dataset {data}",
+    "latent": "papermill nbs/09_latent.ipynb out.ipynb -p dataset {data}",
+    "pool": "papermill nbs/07_bo.ipynb out.ipynb -p dataset {data} -p profile laptop",
     "search": "opembed search laptop -p dataset {data} -p models '[{model}]'",
     "finalists": f"{RUNNER} finalists --data {{data}}",
     "surrogate": f"{RUNNER} surrogate --data {{data}}",
     "matter": f"{RUNNER} matter",
     "example": f"{RUNNER} example",
+    "epochs": f"{RUNNER} epochs",
     "fault": f"{RUNNER} fault",
     "ranking": "make digits",
     "arm": "make evidence DATA={data} MODELS={model} ARMS={how} SEEDS='{seeds}'",
+    "arm-search": "make evidence SEARCH=1 DATA={data} MODELS={model} ARMS={how} SEEDS='{seeds}'",
+    "trial": f"{RUNNER} recipes --models {{model}} --only {{how}}",
+    "reach": f"{RUNNER} reach",
     "few-labels": f"{RUNNER} few-labels --data {{data}} --only {{model}}",
     "unseen": f"{RUNNER} unseen --data {{data}} --only {{model}}",
     "asking": f"{RUNNER} asking --kind {{model}} --data {{data}} --only {{how}}",
     "asking-limit": f"{RUNNER} asking --kind limit --data {{data}}",
+    "asking-cost": f"{RUNNER} asking --kind cost --data {{data}}",
     "front": f"{RUNNER} objectives --devices {{how}} --only {{model}}",
     "regret": f"{RUNNER} search --data {{data}}",
     "soak": "make soak",
@@ -49,6 +56,8 @@ COMMANDS = {
     "speed": "make bench",
     "gpu": "make gpu",
     "protocol": "python benchmarks/protocol.py PUBLIC",
+    "step": "python benchmarks/step.py CHECKOUT",
+    "first-reading": "python book/measure.py --save now",
     "judge": "python benchmarks/judge.py",
     "enas-digits": "make digits",
 }
@@ -144,8 +153,10 @@ def row(found, made):
     seconds = [f"{taken:,.0f}" for _, taken in sorted(made, key=itemgetter(0)) if taken is not None]
     took = ", ".join(seconds)
     if len(seconds) > 6:
-        took = f"{sum(taken for _, taken in made):,.0f} in all"
-    inner = f"seed-{numbers(seeds)}/" if where(found.folder)[2] else ""
+        took = f"{sum(taken or 0 for _, taken in made):,.0f} in all"
+    shell = numbers(seeds).replace("–", "..").replace(", ", ",")  # a pattern that a shell expands
+    inner = f"seed-{{{shell}}}/" if len(seeds) > 1 else f"seed-{shell}/"
+    inner = inner if where(found.folder)[2] else ""
     said = [f"seed{'s' * (len(seeds) > 1)} {numbers(seeds)}"] if seeds else []
     said += [f"commit {found.commit}", found.made_on]
     said += [f"{took} s"] if took else ["seconds not kept"]
@@ -210,16 +221,10 @@ def marks(source, pages):
     "The marks of the book's pages, each once, in order."
     from opembed_nb.lab.numbers import MARK, texts
 
-    paths = [path for page in pages for path in source.glob(f"{page}.*") if path.suffix != ".bib"]
-    found = [
-        match["mark"]
-        for path in paths
-        if path.suffix in (".md", ".ipynb")
-        for _, text in texts(path)
-        for match in MARK.finditer(text)
-        if match["mark"]
-    ]
-    return list(dict.fromkeys(found))
+    files = [source / f"{page}{end}" for page in pages for end in (".md", ".ipynb")]
+    prose = (text for file in files if file.exists() for _, text in texts(file))
+    found = (match["mark"] for text in prose for match in MARK.finditer(text))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def entries(source, pages):

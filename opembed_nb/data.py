@@ -462,14 +462,14 @@ class Split(NamedTuple):
     "One part of a data set."
     batch: DAGBatch    # its architectures
     accuracy: Tensor   # (n,) larger is better
-    target: Tensor     # (n,) accuracy in standard deviations of the train part
+    target: Tensor     # (n,) accuracy in standard deviations of the training set
     usable: BoolTensor | None = None # (n,) see `ArchDataset`
     test_score: Tensor | None = None # (n,) see `ArchDataset`
 
 # %% ../nbs/00_data.ipynb #77b029b4
 @dataclass(frozen=True, eq=False)
 class ArchDataset:
-    """Architectures with their accuracies, and the split into a train and a test part.
+    """Architectures with their accuracies, and the split into training set and test set.
 
     >>> data = oe.load("enas-digits")
     >>> mine = oe.Dataset.from_scores("mine", data.space, data.batch, data.accuracy)
@@ -507,7 +507,7 @@ class ArchDataset:
         accuracy = self.accuracy[rows]
         more = (x if x is None else x[rows] for x in (self.usable, self.test_score))
         return Split(self.batch[rows], accuracy, self.standardise(accuracy), *more)
-    def moments(self) -> tuple[float, float]: # train part's mean and standard deviation
+    def moments(self) -> tuple[float, float]: # training set's mean and standard deviation
         known = self.accuracy[self.order[:self.n_train]].double()
         return float(known.mean()), float(known.std(unbiased=False))
     def standardise(self, accuracy: Tensor) -> Tensor: # accuracy → target
@@ -560,7 +560,7 @@ SPLITS = ("own", "wiring")
 
 @patch
 def split(self: ArchDataset, by: str) -> ArchDataset: # `by` is one of `SPLITS`
-    "The data set with another train and test part."
+    "The data set with another training set and test set."
     require(by in SPLITS, f"split {by!r} is unknown; known are {', '.join(SPLITS)}")
     if by == "own": return self
     wiring = wirings(self.batch).cpu()
@@ -673,7 +673,7 @@ def _mixed(x): # (…) whole numbers, spread over all of 64 bits
 def random_like(self: ArchDataset, n: int,
                 generator: torch.Generator, # gives randomness and device
                ) -> DAGBatch:               # n valid architectures
-    "Random architectures as deep as those of the train part."
+    "Random architectures as deep as those of the training set."
     space, depths = self.space, self.batch.n_nodes[self.order[:self.n_train]]
     if bool((depths == space.max_nodes).all()): return random_architectures(n, space, generator)
     device = generator.device

@@ -425,19 +425,19 @@ def _check_forest(forest, models, bits):
 # %% ../nbs/06_oracle.ipynb #8363d947
 class Card(NamedTuple):
     "How far a surrogate can be trusted, in standard deviations of the train accuracies."
-    # No tree has seen the test part. (The boosting settings were chosen with an eye on it, so
+    # No tree has seen the test set. (The boosting settings were chosen with an eye on it, so
     # these numbers are a little optimistic.)
-    pearson: float      # held-out r, on the whole test part
+    pearson: float      # held-out r, on the whole test set
     rmse: float         # held-out RMSE
-    coverage: float     # share of the test part within ± 1.96 of its uncertainty
-    new: int            # test architectures whose features the train part does not hold
+    coverage: float     # share of the test set within ± 1.96 of its uncertainty
+    new: int            # test architectures whose features the training set does not hold
     new_pearson: float  # r on these
     new_rmse: float     # RMSE on these
 
 # %% ../nbs/06_oracle.ipynb #06000003
 @dataclass(frozen=True, eq=False)
 class SurrogateOracle:
-    "An oracle learned from a data set's train part; what it gives are estimates."
+    "An oracle learned from a data set's training set; what it gives are estimates."
     name: str              # "surrogate of …"
     version: str           # digest of its trees
     space: SearchSpace
@@ -497,7 +497,7 @@ def _card_text(oracle): # name, version and measured quality
             f"learns from {learns}; expected RMSE on new ones {oracle.error:.3f} (out of fold)\n"
             f"held out: Pearson r {card.pearson:.4f}, RMSE {card.rmse:.3f} standard deviations of "
             f"{oracle.std:.5f}; 95 % bars cover {card.coverage:.1%}\n"
-            f"of these, {card.new:,} unlike any in the train part")
+            f"of these, {card.new:,} unlike any in the training set")
     if card.new < 2: return text
     return text + f": Pearson r {card.new_pearson:.4f}, RMSE {card.new_rmse:.3f}"
 
@@ -505,7 +505,7 @@ def _card_text(oracle): # name, version and measured quality
 def fit_surrogate(data: ArchDataset,
                   members: int = 5, seed: int = 0, **boosting, # see `fit_forest`
                  ) -> SurrogateOracle:
-    "Learn a surrogate from the train part and measure it on the test part."
+    "Learn a surrogate from the training set and measure it on the test set."
     train, (mean, std) = data.train, data.moments()
     x = raw_features(train.batch, data.space)
     edges = data.space.n_layers * len(data.space.operations)  # column of the first edge
@@ -521,7 +521,7 @@ def fit_surrogate(data: ArchDataset,
                            int(train.batch.n_nodes.min()), int(distance.amax()), card)
 
 # %% ../nbs/06_oracle.ipynb #af2906e2
-def _held_out(data, forest, columns, error, known): # distances of the test part, card
+def _held_out(data, forest, columns, error, known): # distances of the test set, card
     target, x = data.test.target, raw_features(data.test.batch, data.space)[:, columns]
     value, bar = _value_and_bar(forest(x), error)
     distance = _distance(x, known)

@@ -356,7 +356,7 @@ def reach(model: nn.Module,      # with a `DAGDecoder`, in evaluation mode
 @dataclass(frozen=True)
 class TrainConfig:
     "Everything that decides how a model is trained; the defaults are the paper's."
-    epochs: int = 300         # passes over the train part in each round
+    epochs: int = 300         # passes over the training set in each round
     training_rounds: int = 1  # T; every round starts new weights and keeps the operation table
     minibatch: int = 32       # architectures in a step
     lr: float = 1e-4          # Adam's step size: at the start, or with `cosine` the largest

@@ -10,6 +10,7 @@ import pytest
 import torch
 from common import refused_as, shown
 from PIL import Image
+from scipy.stats import ttest_ind
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
 from opembed_nb.embeddings import EMBEDDINGS, FixedRows, OneHot, OperationEmbedding, describe
@@ -264,7 +265,8 @@ def dataset(data, tmp_path):
 
 
 def test_data_and_models_outside_the_plan_are_planned_too(dataset):
-    assert len(plan([dataset], seeds=[0])) == len(plan(models=["svae"], seeds=[0])) // len(DATA) > 1
+    everywhere = plan(models=["svae-emb"], seeds=[0])
+    assert len(plan([dataset], seeds=[0])) == len(everywhere) // len(DATA) > 1
 
 
 def test_the_study_goes_on_where_it_was(dataset, tmp_path, monkeypatch, capsys):
@@ -442,6 +444,13 @@ def test_an_answer_follows_the_rule(tmp_path):
     (wide,) = judge(records, [Comparison("", *both[0][:2], "rmse", "less", "enas-digits")])
     narrow = judge(records, [Comparison("", *b[:2], "rmse", "less", "enas-digits") for b in both])
     assert narrow[0].high - narrow[0].low > wide.high - wide.low  # Holm's interval is wider
+    plain = [0.5, 0.502, 0.499, 0.501]  # of one-hot, in the order of seeds
+    noisy = [0.5, 0.56, 0.47, 0.53]
+    asked = Comparison("", *both[1][:2], "rmse", "less", "enas-digits")
+    (found,) = judge(records, [asked], paired=False)
+    welch = ttest_ind(noisy, plain, equal_var=False)
+    ends = welch.confidence_interval(0.95)
+    assert (found.p, found.low, found.high) == pytest.approx((welch.pvalue, *ends), abs=1e-9)
     plot_findings(narrow)
     plot_rmse(records, ["enas-digits"], size_of, "size")
     plot_rmse(records, ["enas-digits"], width_of, "width")

@@ -2,22 +2,28 @@
 
 import copy
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from opembed_nb.data import random_architectures
+from opembed_nb.data import codes, random_architectures
 from opembed_nb.hood.features import fingerprints
-from opembed_nb.hood.judge import View
+from opembed_nb.hood.isomorphs import in_one_order
+from opembed_nb.hood.judge import Latents, View
 from opembed_nb.hood.sources import CELLS
 from opembed_nb.lab.few_labels import (
     ARMS,
+    PREDICTORS,
+    SHORT_ARMS,
+    bought,
     by_copy,
     classes,
     drawn,
     few_record,
     few_records,
+    headed,
     labels_of,
     predicted,
     table_of,
@@ -25,6 +31,7 @@ from opembed_nb.lab.few_labels import (
 )
 from opembed_nb.lab.runner import Job
 from opembed_nb.lab.unseen import Given, levelled, parted, transferred
+from opembed_nb.training import build_model
 
 no_table = not os.environ.get("OPEMBED_DATA")
 needs_table = pytest.mark.skipif(no_table, reason="needs the table's file")
@@ -54,8 +61,12 @@ def poisoned(table, rows):
     bare = copy.copy(table)
     bare.score, bare.report = table.score * torch.nan, table.report * torch.nan
     bare.score[rows], bare.report[rows] = table.score[rows], table.report[rows]
-    bare.kept = {}
+    bare.kept = {"dvae": table.kept["dvae"]} if "dvae" in table.kept else {}
     return bare
+
+
+def small_model():
+    return build_model("dvae", CELLS, hidden=8, latent=4, seed=0).eval()
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +74,19 @@ def few():
     return cells(random_architectures(240, CELLS, torch.Generator().manual_seed(0)))
 
 
-@pytest.mark.parametrize("predictor, encoding", ARMS)
-def test_a_label_that_is_not_counted_is_not_used(few, predictor, encoding):
+LATENT = [("process", "dvae"), ("process", "counts + dvae"), ("head", "dvae")]
+
+
+@pytest.mark.parametrize("predictor, encoding", [*ARMS, *SHORT_ARMS, *LATENT])
+def test_a_label_that_is_not_counted_is_not_used(few, predictor, encoding, monkeypatch):
+    monkeypatch.setattr("opembed_nb.lab.few_labels.after_36", lambda arena: arena.score**2)
+    monkeypatch.setitem(PREDICTORS, "head", partial(headed, steps=3))
+    few.kept.setdefault("dvae", View(Latents(small_model()), CELLS, few.batch))
     job = Job("few cells", predictor, encoding, 3)
     values, rows = predicted(few, job, 20)
     again, same = predicted(poisoned(few, rows), job, 20)
-    assert torch.equal(rows, same) and len(rows) == 20
+    assert torch.equal(rows, same) and len(rows) == bought(job, 20)
+    assert len(rows) == (60 if "36 epochs" in encoding else 20)
     assert torch.equal(values, again) and values.isfinite().all() and values.std() > 0
 
 
@@ -78,6 +96,8 @@ def test_nor_where_an_operation_is_left_out(few):
     old, new, tested = parted(few, drawn(few, 0), "nor_conv_3x3")
     conv = (few.batch.ops == CELLS.types.index("nor_conv_3x3")).any(1)
     assert conv[new].all() and not conv[old].any() and conv[tested].all() and not tested[new].any()
+    value = computed(few.batch)
+    assert not torch.isin(value[tested], value[torch.cat([old, new])]).any()
     rows = torch.cat([old[:20], new[:4]])
     values = transferred(few, view, expected, rows, tested)
     assert torch.equal(values, transferred(poisoned(few, rows), view, expected, rows, tested))
@@ -99,16 +119,24 @@ def computed(batch, x=0.37):
     return (heard[:, -1] * 1e9).round()
 
 
+TABLES = ["nas-bench-201/cifar10", "nas-bench-graph/cora", "nas-bench-101/30k", "enas-digits"]
+
+
 @needs_table
-def test_no_isomorphic_copy_stands_on_both_sides():
-    table = table_of("nas-bench-201/cifar10")
-    value = computed(table.batch)
-    assert len(value.unique()) == len(classes(table).unique())
+@pytest.mark.parametrize("name", TABLES)
+def test_no_isomorphic_copy_stands_on_both_sides(name):
+    table = table_of(name)
+    if table.space == CELLS:
+        kind = computed(table.batch)
+        assert len(kind.unique()) == len(classes(table).unique())  # no more is left out
+    else:
+        batch = table.batch if table.space.chain else in_one_order(table.batch)
+        kind = codes(batch).unique(dim=0, return_inverse=True)[1]
     for seed in range(5):
-        for n in labels_of("nas-bench-201/cifar10"):
+        for n in labels_of(name):
             rows = drawn(table, seed)[:n]
             tested = unseen(table, rows)
-            assert not torch.isin(value[tested], value[rows]).any() and tested.sum() > 5000
+            assert not torch.isin(kind[tested], kind[rows]).any() and tested.sum() > 5000
 
 
 def test_a_copy_of_a_copy_is_a_copy():

@@ -17,6 +17,8 @@ from book.build import ROOT, BookError, build
 from book.execute import SEEN, smaller
 from book.measure import FIRST_READING
 from book.reader import read
+from book.sheets import offer
+from book.slim import bare
 
 CHAPTER = [
     (
@@ -91,6 +93,10 @@ WAYS = {
     "reconstruction accuracy": ("04_training.ipynb#basic-abilities", "def abilities("),
     "an encoder": ("contributing.md#an-encoder", "oe.MODELS["),
     "a data set": ("contributing.md#a-data-set-of-your-own", "oe.Dataset.from_scores("),
+    "an embedding": (
+        "10_encoding.ipynb#what-to-do-with-a-space-of-your-own",
+        "counted features",
+    ),
     "a strategy": ("contributing.md#a-strategy", "oe.search("),
     "a number of the study": ("lab/arms.ipynb#all-runs", "make evidence"),
 }
@@ -202,3 +208,24 @@ def test_a_stored_picture_keeps_the_colours_of_its_lines():
     kept = [colour for _, colour in image.getcolors(image.width * image.height)]
     for colour in map(ImageColor.getrgb, palette):
         assert min(max(abs(a - b) for a, b in zip(colour, near)) for near in kept) <= SEEN
+
+
+def test_a_folded_table_can_be_had_as_a_file_and_another_cannot(tmp_path):
+    table = (
+        '<div class="box"><table><tr><th>x</th><th>a, <b>b</b></th></tr>'
+        "<tr><td>1</td><td>−2<br>[3, 4]</td></tr></table></div>"
+    )
+    (tmp_path / "nbs" / "lab").mkdir(parents=True)
+    page = tmp_path / "nbs" / "lab" / "a.html"
+    page.write_text(f"{table}<details><summary>more</summary>{table}</details>", encoding="utf-8")
+    offer(tmp_path)
+    found = page.read_text(encoding="utf-8")
+    [link] = re.findall(r'href="([^"]*)" download', found)
+    assert (page.parent / link).read_bytes().decode() == 'x,"a, b"\r\n1,"−2 [3, 4]"\r\n'
+    assert found.index(link) > found.index("<details>")
+
+
+def test_a_page_loses_what_nobody_sees_and_code_stays_as_it_is():
+    code = '<pre>def f():\n    <span class="head">return</span> 1\n</pre>'
+    table = '<tr class="row-odd">\n   <td><p>a</p></td>\n  <td><p>b</p><p>c</p></td></tr>'
+    assert bare(table + code) == f"<tr>\n<td>a</td>\n<td><p>b</p><p>c</p></td></tr>{code}"

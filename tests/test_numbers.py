@@ -3,13 +3,17 @@
 import json
 import re
 import shutil
+from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from book import origins
 from book.build import BookError, build
+from opembed_nb.lab import commands, runner
 from opembed_nb.lab.claims import CLAIMS, broken
-from opembed_nb.lab.numbers import MARK, fill, pages, run, texts
+from opembed_nb.lab.numbers import MARK, behind, fill, pages, run, texts
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path.relative_to(ROOT).as_posix() for path in pages(ROOT)]
@@ -137,3 +141,87 @@ def test_a_mark_that_cannot_be_filled_is_named(text, says):
 def test_code_is_left_alone():
     text = "a `<!-- n:x -->`\n\n```\n<!-- n:mode -->1<!-- / -->\n```\n"
     assert fill(text, ROOT / "results") == (text, [])
+
+
+# A mark → the records that it is computed from, and what the command that makes them has in it.
+ORIGINS = {
+    "interval prediction.rmse enas-digits dvae-emb vs dvae": (
+        "models/enas-digits/dvae*/signal@12/seed-*/prediction.json",
+        {"runner tables predict", "--data enas-digits", "--models dvae-emb"},
+    ),
+    "spread study rmse enas-cifar10 one-hot": (
+        "evidence/enas-cifar10/dvae/one-hot/seed-*/arm.json",
+        {"make evidence DATA=enas-cifar10 MODELS=dvae ARMS=one-hot", "SEEDS='0"},
+    ),
+    "mean abilities.accuracy enas-cifar10 gin half-step": (
+        "models/enas-cifar10/gin/signal@25,lr0.00134/seed-*/abilities.json",
+        {"tables train", "--models gin", "--passes 25", "--lr 0.00134", "--seeds 0 1 2"},
+    ),
+}
+
+
+def seeds_of(text):
+    "The seeds that a line of the page Records names: seeds 0–2 → 0, 1, 2."
+    first, *more = map(int, re.findall(r"\d+", text))
+    return range(first, more[0] + 1) if "–" in text else [first, *more]
+
+
+@pytest.mark.parametrize("mark", ORIGINS)
+def test_a_number_names_seed_commit_processor_seconds_and_command_of_its_records(mark):
+    files, made_by = ORIGINS[mark]
+    found = behind(mark, ROOT / "results")
+    assert sorted(found) == sorted((ROOT / "results").glob(files)) and len(found) > 2
+    rows = [unescape(re.sub(r"(<[^>]*>)+", "\n", row)) for row in origins.entry(found, ROOT).rows]
+    rows = [row.strip().split("\n") for row in rows]
+    assert all(any(words in row[2] for row in rows) for words in made_by)
+    for path in found:
+        record, seed = json.loads(path.read_text(encoding="utf-8")), int(path.parent.name[5:])
+        origin, folder = record["provenance"], path.parents[1].relative_to(ROOT).as_posix()
+        [(seeds, commit, processor, seconds)] = [
+            said.split(" · ")
+            for file, said, _ in rows
+            if file.startswith(f"{folder}/seed-") and seed in seeds_of(said.split(" · ")[0])
+        ]
+        assert commit == f"commit {origin['commit']}" and origin["processor"] in processor
+        assert f"{origin['threads']} thread" in processor and origin["instructions"] in processor
+        taken = dict(zip(seeds_of(seeds), re.findall(r"[\d,]*\d", seconds), strict=True))
+        assert taken[seed] == f"{record['seconds']:,.0f}"
+
+
+def test_every_record_has_a_command_that_exists(capsys):
+    kept = {path: path.parent for path in (ROOT / "results").rglob("*.json")}
+    kept = {(at.parent if at.name.startswith("seed-") else at, p.stem) for p, at in kept.items()}
+    for folder, section in kept:
+        made = origins.command(folder.relative_to(ROOT).as_posix(), section)
+        assert made, f"{folder}: no command makes {section}.json"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for section, command in origins.COMMANDS.items():
+        program, word, *_ = command.split()
+        if program == "make":
+            assert re.search(rf"^{word}:", makefile, re.M), section
+        elif program == "papermill" or word.endswith(".py"):
+            assert (ROOT / word).exists(), section
+        elif program == "opembed":
+            assert word in commands.COMMANDS, section
+        else:
+            study = re.match(rf"{origins.RUNNER} (\S+)", command)[1]
+            module, name = runner.COMMANDS[study].split(":")
+            with pytest.raises(SystemExit):
+                getattr(import_module(f"opembed_nb.{module}"), name)(["--help"])
+            said = capsys.readouterr().out
+            flags = re.findall(r"--[\w-]+", command) + ["--passes"] * ("{flags}" in command)
+            flags += [f"--{name}" for name in origins.FLAGS.values()] * ("{flags}" in command)
+            assert all(flag in said for flag in flags), f"{section}: {flags}"
+
+
+def test_a_number_of_a_built_page_is_a_link_and_a_table_has_one_below():
+    found = {
+        "mean paper x": origins.PAPER,
+        "table t": origins.Entry("r-1", "what <it> is", ("a row",), "data"),
+    }
+    page = "a <!-- n:mean paper x -->1<!-- / -->\n<!-- n:table t -->\n<table></table>\n<!-- / -->"
+    number, table = origins.linked(page, found, "../").split("\n", 1)
+    assert 'href="../records.html#numbers-of-the-paper"' in number and ">1</a>" in number
+    assert table.startswith("\n<table></table>") and 'href="../records.html#r-1"' in table
+    assert "<!--" not in number + table
+    assert '<h3 id="r-1">what &lt;it&gt; is</h3>' in origins.written(found)

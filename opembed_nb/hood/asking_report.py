@@ -189,12 +189,13 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self):
-        parts = [f"<h2>{html.escape(self.title)}</h2>"]
+        parts = [_html_heading("h2", self.title)]
         for heading, sentences, table, figures in self.sections:
-            parts.append(f"<h3>{html.escape(heading)}</h3>")
+            parts.append(_html_heading("h3", heading))
             parts += [f"<p>{html.escape(sentence)}</p>" for sentence in sentences]
-            if table: parts.append(_html_table(*table))
-            parts += [_html_figure(svg, name) for name, svg in figures.items()]
+            shown = [_html_table(*table)] if table else []
+            shown += [_html_figure(svg, name) for name, svg in figures.items()]
+            if shown: parts.append(_BESIDE + "\n".join(shown) + "</div>")
         return "\n".join(parts)
 
     def save(self, path: Path | str) -> None: # …/<any name>.html
@@ -215,16 +216,24 @@ def _aligned(head, rows): # lines
     return ["  ".join(cell.ljust(w) if name in _TEXT else cell.rjust(w)
                       for name, cell, w in zip(head, row, widths)).rstrip() for row in cells]
 
+_BESIDE = '<div style="display:flex;flex-wrap:wrap;gap:0 2em;align-items:flex-start">'
+_SCROLLS = 'style="overflow-x:auto;max-width:100%"' # where it is wider than the page
+
+def _html_heading(tag, text): # in the colour of the text, whatever page it stands on
+    return f'<{tag} style="color:inherit;margin:1em 0 .5em">{html.escape(text)}</{tag}>'
+
 def _html_figure(svg, name): # keeps its size, so that its text can be read on a phone
-    return (f'<figure style="overflow-x:auto">{svg.replace("max-width:100%", "max-width:none")}'
-            f"<figcaption>{html.escape(name)}</figcaption></figure>")
+    svg = svg.replace("max-width:100%", "max-width:none").replace(' role="img"', "", 1)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(name)}"', 1)
+    return (f'<figure {_SCROLLS}>{svg}<figcaption style="color:inherit">{html.escape(name)}'
+            "</figcaption></figure>")
 
 def _html_table(head, rows):
     def line(cells, tag):
         styles = [' style="text-align:left"' if name in _TEXT else "" for name in head]
         return "".join(f"<{tag}{s}>{html.escape(str(c))}</{tag}>" for s, c in zip(styles, cells))
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f'<div style="overflow-x:auto"><table><tr>{line(head, "th")}</tr>{body}</table></div>'
+    return f'<div {_SCROLLS}><table><tr>{line(head, "th")}</tr>{body}</table></div>'
 
 # %% ../../nbs/hood/asking_report.ipynb #dd30000e
 def svg_figure(plot, width=3.7, height=2.4): # an SVG; plot gets the axes
@@ -299,10 +308,10 @@ def _best_section(self: Search, found, n, first):
     believed = found.score(found.mean)
     rows = [(f"{believed[k]:.4g} ± {std[k]:.2g}", f"{found.scores[k]:.4g}", int(found.counts[k]),
              found.keys[k]) for k in range(n)]
-    batch = from_keys(found.keys[:n], self.space)
+    batch, drawn = from_keys(found.keys[:n], self.space), "Their graphs, with their mean scores"
     titles = [f"{k + 1}: {score:.4g}" for k, score in enumerate(found.scores[:n].tolist())]
     return ("The best believed", first, (("believed", "mean score", "evaluations", "architecture"),
-                                         rows), {"": draw(batch, self.space, titles)})
+                                         rows), {drawn: draw(batch, self.space, titles)})
 
 @patch
 def _curve_section(self: Search, scores):

@@ -273,7 +273,8 @@ PLAN = [  # (data, models, arms), the most important first
     (_MAIN[1][:1], ["dvae"], _WIRED), (_MAIN[1][1:], ["dvae"], _NEXT),
     (_MAIN[0], ["dvae"], _STARTS), (_OTHER, ["dvae"], [*_KEY, "one-hot-x0.5"]),
     (_MAIN[0], ["gcn", "gin"], _KEY[:2] + _KEY[3:]), (_MAIN[0], ["dvae"], _SIZES),
-    (_MAIN[1], ["gcn", "gin"], _KEY[:2] + _KEY[3:]), (_MAIN[1], ["dvae"], _STARTS + _SIZES)]
+    (_MAIN[1], ["gcn", "gin"], _KEY[:2] + _KEY[3:]), (_MAIN[1], ["dvae"], _STARTS + _SIZES),
+    *[(_MAIN[0][1:], [model], _KEY[:4]) for model in ("svae", "gcn", "graphrnn")]]
 
 # %% ../../nbs/lab/arms.ipynb #e9b0004b
 def check_names(data: list[str] = (), models: list[str] = (), arms: list[str] = ()) -> None:

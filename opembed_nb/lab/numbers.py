@@ -8,11 +8,11 @@ __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS'
            'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs', 'search',
            'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered', 'twin_gaps',
            'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
-           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'unseen', 'few_labels_of', 'unseen_of',
-           'statistic', 'mean', 'signed', 'spread', 'std', 'median', 'low', 'high', 'median_around', 'count',
-           'above_zero', 'around', 'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample', 'number',
-           'versions_table', 'packaged_cards', 'data_table', 'text_of', 'behind', 'fill', 'pages', 'texts', 'run',
-           'main']
+           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen', 'unseen_operations',
+           'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'gains', 'statistic', 'mean', 'signed', 'spread',
+           'std', 'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
+           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table',
+           'text_of', 'behind', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -29,24 +29,24 @@ from scipy import stats
 
 from ..bo import PAPER_TOP_5
 from ..graph_properties import PAPER_CORRELATIONS
-from ..hood import intervals
+from ..hood import intervals, sources
 from ..hood.files import OpembedError, project_folder, require, write_whole
 from ..hood.formats import from_flat
 from ..hood.intervals import mean_std, paired
-from ..hood import sources
 from ..hood.records import Table, heard, read_from, read_record, read_records
 from .arms import study_records
 from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
-from .few_labels import few_records, measured as few_measured
+from .few_labels import (
+    PUBLISHED, few_records, few_tables, labels_of, measured as few_measured)
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT
 from .regret import needed, regret_curves, reported_regret as reported, sooner
 from .runner import job_records, record_path
 from .scoreboard import (
     folded_scoreboard, scoreboard_figure, short_scoreboard, short_twins)
-from .unseen import taus, unseen_records
+from .unseen import WITH, taus, unseen_records, unseen_tables
 from ..sgp import PAPER_TABLE_2
 from ..training import MODELS, PACKAGED, PAPER_TABLE_1
 
@@ -358,15 +358,56 @@ def few_labels(results, measure, data, predictor, encoding, n, tested="unseen"):
     return few_measured(few_labels_of(results), data, predictor, encoding, int(n), measure, tested)
 
 @source
+def published(results, data, predictor, n):
+    "A published row of few labels."
+    return {0: PUBLISHED[data][predictor][int(n)]}
+
+@source
 def unseen(results, study, data, encoding, n):
     "τ where an operation is left out, or where another task is known, draw by draw."
     return taus(unseen_of(results), study, data, encoding, int(n))
+
+@source
+def unseen_operations(results, data, encoding, n, against=None):
+    "Mean τ where an operation is left out, operation by operation; above another encoding's."
+    found = {}
+    for r in unseen_of(results):
+        if (r["data"], r["model"]) != (data, "left-out"): continue
+        if r["arm"] not in (encoding, against): continue
+        for name, own in r["values"]["operations"].items():
+            taus_of = found.setdefault(r["arm"], {}).setdefault(name, [])
+            taus_of.append(own["kendall"][WITH.index(int(n))])
+    means = {arm: {name: np.mean(x) for name, x in own.items()} for arm, own in found.items()}
+    return {name: x - (means[against][name] if against else 0)
+            for name, x in means[encoding].items()}
 
 @cache
 def few_labels_of(results): return few_records(results / "few-labels")
 
 @cache
 def unseen_of(results): return unseen_records(results / "unseen")
+
+# %% ../../nbs/lab/numbers.ipynb #cc100030
+def tau_gap(results: Path, study: str, # few-labels, left-out or transfer
+            data: str, encoding: str, against: str, n: int, # labels
+           ) -> tuple[float, float, float]: # mean over draws and its interval
+    "What an encoding gains in Kendall's τ over another one, with the same draws."
+    def taus_of(name):
+        if study == "few-labels": return few_labels(results, "kendall", data, "process", name, n)
+        return unseen(results, study, data, name, n)
+    return paired(*pairs(taus_of(encoding), taus_of(against)))
+
+def encoding_tables(results: Path, study: str) -> list[str]: # see `tau_gap`
+    "The tables of a study of encodings that have records."
+    if study == "few-labels": return few_tables(few_labels_of(results))
+    return unseen_tables(unseen_of(results), study)
+
+@source
+def gains(results, study, encoding, against, n="fewest"):
+    "The lower end of what an encoding gains in Kendall's τ over another one, table by table."
+    return {data: tau_gap(results, study, data, encoding, against,
+                          labels_of(data)[0] if n == "fewest" else int(n))[1]
+            for data in encoding_tables(results, study)}
 
 # %% ../../nbs/lab/numbers.ipynb #a500000d
 STATISTICS: dict[str, Callable[..., str]] = {}  # first word of a mark → its function

@@ -6,7 +6,7 @@
 __all__ = ['OTHER', 'SCORES', 'WITHOUT', 'WITH', 'FROM', 'FEW', 'ENCODINGS', 'STUDIES', 'MARGIN', 'OUTCOMES', 'HYPOTHESES',
            'Learned', 'Given', 'levelled', 'Source', 'source_of', 'arena_of', 'vectors_of', 'with_mean', 'left_out',
            'parted', 'transferred', 'Started', 'transfer', 'plan', 'possible', 'unseen_record', 'main',
-           'unseen_records', 'taus', 'tau_table', 'operation_table', 'plot_taus']
+           'unseen_records', 'taus', 'tau_table', 'operation_table', 'unseen_tables', 'plot_taus']
 
 # %% ../../nbs/lab/unseen.ipynb #ffb10003
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ from ..hood.kernels import normal_scores
 from ..hood.records import Table, stream
 from .asking_tables import Arena
 from .evidence import OUTCOMES, Comparison, Outcome
-from .few_labels import believed, fitted, process, ranked, table_of, unseen
+from .few_labels import (
+    SHOWN, believed, fitted, plot_lines, process, ranked, table_of, unseen)
 from .runner import (
     Job, Study, arguments, at_least, job_records, run_jobs, study_folder)
 
@@ -292,21 +293,24 @@ def operation_table(records: list[dict], data: str, n: int) -> Table:
     return Table.of([f"left out, {n} labels", *encodings], rows)
 
 # %% ../../nbs/lab/unseen.ipynb #ffb10014
-def plot_taus(records: list[dict], shown: list[tuple[str, str]]): # (study, data) of each panel
+def unseen_tables(records: list[dict], study: str) -> list[str]:
+    "The tables of which there are records."
+    return [name for name in (OTHER if study == "left-out" else FROM)
+            if any((r["data"], r["model"]) == (name, study) for r in records)]
+
+def plot_taus(records: list[dict], study: str, data: list[str],
+              encodings: tuple[str, ...] = (), # of each panel; empty: all
+              against: str = ""):              # draw by draw, what lines lie above this encoding
     "τ against the number of labels, one line for each encoding."
-    import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, len(shown), figsize=(3.6 * len(shown), 3), dpi=75, squeeze=False,
-                             facecolor="white")
-    for ax, (study, data) in zip(axes[0], shown):
-        labels = WITH if study == "left-out" else FEW
-        for k, encoding in enumerate(ENCODINGS[study]):
-            made = [[*taus(records, study, data, encoding, n).values()] for n in labels]
-            if not made[0]: continue
-            ax.plot(range(len(labels)), [np.mean(own) for own in made], "o-", ms=3, color=f"C{k}",
-                    label=encoding)
-        ax.set_xticks(range(len(labels)), labels)
-        ax.set(title=data, xlabel="labels with the operation" if study == "left-out" else "labels")
-        ax.legend(frameon=False, fontsize=7)
-    axes[0, 0].set_ylabel("Kendall τ")
-    fig.tight_layout()
-    return fig
+    labels, panels = WITH if study == "left-out" else FEW, {}
+    for name in data:
+        lines = {e: {n: taus(records, study, name, e, n) for n in labels}
+                 for e in encodings or ENCODINGS[study]}
+        floor = {n: taus(records, study, name, against, n) for n in labels}
+        title = f"{name}, from {FROM[name].split('/')[1]}" if study == "transfer" else name
+        panels[title] = {
+            e: {n: [tau - floor[n].get(seed, 0) for seed, tau in own.items()]
+                for n, own in made.items()} for e, made in lines.items() if all(made.values())}
+    return plot_lines(panels, "labels with the new operation" if study == "left-out" else "labels",
+                      f"Kendall τ, above {SHOWN[against][0]}" if against else "Kendall τ",
+                      {title: {SHOWN[against][0]: 0} for title in panels} if against else {})
