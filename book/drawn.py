@@ -19,10 +19,10 @@ FILES = {  # what explorer/build.py makes a page of
 }
 PAGES = {page: of for page, (file, of) in FILES.items() if (PREPARED / f"{file}.npz").exists()}
 NODE = re.compile(
-    r'<rect x="[\d.]+" y="([\d.]+)" width="\d+" height="24"[^>]*/>'
-    r'<text x="([\d.]+)"[^>]* style="[^>]*>([^<]*)</text>'
+    r'<rect x="[\d.]+" y="([\d.]+)" width="\d+" height="2[46]"[^>]*/>'
+    r'<text x="([\d.]+)"[^>]*>([^<]*)</text>'
 )
-EDGE = re.compile(r'<path d="M([\d.]+) ([\d.]+) (?:V([\d.]+)|C\S+ \S+ \S+ \S+ \S+ ([\d.]+))"')
+EDGE = re.compile(r'<path d="M([\d.]+) ([\d.]+) ?(?:V([\d.]+)|C\S+ \S+ \S+ \S+ \S+ ([\d.]+))"')
 TITLE = re.compile(r'<text x="([\d.]+)" y="[\d.]+" font-weight="bold">([^<]*)</text>')
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -35,6 +35,7 @@ def key(names, edges, space):
     "An architecture as Explore's address writes it; None if it is not of the space."
     bits = [sum(1 << u for u, w in edges if w == v) for v in range(len(names))]
     known = set(names) <= set(space.types) and len(names) <= space.max_nodes
+    known &= [names[0], names[-1]] == ["input", "output"]  # not the half of one
     chain = all(bits[v] >> (v - 1) & 1 for v in range(1, len(names)))
     if not known or (space.chain and not chain):
         return None
@@ -63,10 +64,18 @@ def architectures(svg):
     ]
 
 
-def links(svg, up):
+def pictures(cell):
+    "The drawings of a cell; of a picture in steps those of all steps."
+    for data in (output.get("data", {}) for output in cell.get("outputs", ())):
+        text = "".join(data.get("text/html", ""))
+        yield "".join(data.get("image/svg+xml", ""))
+        yield from text.split("</svg>") if 'class="frames"' in text else ()
+
+
+def links(svg, up, first=1):
     "Links into Explore, of which `up` leads to the folder; none for architectures without a page."
     made = []
-    for number, (title, names, edges) in enumerate(architectures(svg), 1):
+    for number, (title, names, edges) in enumerate(architectures(svg), first):
         for page, space in PAGES.items():
             if written := key(names, edges, space):
                 words = html.escape(title or f"architecture {number}")
@@ -80,9 +89,11 @@ def link(file, up):
     notebook, cells = json.loads(file.read_text(encoding="utf-8")), []
     for cell in notebook["cells"]:
         cells.append(cell)
-        drawn = [output.get("data", {}).get("image/svg+xml") for output in cell.get("outputs", ())]
-        if made := [one for svg in drawn if svg for one in links("".join(svg), up)]:
-            text = f'<p class="opens">Open in Explore: {" · ".join(made)}</p>'
+        made = {}  # by address: a walk may stay where it is
+        for svg in pictures(cell):
+            made |= {one.split(">")[0]: one for one in links(svg, up, len(made) + 1)} | made
+        if made:
+            text = f'<p class="opens">Open in Explore: {" · ".join(made.values())}</p>'
             cells.append(dict(cell_type="markdown", id=f"{cell['id']}-x", metadata={}, source=text))
     if len(cells) > len(notebook["cells"]):
         file.write_text(json.dumps({**notebook, "cells": cells}), encoding="utf-8")
