@@ -86,7 +86,7 @@ async function begin(pack) {
     (a, b) => world.accuracy[a] - world.accuracy[b],
   );
   limits = [
-    world.accuracy[order[Math.floor(0.02 * world.n)]],
+    world.accuracy[order[Math.floor(0.1 * world.n)]], // below, some data sets have failures only
     world.accuracy[order[Math.floor(0.98 * (world.n - 1))]],
   ];
   maps = world.twins.map(
@@ -168,6 +168,7 @@ function controls() {
   find("operation").replaceChildren(
     ...options([["", "any"], ...types.slice(2).map((name, k) => [String(k + 2), `with ${name}`])]),
   );
+  find("least").closest(".pair").hidden = new Set(world.edges).size === 1;
   find("least").placeholder = Math.min(...world.edges);
   find("most").placeholder = mostEdges;
   find("above").placeholder = FACTS.shares
@@ -551,7 +552,7 @@ function legend(kind) {
     );
   else if (kind === "depth")
     find("legend").replaceChildren(...bar("few layers", FACTS.space.layers));
-  else find("legend").replaceChildren(...bar(percent(limits[0], 0), percent(limits[1], 0)));
+  else find("legend").replaceChildren(...bar(`≤ ${percent(limits[0], 0)}`, `≥ ${percent(limits[1], 0)}`));
 }
 
 function listed() {
