@@ -67,7 +67,7 @@ def main():
         first, *others = frames(browser)
     finally:
         browser.quit()
-    moving = dict(save_all=True, append_images=others, duration=2500, loop=0, quality=45, method=6)
+    moving = dict(save_all=True, append_images=others, duration=2500, loop=0, quality=32, method=6)
     first.save(HERE / "figure.webp", **moving)
     others[0].quantize(48, dither=Image.Dither.NONE).save(HERE / "figure.png", optimize=True)
 
