@@ -26,7 +26,7 @@ SHOWN = [
 ]
 # Only the slider, the maps and their legend.
 STYLE = """
-.controls > :not(.training), .zooms, #play, #map-keys, #under { display: none }
+.controls > :not(.training), .zooms, #play, #map-keys, #under { display: none !important }
 .stage { height: 21rem }
 """
 BOX = """
