@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from common import shown
 from scipy.stats import ttest_ind
 
+from opembed_nb.lab.arms import from_few
 from opembed_nb.lab.twins_101 import (
     ASKED,
     DATA_101,
@@ -66,3 +68,13 @@ def test_the_page_shows_the_records():
         assert found_at_the_end(r["values"]) == end["gp"]
         assert found_at_the_end(r["values"], 424) == end["few"]["424"]["gp"]
         assert r["values"]["passes"] == end["passes"] and {*map(str, LABELS)} == {*end["few"]}
+
+
+def test_a_score_that_is_not_known_is_not_used():
+    x, other = torch.randn(2, 60, 3, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(3))
+    bare, known = torch.full((60,), torch.nan), order[:12]
+    bare[known] = x.sum(1)[known]
+    found = from_few(x, x.sum(1), other, other.sum(1), (12,), 3)
+    assert from_few(x, bare, other, other.sum(1), (12,), 3) == found
+    assert found["12"]["gp"]["kendall"] > 0.5
