@@ -41,9 +41,9 @@ check: $(INSTALLED)  ## notebooks are clean and in step with the package
 book: $(INSTALLED)  ## build the book from the stored outputs, strictly
 	$(BIN)/python book/build.py
 
-# Of your own: make explorer DATA=mine.jsonl trains both models first
-explorer: $(INSTALLED)  ## build the page Explore alone, into _build/explore; DATA=
-	$(BIN)/python explorer/build.py $(if $(DATA),--data $(DATA))
+# Of your own: make explorer DATA=mine.jsonl trains both models first; MODELS="gcn gcn-emb" are others
+explorer: $(INSTALLED)  ## build the pages of Explore alone, into _build/explore; DATA= MODELS=
+	$(BIN)/python explorer/build.py $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS))
 
 numbers: $(INSTALLED)  ## fill in the numbers of README and book from their records
 	$(BIN)/python -m opembed_nb.lab.numbers

@@ -20,6 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from book import origins, sheets  # noqa: E402
+from book.drawn import link  # noqa: E402
 from book.slim import slim  # noqa: E402
 
 SUFFIXES = {".md", ".bib", ".ipynb", ".png", ".svg"}  # of the pages and what they show
@@ -85,6 +86,8 @@ def stage(source, notebooks, folder):
             (folder / "nbs" / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(executed if executed.exists() else file, folder / "nbs" / page)
     extract(folder / "nbs")
+    for file in (folder / "nbs").rglob("*.ipynb") if (source / "explorer").exists() else ():
+        link(file, "../" * len(file.relative_to(folder).parent.parts))
     for page in (folder / "nbs").glob("*.md"):
         for name in re.findall(r"\.\./(results/[^\s)>]+)", page.read_text(encoding="utf-8")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +156,7 @@ def unfounded(source):
 
 
 def explorer(source, folder):
-    "The page that computes, beside the pages that are read."
+    "The pages that compute, beside the pages that are read."
     script = source / "explorer" / "build.py"
     if not script.exists():
         return
@@ -161,6 +164,8 @@ def explorer(source, folder):
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     if done.returncode:
         raise BookError(f"explorer: {done.stderr.strip()[-2000:]}")
+    for figure in ("figure.webp", "figure.png"):  # of the first page: moving, and still
+        shutil.copy(script.parent / figure, folder)
 
 
 def build(source=ROOT, notebooks=None, out=None):

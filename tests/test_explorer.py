@@ -1,8 +1,10 @@
 "The page Explore, in a real browser: what it computes is what Python computes."
 
+import json
+import re
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,26 +15,30 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from test_browser import browser  # noqa: F401
 
+from book import drawn
 from book.build import ROOT
-from opembed_nb.data import same_graphs
+from opembed_nb.data import ENAS, ArchDataset, SearchSpace, draw, same_graphs
 from opembed_nb.hood.sources import load_dataset
 from opembed_nb.latent import edit_distance
-from opembed_nb.training import load_pretrained
+from opembed_nb.training import (
+    build_model,
+    load_pretrained,
+    load_weights,
+    new_weights,
+    train_config,
+)
 
 pytestmark = pytest.mark.browser
-TWINS = ("dvae", "dvae-emb")
-MOST = 3_000_000  # bytes of the whole page
+TWINS, GCNS = ("dvae", "dvae-emb"), ("gcn", "gcn-emb")
+MOST = 3_000_000  # bytes of a page with all that it loads
+CELLS = "nas-bench-201/cifar10"
 
 
 def key(one):
     "An architecture as the page's address writes it."
-    adj, digits = one.adj[0].long(), "0123456789abcdefghijklmnopqrstuvwxyz"
-
-    def written(n):
-        return digits[n] if n < 36 else written(n // 36) + digits[n % 36]
-
-    bits = (adj << torch.arange(len(adj))[:, None]).sum(0).tolist()
-    return ".".join(digits[t] + written(b) for t, b in list(zip(one.ops[0].tolist(), bits))[1:])
+    space = one.space or ENAS
+    names = [space.types[kind] for kind in one.ops[0, : one.n_nodes[0]].tolist()]
+    return drawn.key(names, one.adj[0].nonzero().tolist(), space)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +58,10 @@ def folder(tmp_path_factory):
 def page(browser, folder):  # noqa: F811
     "Opens the page at an address, waits for both models, and gives the browser."
 
-    def open_at(state="", width=1280):
+    def open_at(state="", width=1280, stem="index"):
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        address = (folder / "index.html").as_uri()
+        address = (folder / f"{stem}.html").as_uri()
         if browser.current_url.split("#")[0] != address:
             browser.get(address + state)
         browser.execute_script("location.hash = arguments[0]", state or "#view=map")
@@ -74,6 +80,17 @@ def digits():
 @pytest.fixture(scope="module")
 def models():
     return {name: load_pretrained(name, "enas-digits") for name in TWINS}
+
+
+@pytest.fixture(scope="module")
+def explorer():
+    "The modules that build the page: build, prepare."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "explorer")
+        import build
+        import prepare
+
+        yield build, prepare
 
 
 ENCODED = """
@@ -146,6 +163,23 @@ def test_hovering_shows_an_architecture_and_its_ten_neighbours_in_both_maps(page
     text = b.find_element(By.ID, "details").text
     assert f"{100 * accuracy:.1f} %" in text and "DVAE-EMB predicts" in text
     assert spent < 200  # ms; without other load 10
+
+
+LOOK = """
+const [name, graphs, done] = arguments, { engine } = explorer.world().twin(name);
+Promise.all(graphs.map(graph => engine.ask("look", {graph}))).then(found => done({
+  mu: found.map(one => [...one.mu]), back: found.map(one => one.decoded),
+  mean: found.map(one => one.mean),
+}));
+"""
+
+
+def computes(b, model, batch):
+    "Whether the page encodes and decodes as the model does; what it predicts."
+    found, mu = b.execute_async_script(LOOK, model.name, as_page(batch)), model.latents(batch)
+    back = model.decoder.sample(mu, model.embedding.table(), stochastic=False)
+    assert np.allclose(found["mu"], mu, atol=1e-4) and found["back"] == as_page(back)
+    return found["mean"]
 
 
 def waited(b, text, place):
@@ -238,7 +272,7 @@ def test_a_game_has_thirty_evaluations_and_ends_with_the_optimum(page):
         return told;""",
         go,
     )
-    cells = np.load(ROOT / "explorer" / "prepared.npz")["cells"].reshape([5] * 6) / 100
+    cells = np.load(ROOT / "explorer" / "prepared" / "game.npz")["cells"].reshape([5] * 6) / 100
     assert told[0].startswith(f"{cells[0, 0, 3, 3, 3, 3]:.2f} %")
     assert "29 evaluations left" in told[0] and "You have evaluated this cell" in told[25]
     assert f"The optimum is {cells.max():.2f} %" in told[-1]
@@ -270,10 +304,141 @@ def test_a_narrow_screen_does_not_scroll_sideways(view, page):
     assert b.execute_script(wide) <= 390
 
 
-def test_the_page_is_small_and_asks_nobody(folder):
-    files = [*Path(folder).iterdir()]
-    assert sum(path.stat().st_size for path in files) < MOST
-    for path in files:
-        text = path.read_text(encoding="utf-8")
+def test_the_slider_moves_the_maps_through_the_training(page, explorer):
+    kept = np.load(explorer[1].file_of("enas-digits"))
+    placed = "const { x, y } = explorer.maps()[1]; return [0, 4000, 19996].map(i => [x[i], y[i]])"
+    b = page("#view=map&epoch=4")
+    waited(b, "5,000 of 20,000 shown, every fourth", "#count")
+    assert b.find_element(By.ID, "epoch-told").text == "after 4 of 10 epochs"
+
+    def there(epoch, most, rows):
+        flat = kept[f"dvae-emb {epoch} tsne"].astype(float)
+        wanted = (flat / most + (1 - flat.max(0) / most) / 2)[rows]
+        return lambda b: np.allclose(b.execute_script(placed), wanted, atol=1e-3)
+
+    WebDriverWait(b, 10, 0.1).until(there(4, 255, [0, 1000, 4999]))
+    slider = b.find_element(By.ID, "epoch")
+    reduced = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    b.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": reduced})
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert there(8, 255, [0, 1000, 4999])(b)  # at once
+    assert "epoch=8" in b.current_url
+    assert slider.get_attribute("aria-valuetext") == "after 8 of 10 epochs"
+    b.find_element(By.ID, "play").click()
+    assert "epoch=0" in b.current_url and there(0, 2047, [0, 4000, 19996])(b)
+    assert b.find_element(By.ID, "epoch-told").text == "before training"
+    waited(b, "after 1 of 10", "#epoch-told")
+    b.find_element(By.ID, "play").click()
+    b.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_model_of_other_cells_computes_in_its_page(page, explorer):
+    _, prepare = explorer
+    data, name = load_dataset(CELLS), "dvae-emb"
+    kept = prepare.read(data)[name]
+    weights = {key[8:]: torch.tensor(kept[key]).float() for key in kept if key[:8] == "weights "}
+    sizes = dict(hidden=prepare.WIDTHS[CELLS], latent=56, dim=3)
+    model = load_weights(build_model(name, data.space, **sizes), weights).eval()
+    mean = computes(page("#view=map", stem="nas-bench-201"), model, data.test.batch[:50])
+    assert np.corrcoef(mean, data.test.accuracy[:50])[0, 1] > 0.7
+
+
+@pytest.fixture
+def own(tmp_path, digits):
+    "A file of sixty architectures of one's own."
+    file = tmp_path / "mine.jsonl"
+    some = digits.test
+    ArchDataset.from_scores("mine", ENAS, some.batch[:60], some.accuracy[:60]).save(file)
+    return file
+
+
+@pytest.fixture
+def gcns(explorer, own, monkeypatch):
+    "Weights of two GCNs that stand for a training: {model: {epoch: model}}."
+    train, sizes = load_dataset(str(own)).train.batch, dict(hidden=16, latent=8, dim=3)
+
+    def weights(name, epoch):
+        config = train_config("signal", 16, seed=epoch)
+        return new_weights(name, train, config, space=ENAS, **sizes).half().float().eval()
+
+    made = {name: {epoch: weights(name, epoch) for epoch in (0, 3, 9)} for name in GCNS}
+    monkeypatch.setattr(explorer[1], "moments", lambda name, *_: made[name])
+    return made
+
+
+def test_a_gcn_of_ones_own_computes_in_the_page(browser, explorer, own, gcns, tmp_path):  # noqa: F811
+    index = explorer[0].build(tmp_path / "page", str(own), GCNS)
+    browser.get(index.as_uri() + "#view=map&epoch=3")
+    ready = "return document.documentElement.dataset.encoded === '2'"
+    WebDriverWait(browser, 30, 0.1).until(lambda b: b.execute_script(ready))
+    waited(browser, "60 of 60 shown", "#count")
+    for name in GCNS:
+        computes(browser, gcns[name][9], load_dataset(str(own)).batch)
+
+
+def test_two_data_sets_side_by_side_are_at_the_same_epoch(browser, folder):  # noqa: F811
+    browser.get((folder / "beside.html").as_uri() + "#left=nas-bench-201&right=index")
+    right, left = browser.find_elements(By.TAG_NAME, "iframe")[::-1]
+
+    def inside(frame, script):
+        browser.switch_to.frame(frame)
+        try:
+            return browser.execute_script(script)
+        finally:
+            browser.switch_to.default_content()
+
+    def says(frame, place, words):
+        script = f"return document.getElementById('{place}').textContent"
+        WebDriverWait(browser, 60, 0.1).until(lambda b: words in inside(frame, script))
+
+    says(left, "count", "15,625 of 15,625")
+    says(right, "count", "20,000 of 20,000")
+    slid = "const e = document.getElementById('epoch'); e.value = 2;"
+    inside(left, slid + "e.dispatchEvent(new Event('input'))")
+    for frame in (left, right):
+        says(frame, "epoch-told", "after 2 of 10 epochs")
+    browser.get("about:blank")
+
+
+def test_what_is_prepared_is_of_these_data_and_is_made_again_alike(explorer, own, gcns):
+    _, prepare = explorer
+    for name in prepare.WIDTHS:
+        if (file := prepare.file_of(name)).exists():
+            made = json.loads(str(np.load(file)["made"]))
+            assert made["source"] == prepare.source(load_dataset(name)), name
+    first, again = (prepare.of_twin("gcn", load_dataset(str(own))) for _ in range(2))
+    assert {"0 tsne", "0 pca", "3 tsne", "3 pca", "9 tsne", "root", "facts"} <= first.keys()
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_what_a_page_cannot_show_is_refused(explorer, digits):
+    build, _ = explorer
+    space = SearchSpace("long", ("a", "b"), n_layers=15)
+    long = SimpleNamespace(name="long", space=space)
+    for data, names, message in (
+        (digits, ("gin",), "--models: the page cannot compute 'gin'; it can dvae, dvae-emb, gcn"),
+        (digits, ("gcn", "gcn"), "--models: gcn gcn; give one model, or two different ones"),
+        (long, TWINS, "long: 17 nodes; the page shows at most 16"),
+    ):
+        with pytest.raises(build.OpembedError, match=re.escape(message)):
+            build.refuse(data, names)
+
+
+def test_a_drawn_architecture_opens_in_explore(digits):
+    some = digits.test.batch[:20]
+    found = drawn.links(draw(some, titles=["a < b"] * 20), "../")
+    page = "../explore/index.html#arch="
+    assert found == [f'<a href="{page}{key(some[i : i + 1])}">a &lt; b</a>' for i in range(20)]
+    cells = load_dataset(CELLS).test.batch[:1]
+    assert f"nas-bench-201.html#arch={key(cells)}" in drawn.links(draw(cells), "")[0]
+
+
+def test_the_pages_are_small_and_ask_nobody(folder):
+    for page in folder.glob("*.html"):
+        names = re.findall(r'(?:src|href)="([\w.-]+\.(?:js|css))"', page.read_text("utf-8"))
+        assert sum(path.stat().st_size for path in [page, *map(folder.joinpath, names)]) < MOST
+    for path in folder.iterdir():
+        code = "utf-16" if path.read_bytes()[:2] == b"\xff\xfe" else "utf-8"
+        text = "" if path.suffix in (".png", ".webp") else path.read_text(encoding=code)
         assert "fetch(" not in text and "XMLHttpRequest" not in text
         assert 'src="http' not in text and 'href="http' not in text

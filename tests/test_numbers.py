@@ -54,7 +54,8 @@ ALLOWED = {
     "nbs/lab/unseen.ipynb": ["0.02"],  # a margin that was chosen
 }
 OTHER = re.compile(  # than prose: comments, code, formulas, where a link leads
-    r"<!--.*?-->|^```.*?^```|(?P<t>`+).+?(?P=t)|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|https?://\S+",
+    r"<!--.*?-->|^```.*?^```|(?P<t>`+).+?(?P=t)|\$\$.*?\$\$|\$[^$\n]*\$"
+    r"|\]\([^)]*\)|href=\"[^\"]*\"|https?://\S+",
     re.S | re.M,
 )
 

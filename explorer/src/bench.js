@@ -1,6 +1,6 @@
 // The bench: one architecture, edited; both models say what they make of it at each change.
 import { copy, edits, freeEdges, hasEdge, isValid, same, toKey } from "./graphs.js";
-import { drawing, el, percent } from "./draw.js";
+import { drawing, el, percent, within } from "./draw.js";
 
 export class Bench {
   /** told: {arch(graph)}; supernet(graph) → promise of an accuracy, or null where there is none. */
@@ -147,7 +147,7 @@ export class Bench {
         "p",
         { class: "big" },
         percent(look.mean),
-        el("span", { class: "note" }, ` ± ${(196 * look.deviation).toFixed(1)} points (95 %)`),
+        el("span", { class: "note" }, ` ± ${within(look.deviation)}${FACTS.shares ? " points" : ""} (95 %)`),
       ),
       interval(look, this.world.accuracy),
       el(

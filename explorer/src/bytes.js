@@ -1,22 +1,20 @@
-// How data come into a page that may be opened from a file: deflated, as text of seven bits a letter.
-const ESCAPED = '\0\n\r"\\'; // may not stand in a script's string; written as letters from À on
+// How data come into a page that may be opened from a file: deflated, as text of sixteen bits a letter.
+const ESCAPE = 0xe000; // what follows is one of ESCAPED, or half of a pair of UTF-16
+const ESCAPED = [0, 10, 13, 34, 92, ESCAPE];
 
 /** Bytes of a text that `as_text` in build.py has written. */
 export function fromText(text) {
-  const out = new Uint8Array(Math.floor((text.length * 7) / 8));
-  let bits = 0,
-    held = 0,
-    to = 0;
+  const out = new Uint16Array(text.length);
+  let to = 0;
   for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    bits = ((bits << 7) | (code < 128 ? code : ESCAPED.charCodeAt(code - 192))) & 0x7fff;
-    held += 7;
-    if (held >= 8) {
-      held -= 8;
-      out[to++] = bits >> held;
+    let code = text.charCodeAt(i);
+    if (code === ESCAPE) {
+      const number = text.charCodeAt(++i) - 256;
+      code = ESCAPED[number] ?? 0xd800 + number - ESCAPED.length;
     }
+    out[to++] = code;
   }
-  return out;
+  return new Uint8Array(out.buffer, 0, 2 * to);
 }
 
 export async function inflate(bytes) {
@@ -42,7 +40,7 @@ const READ = {
 
 /** A pack that build.py has written → {name: typed array}, with the shapes in `shapes`. */
 export async function unpack(pack) {
-  const bytes = await inflate(fromText(pack.text)),
+  const bytes = await inflate(fromText(pack.text).subarray(0, pack.bytes)),
     found = { shapes: {} };
   let at = 0;
   for (const [name, kind, shape] of pack.arrays) {

@@ -19,7 +19,14 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-export const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
+/** An accuracy in percent, or a score of one's own as it was given. */
+export const percent = (x, digits = 1) =>
+  FACTS.shares
+    ? `${(100 * x).toFixed(digits)} %`
+    : String(Number((FACTS.sign * x).toPrecision(digits + 3)));
+export const within = (deviation) =>
+  FACTS.shares ? (196 * deviation).toFixed(1) : (1.96 * deviation).toPrecision(2);
+export const WORD = FACTS.shares ? "accuracy" : "score";
 export const colourOf = (type) => FACTS.palette[type % FACTS.palette.length];
 export const inkOn = (colour) => (FACTS.dark.includes(colour) ? "#fff" : "#111");
 const name = (type) => FACTS.space.types[type] ?? "?";

@@ -1,4 +1,5 @@
-// D-VAE: the encoder and the decoder of opembed_nb (chapters 2 and 3), from a model's own weights.
+// D-VAE and GCN: encoders and decoder of opembed_nb (chapters 2 and 3), from a model's own weights.
+import { convolved } from "./gcn.js";
 import { INPUT, OUTPUT, hasEdge } from "./graphs.js";
 
 const ROWS = 256; // of a product at most
@@ -148,14 +149,22 @@ export class DVAE {
         weights[`${name}.bias`],
       );
     const cell = (name) => new Cell(memory, weights, shapes, name, table);
-    Object.assign(this, { space, memory });
+    Object.assign(this, { space, memory, table });
     [this.latent, this.hidden] = shapes["encoder.mu.weight"];
-    this.unify = layer("encoder.unify");
     this.mu = layer("encoder.mu");
-    this.ways = ["forward", "backward"].map((way) => ({
-      cell: cell(`encoder.${way}_cell`),
-      message: new Message(memory, weights, shapes, `encoder.${way}_message`),
-    }));
+    const message = (name) => new Message(memory, weights, shapes, name);
+    if (weights["encoder.unify.weight"]) {
+      this.unify = layer("encoder.unify");
+      this.ways = ["forward", "backward"].map((way) => ({
+        cell: cell(`encoder.${way}_cell`),
+        message: message(`encoder.${way}_message`),
+      }));
+      this.message = this.ways[0].message; // the encoder's, shared with the decoder
+    } else {
+      const names = Object.keys(shapes).filter((name) => /^encoder.levels.\d+.weight$/.test(name));
+      this.levels = names.map((_, k) => layer(`encoder.levels.${k}`));
+      this.message = message("decoder.message");
+    }
     this.start = layer("decoder.start");
     this.cell = cell("decoder.cell");
     this.typeHead = [layer("decoder.type_head.0"), layer("decoder.type_head.2")];
@@ -181,7 +190,14 @@ export class DVAE {
   /** μ of many graphs, (graphs, latent). `bulk`: let others be served in between. */
   async encode(graphs, bulk = false, told = () => {}) {
     const { memory, hidden: H, latent } = this,
-      mu = new Float32Array(graphs.length * latent);
+      mu = new Float32Array(graphs.length * latent),
+      pause = (share) => (told(share / 1.1), bulk && rest());
+    if (this.levels) {
+      const states = await convolved(this, graphs, ROWS, pause);
+      for (let b = 0; b < graphs.length; b++)
+        mu.set(this.mu.apply(states.subarray(b * H, (b + 1) * H)), b * latent);
+      return mu;
+    }
     const ends = [];
     for (const [way, { cell, message }] of this.ways.entries()) {
       const tell = (share) => told((way + share) / 2.2);
@@ -296,16 +312,16 @@ export class DVAE {
       ops = [INPUT],
       adj = [0],
       sent = [],
-      old = [];
-    const message = this.ways[0].message; // the encoder's, shared
+      old = [],
+      { message } = this;
     let state = this.cell.step(INPUT, this.start.apply(z).map(tanh));
     let total = new Float32Array(this.hidden);
     for (let v = 1; v < N; v++) {
       sent.push(message.send(state, v - 1));
       old.push(this.edgeParts[0].apply(space.chain ? state : sent[v - 1]));
-      if (space.chain)
-        total = state; // "last"; without a chain the sum of the messages
-      else total = total.map((x, i) => x + sent[v - 1][i]);
+      // What stands for the graph: the last state, a GCN's sum of states, without a chain of messages.
+      if (space.chain && !this.levels) total = state;
+      else total = total.map((x, i) => x + (space.chain ? state : sent[v - 1])[i]);
       const type = v === N - 1 ? OUTPUT : this.likeliest(total);
       ops.push(type);
       if (type === OUTPUT && space.chain) {

@@ -1,7 +1,7 @@
 // The page: tabs, maps, what is chosen, and how the parts speak with each other.
 import { unpack } from "./bytes.js";
 import { fromKey, toKey } from "./graphs.js";
-import { colourOf, drawing, el, percent, said, table } from "./draw.js";
+import { WORD, colourOf, drawing, el, percent, said, table, within } from "./draw.js";
 import { Engine } from "./engine.js";
 import { World } from "./world.js";
 import { State } from "./state.js";
@@ -12,15 +12,18 @@ import { Game } from "./game.js";
 
 const find = (id) => document.getElementById(id);
 const COLOURS = [
-  ["accuracy", "accuracy"],
+  ["accuracy", WORD],
   ["predicted", "prediction"],
   ["often", "most frequent operation"],
   ["first", "first operation"],
   ["edges", "number of edges"],
   ["depth", "number of layers"],
 ];
+const LINKED = ["projection", "epoch", "colour"];
 const VIEWS = ["map", "bench", "walk", "game"];
 const last = FACTS.twins.at(-1)[0];
+const UNIT = FACTS.shares ? 100 : FACTS.sign; // of the filter
+const END = FACTS.epochs.at(-1);
 const state = new State(
   {
     view: "map",
@@ -28,7 +31,7 @@ const state = new State(
     to: "",
     model: last,
     projection: "tsne",
-    moment: "trained",
+    epoch: String(END),
     colour: "accuracy",
     operation: "",
     least: "",
@@ -39,7 +42,7 @@ const state = new State(
     view: VIEWS,
     model: FACTS.twins.map(([name]) => name),
     projection: ["tsne", "pca"],
-    moment: ["untrained", "trained"],
+    epoch: FACTS.epochs.map(String),
     colour: COLOURS.map(([kind]) => kind),
   },
 );
@@ -83,7 +86,7 @@ async function begin(pack) {
     (a, b) => world.accuracy[a] - world.accuracy[b],
   );
   limits = [
-    world.accuracy[order[Math.floor(0.02 * world.n)]],
+    world.accuracy[order[Math.floor(0.1 * world.n)]], // below, some data sets have failures only
     world.accuracy[order[Math.floor(0.98 * (world.n - 1))]],
   ];
   maps = world.twins.map(
@@ -117,8 +120,6 @@ async function begin(pack) {
     },
   });
   find("walk").append(walk.root);
-  find("lead").textContent =
-    `${world.n.toLocaleString("en")} architectures of ${FACTS.data} as two trained models see them. The models run in this page.`;
   controls();
   state.listen(change);
   change(new Set(Object.keys(state.values)), false);
@@ -141,7 +142,7 @@ function heard(twin) {
   // a model has started, come further, or encoded all
   const map = maps[world.twins.indexOf(twin)],
     done = Boolean(twin.latents);
-  if (state.get("projection") === "pca" && state.get("moment") === "trained") {
+  if (state.get("projection") === "pca" && trained()) {
     map.wait.hidden = done;
     map.wait.textContent = `The model encodes ${world.n.toLocaleString("en")} architectures: ${Math.round(100 * twin.share)} %`;
   }
@@ -161,19 +162,32 @@ function controls() {
   const { types } = FACTS.space,
     options = (pairs) => pairs.map(([value, words]) => el("option", { value }, words));
   const mostEdges = Math.max(...world.edges);
-  find("colour").replaceChildren(...options(COLOURS));
+  const vary = { edges: world.edges, depth: world.graphs.map((graph) => graph.n) };
+  const some = COLOURS.filter(([kind]) => !vary[kind] || new Set(vary[kind]).size > 1);
+  find("colour").replaceChildren(...options(some));
   find("operation").replaceChildren(
     ...options([["", "any"], ...types.slice(2).map((name, k) => [String(k + 2), `with ${name}`])]),
   );
+  find("least").closest(".pair").hidden = new Set(world.edges).size === 1;
   find("least").placeholder = Math.min(...world.edges);
   find("most").placeholder = mostEdges;
-  find("above").placeholder = (100 * world.accuracy[order[0]]).toFixed(0);
+  find("above").placeholder = FACTS.shares
+    ? (100 * world.accuracy[order[0]]).toFixed(0)
+    : percent(world.accuracy[order[0]], 0);
+  find("above-word").textContent = WORD[0].toUpperCase() + WORD.slice(1);
+  find("above-unit").hidden = !FACTS.shares;
   for (const name of ["colour", "operation", "least", "most", "above"]) {
     find(name).addEventListener("input", ({ target }) => state.set({ [name]: target.value }));
   }
   for (const input of document.querySelectorAll("input[type=radio]")) {
     input.addEventListener("change", () => state.set({ [input.name]: input.value }));
   }
+  find("epoch").max = FACTS.epochs.length - 1;
+  find("epoch").addEventListener("input", ({ target }) => {
+    stop();
+    state.set({ epoch: String(FACTS.epochs[target.value]) });
+  });
+  find("play").addEventListener("click", () => (playing ? stop() : play()));
   find("clear").addEventListener("click", () =>
     state.set({ operation: "", least: "", most: "", above: "" }),
   );
@@ -200,6 +214,31 @@ function controls() {
     ),
   );
 }
+
+let playing = 0;
+
+/** From the first epoch to the last, one after the other. */
+function play() {
+  const { epochs } = FACTS,
+    next = () => {
+      const at = epochs.indexOf(Number(state.get("epoch")));
+      if (at === epochs.length - 1) return stop();
+      state.set({ epoch: String(epochs[at + 1]) });
+    };
+  state.set({ epoch: String(epochs[0]) });
+  playing = setInterval(next, 1500);
+  find("play").textContent = "Stop";
+}
+
+function stop() {
+  clearInterval(playing);
+  playing = 0;
+  find("play").textContent = "Play training";
+}
+
+const trained = () => Number(state.get("epoch")) === END;
+/** Between the first epoch and the last a map has some rows only. */
+const whole = () => trained() || Number(state.get("epoch")) === FACTS.epochs[0];
 
 function tabs() {
   const buttons = VIEWS.map((view) => find(`tab-${view}`));
@@ -273,16 +312,24 @@ function change(changed, moving = true) {
     find(name).value = state.get(name);
   for (const input of document.querySelectorAll("input[type=radio]"))
     input.checked = state.get(input.name) === input.value;
-  if (changed.has("projection") || changed.has("moment"))
+  const at = FACTS.epochs.indexOf(Number(state.get("epoch"))),
+    told = `after ${state.get("epoch")} of ${END} epochs`;
+  find("epoch").value = at;
+  find("epoch-told").textContent = at ? told : "before training";
+  find("epoch").setAttribute("aria-valuetext", find("epoch-told").textContent);
+  if (changed.has("projection") || changed.has("epoch"))
     world.twins.forEach((twin, i) => place(maps[i], twin, moving));
-  if (["colour", "operation", "least", "most", "above", "model"].some((name) => changed.has(name)))
+  if (
+    ["colour", "operation", "least", "most", "above", "model", "epoch"].some((name) =>
+      changed.has(name),
+    )
+  )
     paint();
   refresh();
 }
 
 function place(map, twin, moving) {
-  const [moment, projection] = [state.get("moment"), state.get("projection")],
-    flat = world.flat(twin, moment, projection);
+  const flat = world.flat(twin, state.get("epoch"), state.get("projection"));
   map.wait.hidden = Boolean(flat);
   map.wait.textContent = flat ? "" : "The model is encoding all architectures …";
   if (!flat) return;
@@ -340,14 +387,14 @@ function choose() {
 
 function details(graph, row, twin, near) {
   const lines =
-    row >= 0 ? [["accuracy", percent(world.accuracy[row])]] : [["accuracy", "not in the data"]];
+    row >= 0 ? [[WORD, percent(world.accuracy[row])]] : [[WORD, "not in the data"]];
   for (const one of world.twins) {
     const found =
       row >= 0 && one.said ? { mean: one.said[2 * row], deviation: one.said[2 * row + 1] } : null;
     if (found)
       lines.push([
         `${one.title} predicts`,
-        `${percent(found.mean)} ± ${(196 * found.deviation).toFixed(1)}`,
+        `${percent(found.mean)} ± ${within(found.deviation)}`,
       ]);
   }
   if (near.length) {
@@ -383,20 +430,20 @@ function details(graph, row, twin, near) {
 
 function mark() {
   const view = state.get("view"),
-    trained = state.get("moment") === "trained",
-    projection = state.get("projection");
+    projection = state.get("projection"),
+    there = (row) => row >= 0 && (whole() || world.sampled(row));
   world.twins.forEach((twin, i) => {
     if (!twin.flat) return;
     const light = {
-      chosen: known.row ?? -1,
-      others: view === "walk" ? [] : (known.near ?? []),
+      chosen: there(known.row) ? known.row : -1,
+      others: view === "walk" ? [] : (known.near ?? []).filter(there),
       path: [],
     };
-    if (view === "bench" && hovered < 0 && twin.look && trained) {
+    if (view === "bench" && hovered < 0 && twin.look && trained()) {
       light.extra = world.spot(twin, twin.look.mu, projection, twin.flat);
       light.others = world.neighbours(twin, twin.look.mu, known.row ?? -1);
     }
-    if (view === "walk" && twin.path && trained)
+    if (view === "walk" && twin.path && trained())
       light.path = twin.path.map((z) => world.spot(twin, z, projection, twin.flat)).filter(Boolean);
     maps[i].light(light);
   });
@@ -410,12 +457,14 @@ function shown() {
   const [least, most, above] = [
     number("least", 0),
     number("most", 999),
-    number("above", -1e9) / 100,
+    number("above", -1e9) / UNIT,
   ];
   const type = Number(state.get("operation")),
-    { edges, accuracy, graphs } = world;
+    { edges, accuracy, graphs } = world,
+    all = whole();
   return order.filter(
     (row) =>
+      (all || world.sampled(row)) &&
       edges[row] >= least &&
       edges[row] <= most &&
       accuracy[row] >= above &&
@@ -449,15 +498,18 @@ function paint() {
     }
     maps[i].colour(
       [...own],
-      order.filter((row) => !on[row]),
+      order.filter((row) => !on[row] && (whole() || world.sampled(row))),
       rows,
     );
   });
   legend(kind);
   find("count").textContent =
-    `${rows.length.toLocaleString("en")} of ${world.n.toLocaleString("en")} shown`;
+    `${rows.length.toLocaleString("en")} of ${world.n.toLocaleString("en")} shown` +
+    (whole() || FACTS.every === 1 ? "" : `, every ${ordinal(FACTS.every)}`);
   listed();
 }
+
+const ordinal = (k) => ["first", "second", "third", "fourth"][k - 1] ?? `${k}th`;
 
 function valueOf(kind, twin) {
   const [low, high] = limits,
@@ -500,7 +552,7 @@ function legend(kind) {
     );
   else if (kind === "depth")
     find("legend").replaceChildren(...bar("few layers", FACTS.space.layers));
-  else find("legend").replaceChildren(...bar(percent(limits[0], 0), percent(limits[1], 0)));
+  else find("legend").replaceChildren(...bar(`≤ ${percent(limits[0], 0)}`, `≥ ${percent(limits[1], 0)}`));
 }
 
 function listed() {
@@ -510,7 +562,7 @@ function listed() {
       "pick",
       "architecture",
       "edges",
-      "accuracy",
+      WORD,
       ...world.twins.map(({ title }) => `${title} predicts`),
     ];
   find("rows").replaceChildren(
@@ -536,5 +588,24 @@ function listed() {
   );
 }
 
+/** Other data sets' pages; beside another page what is chosen above the maps is chosen in both. */
+function others() {
+  const here = location.pathname.split("/").at(-1).replace(".html", "") || "index";
+  const link = (stem, words) =>
+    el("a", { href: `${stem}.html`, "aria-current": stem === here ? "page" : null }, words);
+  if (window.name.startsWith("beside")) {
+    document.documentElement.dataset.beside = "";
+    state.listen(() => parent.postMessage(Object.fromEntries(LINKED.map((name) => [name, state.get(name)])), "*"));
+    window.addEventListener("message", ({ source, data }) => {
+      if (source === parent && LINKED.every((name) => typeof data[name] === "string"))
+        state.set(Object.fromEntries(LINKED.map((name) => [name, data[name]])));
+    });
+  } else if (FACTS.pages.length > 1) {
+    const pages = FACTS.pages.map(([stem, title]) => link(stem, title));
+    find("data").replaceChildren(...pages, link("beside", "Two side by side"));
+  }
+}
+
 tabs();
 themes();
+others();

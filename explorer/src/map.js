@@ -138,7 +138,8 @@ export class PointMap {
   place(x, y, moving = true) {
     const from = this.x && moving && !still() ? [this.x, this.y] : null,
       begun = performance.now();
-    Object.assign(this, { tree: null });
+    cancelAnimationFrame(this.moving);
+    this.tree = null;
     if (!from) {
       Object.assign(this, { x, y });
       this.paint();
@@ -153,7 +154,6 @@ export class PointMap {
       this.paint();
       if (t < 1) this.moving = requestAnimationFrame(move);
     };
-    cancelAnimationFrame(this.moving);
     this.moving = requestAnimationFrame(move);
   }
 
@@ -195,7 +195,8 @@ export class PointMap {
       { dense } = this;
     paper.setTransform(dense, 0, 0, dense, 0, 0);
     paper.clearRect(0, 0, this.wide, this.high);
-    const size = Math.min(1.5 + 0.5 * this.view.k, 7) * (this.wide < 360 ? 0.8 : 1),
+    const few = this.x.length < 2000 ? 2 : 1, // few points may be large
+      size = Math.min(few * (1.5 + 0.5 * this.view.k), 7) * (this.wide < 360 ? 0.8 : 1),
       round = size > 3;
     const draw = (rows) => {
       for (const row of rows) {

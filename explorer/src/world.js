@@ -47,13 +47,24 @@ export class World {
     told(twin);
   }
 
-  /** A pack's coordinates as 0 … 1, or null if the latents they come from are not there yet. */
-  flat(twin, moment, projection) {
-    const kept = this.map[`${twin.name} ${moment} ${projection}`],
+  /** Whether a row is on the maps between the first and the last epoch. */
+  sampled(row) {
+    return row % FACTS.every === 0;
+  }
+
+  /** A pack's coordinates as 0 … 1, or null if the latents they come from are not there yet. Between
+      the first and the last epoch a row that is not on the map is with the one before it that is. */
+  flat(twin, epoch, projection) {
+    const kept = this.map[`${twin.name} ${epoch} ${projection}`],
       { n } = this;
     if (kept) {
-      const flat = Float32Array.from(kept, (level) => level / FACTS.levels);
-      return centred(flat.subarray(0, n), flat.subarray(n));
+      const count = kept.length / 2,
+        by = count === n ? 1 : FACTS.every,
+        most = FACTS.levels[kept instanceof Uint8Array ? 0 : 1];
+      const [x, y] = [0, count].map((first) =>
+        Float32Array.from({ length: n }, (_, row) => kept[first + Math.floor(row / by)] / most),
+      );
+      return centred(x, y);
     }
     if (!twin.latents) return null;
     const x = new Float32Array(n),
@@ -70,7 +81,7 @@ export class World {
     const { middle, axes, low, step } = this.axes[twin.name];
     return axes.map((axis, k) => {
       const along = axis.reduce((sum, a, i) => sum + a * (z[i] - middle[i]), 0);
-      return (along - low[k]) / step / FACTS.levels;
+      return (along - low[k]) / step / FACTS.levels[1];
     });
   }
 
