@@ -425,13 +425,14 @@ def _standing(self: Search, told): return self._targets(told) # the largest have
 @patch
 def _chosen(self: Search, views, known, told, rows, n): # n of the rows
     walks = self._among is None  # mutants of the best: far from them is nothing to look for
-    known, told = self._worked(views, known, told)
+    known, told = self.worked(views, known, told)
     repeats = repeats_of([scores for _, _, scores in told])
     judge = Judge(views, known, self._targets(told), rows, repeats)
     return judge.choose(n, 1e-6 if walks else 0.0)
 
 @patch
-def _worked(self: Search, views, known, told): # without failures that nothing foretells
+def worked(self: Search, views, known, told):
+    "Architectures and their scores without failures that nothing foretells."
     works, n = torch.tensor([bool(scores) for _, _, scores in told]), len(told)
     if works.all() or n > Judge.most: return known, told
     judge = Judge(views, known[:n], works.double(), [])
@@ -442,13 +443,14 @@ def _worked(self: Search, views, known, told): # without failures that nothing f
     return known[torch.tensor(kept)], [row for row, keep in zip(told, kept) if keep]
 
 @patch
-def _climbed(self: Search, pool, known, scores, generator): # and steps beyond, to what promises more
+def _climbed(self: Search, pool, known, scores, generator): # and steps to what promises more
     views = self._views(pool)
     judge, best = Judge(views, known, scores, range(len(pool))), pool
     for _ in range(CLIMBS):
         best = best[judge.promise(views, best).topk(min(20, len(best))).indices]
         more = mutants(best, self.space, 300, generator)
-        if self.allowed is not None: more = more[torch.tensor(self._allowed(more), dtype=torch.bool)]
+        if self.allowed is not None:
+            more = more[torch.tensor(self._allowed(more), dtype=torch.bool)]
         best = cat_batches([best, more])
         pool = cat_batches([pool, more])
     return pool

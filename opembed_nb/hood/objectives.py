@@ -135,7 +135,7 @@ def _standing(self: ParetoSearch, told): # (n,) minus the number of those that a
 
 @patch
 def _chosen(self: ParetoSearch, views, known, told, rows, n): # by expected hypervolume improvement
-    known, told = self._worked(views, known, told)
+    known, told = self.worked(views, known, told)
     columns, m = self._signed(told).T, self.many
     judges = [Judge(views, known, column, rows, repeats_of([scores[k::m] for *_, scores in told]))
               for k, column in enumerate(columns)]
