@@ -105,6 +105,9 @@ def bare(page):
         text = re.sub(r"\s*\n\s*", "\n", parts[i])
         text = text.replace('class="docutils literal notranslate"', 'class="literal"')
         text = re.sub(r' class="(row-odd|row-even|head)"', "", text)
+        # Docutils' list of references holds more than its role allows, and that of an entry is old.
+        text = text.replace('role="list" class="citation-list"', 'class="citation-list"')
+        text = text.replace(' role="doc-biblioentry"', "")
         # A cell of a table that holds one paragraph.
         cell = r"(<t[hd]\b[^>]*>)<p>((?:(?!</?p\b).)*)</p>\s*(?=</t[hd]>)"
         parts[i] = re.sub(cell, r"\1\2", text, flags=re.S)

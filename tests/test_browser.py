@@ -305,7 +305,7 @@ QUESTIONS = {
     "by how much": ("nbs/found", "the-paper-s-numbers-and-ours"),
     "on which data": ("nbs/cards", "enas-digits"),
     "how to run it": ("nbs/package", "one-chapter-or-the-whole-paper"),
-    "which embedding to use": ("nbs/10_encoding", "which-embedding-should-i-use"),
+    "which embedding to use": ("nbs/10_encoding", "which-embedding-to-use"),
     "how to use an own space": ("nbs/11_own_space", ""),
     "how to add an encoder": ("nbs/contributing", "an-encoder"),
     "can I trust it": ("nbs/limits", ""),

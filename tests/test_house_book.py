@@ -94,7 +94,7 @@ WAYS = {
     "an encoder": ("contributing.md#an-encoder", "oe.MODELS["),
     "a data set": ("contributing.md#a-data-set-of-your-own", "oe.Dataset.from_scores("),
     "an embedding": (
-        "10_encoding.ipynb#which-embedding-should-i-use",
+        "10_encoding.ipynb#which-embedding-to-use",
         "counted features",
     ),
     "a strategy": ("contributing.md#a-strategy", "oe.search("),
