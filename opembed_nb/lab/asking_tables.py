@@ -488,7 +488,8 @@ class Bar(NamedTuple):
         return "yes" if self.ours <= self.most else "no"
 
 _ASKED = (("cifar10", "score", 32), ("cifar100", "score", 36), ("imagenet16-120", "score", 49),
-          ("arxiv", "score", 90), ("cifar10", "validation", 42), ("imagenet16-120", "validation", 75))
+          ("arxiv", "score", 90), ("cifar10", "validation", 42),
+          ("imagenet16-120", "validation", 75))
 _WORST = (("cifar10", 60), ("arxiv", 300)) # evaluations that every trial may take
 
 def bars(found: dict, validation: dict, # see `gathered`
@@ -511,7 +512,7 @@ def bars_table(made: list[Bar]) -> Table:
     return Table.of(["asked", "ours [95 %]", "by the figure", "by the interval"], rows, "lrll")
 
 def share_of(ours: dict, other: dict) -> Bar | None: # None: neither median is within the budget
-    "Our median over that of a peer, trial by trial; a peer's that is not known counts as the budget."
+    "Our median over a peer's, trial by trial; a peer's that is not known counts as the budget."
     both = np.stack([evaluations(ours)[:len(other["found"])],
                      evaluations(other)[:len(ours["found"])]], 1)
     def share(x, axis):

@@ -746,8 +746,8 @@ def _(results):
     return len(gaps) == 12 and all(gap.high > 0 for gap in gaps.values()) and slower.low > 0
 
 # %% ../../nbs/lab/claims.ipynb #aa320011
-@claim("on five tables asking takes at most half of TPE's median by the interval too, on citeseer it"
-       " cannot be told, on six neither median is known")
+@claim("on five tables asking takes at most half of TPE's median by the interval too, on citeseer"
+       " it cannot be told, on six neither median is known")
 def _(results):
     made = {table.split("/")[1]: share_of(own["search"], own["Optuna TPE"])
             for table, own in searched(results).items()}
