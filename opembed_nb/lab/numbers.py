@@ -39,7 +39,7 @@ from .asking_tables import evaluations, gathered, limit_records, regrets
 from .commands import cards_table
 from .evidence import OUTCOMES, QUESTIONS, pooled as pooled_gaps
 from .few_labels import (
-    PUBLISHED, few_records, few_tables, labels_of, measured as few_measured)
+    PUBLISHED, few_records, few_tables, measured as few_measured)
 from .front import DRAWN, EXAMPLE, INKS, first_page, found_by
 from .fronts import AT
 from .regret import needed, regret_curves, reported_regret as reported, sooner
