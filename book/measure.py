@@ -213,9 +213,10 @@ def total(rows):
     }
 
 
-def megabytes(folder):
-    "What a folder holds."
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+def megabytes(html):
+    "What the book holds. Explore is beside it: each page of it has a limit of its own."
+    files = (file for file in html.rglob("*") if file.is_file())
+    return sum(f.stat().st_size for f in files if html / "explore" not in f.parents) / 1e6
 
 
 def measure(html):
