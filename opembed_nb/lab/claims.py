@@ -32,6 +32,7 @@ from .numbers import (
     study, tau_gap, twin_gaps, two_operations, unseen, unseen_of, unseen_operations)
 from .regret import needed, regret_curves, sooner
 from .scoreboard import cells, twin_gaps as compared_twins
+from .twins_101 import ASKED, FOLDER_101, answers
 from .unseen import ENCODINGS, FEW, HYPOTHESES, WITH
 from ..sgp import PAPER_TABLE_2
 from ..training import PAPER_TABLE_1, train_config
@@ -891,6 +892,16 @@ def _(results):
     return (min(whole[100].values()) > every > max(whole[16].values())
             and mean(short[16]) > mean(whole[16])
             and all(mean(short[n]) < mean(whole[n]) for n in (100, 172, 424)))
+
+# %% ../../nbs/lab/claims.ipynb #ee10060a
+@claim("on NAS-Bench-101 no difference of D-VAE's vectors is told by five seeds each, and all"
+       " reconstruct nearly every cell")
+def _(results):
+    made = study_records(results / FOLDER_101)
+    found = [answer for asked, answer in zip(ASKED, answers(made)) if asked.model == "dvae"]
+    rebuilt = [r["values"]["curve"][-1]["accuracy"] for r in made if r["model"] == "dvae"]
+    return ({answer.says for answer in found} == {"cannot be told"} and min(rebuilt) > 99.5
+            and {answer.seeds for answer in found} == {(5, 5)})
 
 # %% ../../nbs/lab/claims.ipynb #ffa10052
 def supposed(results, study, data): # hypothesis → the answer to it

@@ -103,6 +103,6 @@ def table_101(records: list[dict]) -> Table:
                          over_seeds([values["curve"][-1]["accuracy"] for values in runs], 2),
                          over_seeds([found["rmse"] for found in end]), *few,
                          over_seeds([found["kendall"] for found in end])])
-    head = ["model", "vectors", "epochs", "accuracy (%)", "RMSE, all scores",
+    head = ["model", "vectors", "epochs", "reconstruction accuracy (%)", "RMSE, all scores",
             *(f"τ, {n:,} scores" for n in LABELS), "τ, all scores"]
     return Table.of(head, rows, "llr")
