@@ -59,7 +59,7 @@ COMMANDS = {
     "step": "python benchmarks/step.py CHECKOUT",
     "first-reading": "python book/measure.py --save now",
     "judge": "python benchmarks/judge.py",
-    "explorer": "python benchmarks/explorer.py --slower 3 --pages index nas-bench-201 nas-bench-101",
+    "explorer": "python benchmarks/explorer.py --slower 3",
     "enas-digits": "make digits",
 }
 COMMANDS["abilities"] = COMMANDS["training"]
