@@ -199,8 +199,22 @@ def page(out, stem, dataset, names, pages):
 def build(out, dataset=None, names=prepare.TWINS):
     "Write the pages, all of the book or one of your own, and return the path of index.html."
     refuse(load_dataset(dataset or prepare.DATA), names)
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    if out.exists() and not (out / "explorer.js").exists():
+        raise OpembedError(f"--out: {out} holds something else; name a folder that is not there")
+    made = out.with_name(f".{out.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
+        fill(made, dataset, names)
+        shutil.rmtree(out, ignore_errors=True)
+        made.rename(out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return out / "index.html"
+
+
+def fill(out, dataset, names):
+    "All files of the pages."
     cells, rivals = prepare.table()
     medians = {name: np.median(curves, 0).tolist() for name, curves in rivals.items()}
     write(out / "game.js", "cells", pack({"accuracy": cells}, rivals=medians))
@@ -217,7 +231,6 @@ def build(out, dataset=None, names=prepare.TWINS):
         (out / "beside.html").write_text(text, encoding="utf-8")
     (out / "explorer.js").write_text(script(), encoding="utf-8")
     shutil.copy(HERE / "vendor" / "LICENSE", out / "LICENSE-d3.txt")
-    return out / "index.html"
 
 
 def main():

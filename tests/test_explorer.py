@@ -411,6 +411,20 @@ def test_what_is_prepared_is_of_these_data_and_is_made_again_alike(explorer, own
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
+def test_an_unfinished_page_replaces_nothing(explorer, tmp_path, monkeypatch):
+    build, out = explorer[0], tmp_path / "page"
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine", encoding="utf-8")
+    with pytest.raises(build.OpembedError, match="page holds something else"):
+        build.build(out)
+    (out / "explorer.js").write_text("before", encoding="utf-8")
+    monkeypatch.setattr(build, "page", lambda *_: 1 / 0)  # game.js is written by then
+    with pytest.raises(ZeroDivisionError):
+        build.build(out)
+    assert (out / "explorer.js").read_text(encoding="utf-8") == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
 def test_what_a_page_cannot_show_is_refused(explorer, digits):
     build, _ = explorer
     space = SearchSpace("long", ("a", "b"), n_layers=15)
