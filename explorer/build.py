@@ -35,6 +35,18 @@ PAGE = "bytes graphs draw engine world state map bench walk game main".split()
 KINDS = {"uint8": "u8", "uint16": "u16", "float16": "f16", "float32": "f32"}
 NOTES = ("one-hot operations", "learned operation vectors")
 LEFT_OUT = "encoder.logvar."  # not needed for μ
+ABSENT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Explore <!-- title --></title>
+<link rel="stylesheet" href="style.css">
+<main>
+<h1>Explore <!-- title --></h1>
+<p>The data set was not at hand when this page was built, and could not be downloaded.</p>
+<p><a href="index.html">Back to Explore</a></p>
+</main>
+</html>
+"""
 PAGES = {"nas-bench-201/cifar10": "nas-bench-201", "nas-bench-101/30k": "nas-bench-101"}
 TITLES = {"nas-bench-201/cifar10": "NAS-Bench-201", "nas-bench-101/30k": "NAS-Bench-101"}
 LEAD = (
@@ -213,6 +225,20 @@ def build(out, dataset=None, names=prepare.TWINS):
     return out / "index.html"
 
 
+def at_hand(out, name):
+    "Can a page of the book be made? Where its data set is missing, a page says so instead."
+    if not prepare.file_of(name).exists():
+        return False
+    try:
+        load_dataset(name)
+    except OpembedError as error:  # a book is also built without a network
+        print(f"explorer: no page of {name}: {error}", file=sys.stderr)
+        text = ABSENT.replace("<!-- title -->", html.escape(TITLES.get(name, name)))
+        (out / f"{PAGES[name]}.html").write_text(text, encoding="utf-8")
+        return False
+    return True
+
+
 def fill(out, dataset, names):
     "All files of the pages."
     cells, rivals = prepare.table()
@@ -220,7 +246,7 @@ def fill(out, dataset, names):
     write(out / "game.js", "cells", pack({"accuracy": cells}, rivals=medians))
     pages = {"index": dataset or prepare.DATA}
     if not dataset:
-        pages |= {PAGES[name]: name for name in PAGES if prepare.file_of(name).exists()}
+        pages |= {PAGES[name]: name for name in PAGES if at_hand(out, name)}
     menu = [[stem, TITLES.get(name, name)] for stem, name in pages.items()] if not dataset else []
     for stem, name in pages.items():
         page(out, stem, name, names, menu)

@@ -425,6 +425,24 @@ def test_an_unfinished_page_replaces_nothing(explorer, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
+def test_without_a_data_set_its_page_says_so(explorer, tmp_path, monkeypatch, capsys):
+    build, made = explorer[0], []
+
+    def load(name):
+        if name == CELLS:
+            raise build.OpembedError("nats_bench.csv: cannot be downloaded")
+
+    monkeypatch.setattr(build, "load_dataset", load)
+    monkeypatch.setattr(build, "page", lambda out, stem, *rest: made.append((stem, rest[-1])))
+    build.fill(tmp_path, None, TWINS)
+    stems = ["index", "nas-bench-101"]
+    assert [stem for stem, _ in made] == stems
+    assert all([stem for stem, _ in menu] == stems for _, menu in made)
+    text = (tmp_path / "nas-bench-201.html").read_text(encoding="utf-8")
+    assert "<h1>Explore NAS-Bench-201</h1>" in text and "not at hand" in text
+    assert "no page of nas-bench-201/cifar10: nats_bench.csv" in capsys.readouterr().err
+
+
 def test_what_a_page_cannot_show_is_refused(explorer, digits):
     build, _ = explorer
     space = SearchSpace("long", ("a", "b"), n_layers=15)
