@@ -204,7 +204,7 @@ def plot_groups(boxes: list[dict[str, float]], # of `group_boxes`
            showfliers=False, patch_artist=True, manage_ticks=False,
            boxprops={"facecolor": "#a6dbf7", "edgecolor": "#444"}, medianprops={"color": "#444"})
     ax.plot(places, means, "D-", color="#d55e00", label="mean")
-    ax.set_xticks(places, [_range_label(box) for box in boxes], fontsize=7)
+    ax.set_xticks(places, [_range_label(box) for box in boxes])
     ax.set(xlabel=score, ylabel=name)
     ax.legend(frameon=False)
     return means
