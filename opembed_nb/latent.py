@@ -80,7 +80,7 @@ def plot_latents(points: Tensor,          # (m, 2)
     "Projected latents, coloured by accuracy."
     low, high = limits or most_of(accuracy)
     dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap="viridis",
-                      vmin=low, vmax=high, linewidths=0)
+                      vmin=low, vmax=high, linewidths=0.3, edgecolors="#777777")
     ax.set(xticks=[], yticks=[])
     ax.set_title(title)
     return dots
@@ -223,7 +223,7 @@ def plot_operations(table: Tensor,       # (types, d) operation vectors, or (ope
     for i, (name, at) in enumerate(zip(names, shown.tolist())):
         place = [[coordinate] for coordinate in at]
         ax.scatter(*place, color=colours[i % len(colours)], edgecolors="#444", s=60)
-        ax.text(*at, f"  {name}")
+        ax.text(*at, "\N{NO-BREAK SPACE}" * 2 + name)
     ax.margins(0.4)  # room for the names
     return float(shown.square().sum() / x.square().sum().clamp(min=1e-300))
 

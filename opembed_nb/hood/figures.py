@@ -9,6 +9,7 @@ __all__ = ['BLUE', 'SKY', 'GREEN', 'ORANGE', 'RED', 'PINK', 'COLOURS', 'INK', 'G
 # %% ../../nbs/hood/figures.ipynb #f1600003
 import io
 
+from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -37,7 +38,8 @@ def of_model(name: str) -> str: # a colour
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "opembed", "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9, "legend.fontsize": 9, "axes.titlesize": 9,
-    "axes.spines.top": False, "axes.spines.right": False}
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=[*COLOURS, BROWN, VIOLET])}
 
 # %% ../../nbs/hood/figures.ipynb #f1600008
 class Plot(Figure):

@@ -28,7 +28,8 @@ from torch import BoolTensor, LongTensor, Tensor
 
 from ..data import DAGBatch
 
-from ..hood.figures import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, panels
+from ..hood.figures import (
+    BLUE, BROWN, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, VIOLET, panels)
 from ..hood.files import make_folder
 from ..hood.intervals import mean_std
 from ..hood.judge import (
@@ -401,6 +402,12 @@ SHOWN = { # encoding → what figures call it, and its colour
     "other task": ("another task's vectors", SKY),
     "started": ("learned vectors, started from another task's", SKY),
     "its predictor": ("codes and another task's predictor", PINK),
+    "stack, counts": ("stack on counted features", VIOLET),
+    "process, weighed counts": ("Gaussian process on weighed counts", GREEN),
+    "process, vectors": ("Gaussian process on learned vectors", BLUE),
+    "process, one-hot": ("Gaussian process on one-hot codes", ORANGE),
+    "forest, one-hot": ("forest on one-hot codes", BROWN),
+    "matrices, graph": ("operations as matrices", PINK),
     "counts, its predictor": ("counted features and another task's predictor", INK)}
 
 def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → line → labels → draws
@@ -429,7 +436,7 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
     entries = {label: handle for ax in axes.flat
                for handle, label in zip(*ax.get_legend_handles_labels())}
     fig.legend(entries.values(), entries, frameon=False, loc="outside upper center",
-               ncols=2 if max(map(len, entries)) > 30 else 3)
+               ncols=(1 if across == 1 else 2) if max(map(len, entries)) > 30 else 3)
     return fig
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10019
