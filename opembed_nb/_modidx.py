@@ -720,6 +720,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'opembed_nb.hood.figures.Plot._name_panels': ( 'hood/figures.html#plot._name_panels',
                                                                                         'opembed_nb/hood/figures.py'),
                                          'opembed_nb.hood.figures.Plot.svg': ('hood/figures.html#plot.svg', 'opembed_nb/hood/figures.py'),
+                                         'opembed_nb.hood.figures._short': ('hood/figures.html#_short', 'opembed_nb/hood/figures.py'),
                                          'opembed_nb.hood.figures.of_model': ('hood/figures.html#of_model', 'opembed_nb/hood/figures.py'),
                                          'opembed_nb.hood.figures.panels': ('hood/figures.html#panels', 'opembed_nb/hood/figures.py')},
             'opembed_nb.hood.files': { 'opembed_nb.hood.files.Download': ('hood/files.html#download', 'opembed_nb/hood/files.py'),

@@ -80,7 +80,8 @@ def plot_latents(points: Tensor,          # (m, 2)
     "Projected latents, coloured by accuracy."
     low, high = limits or most_of(accuracy)
     dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap="viridis",
-                      vmin=low, vmax=high, linewidths=0.3, edgecolors="#777777")
+                      vmin=low, vmax=high, linewidths=0.3, edgecolors="#777777",
+                      rasterized=len(points) > 300)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title)
     return dots

@@ -8,6 +8,7 @@ __all__ = ['BLUE', 'SKY', 'GREEN', 'ORANGE', 'RED', 'PINK', 'COLOURS', 'INK', 'G
 
 # %% ../../nbs/hood/figures.ipynb #f1600003
 import io
+import re
 
 from cycler import cycler
 from matplotlib import rc_context
@@ -53,7 +54,7 @@ class Plot(Figure):
             self._name_panels()
             self.savefig(written, format="svg", dpi=150, metadata={"Date": None, **about})
         text = written.getvalue()
-        return SVG(text[text.index("<svg"):])
+        return SVG(_short(text[text.index("<svg"):]))
 
     def _name_panels(self): # a colour bar is one, too
         for panel in (*self.axes, *self.legends):
@@ -64,6 +65,10 @@ class Plot(Figure):
     def _ipython_display_(self):
         from IPython.display import display
         display({"image/svg+xml": str(self.svg()), "text/plain": "<Plot>"}, raw=True)
+
+# %% ../../nbs/hood/figures.ipynb #f160000e
+def _short(svg): # a hundredth of a point is less than anybody sees
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
 
 # %% ../../nbs/hood/figures.ipynb #f1600009
 def panels(across: int = 1, down: int = 1,

@@ -537,7 +537,7 @@ def plot_arms(records: list[dict], data: list[str], outcome: str = "rmse", model
             if not values: continue
             ax.plot(values, [-at] * len(values), "o", ms=3, alpha=0.5, color=BLUE)
             ax.plot(sum(values) / len(values), -at, "|", ms=10, color=INK)
-        ax.set_title(name.replace("/", "\n").replace("-graph", "-\ngraph"))
+        ax.set_title(name.replace("/", "\n").replace("-graph", "-\ngraph").replace("@", "\n@"))
         ax.tick_params(labelleft=ax is axes[0, 0])
         ax.grid(axis="y", color=PALE)
     axes[0, 0].set_yticks([-at for at in range(len(arms))], arms)
