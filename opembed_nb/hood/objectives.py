@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data import SVG, DAGBatch, SearchSpace
 from .asking_report import Report, Search, svg_figure
-from .files import OpembedError, patch, plain, require, whole
+from .files import OpembedError, patch, plain, require, several, whole
 from .formats import from_keys, to_keys
 from .judge import Judge, repeats_of
 
@@ -88,8 +88,8 @@ Search.__new__ = _made
 @patch
 def _checked(self: ParetoSearch, architectures, scores, who): # as they are told: see above
     if hasattr(scores, "tolist"): scores = scores.tolist()
-    several = isinstance(scores, Sequence) and not isinstance(scores, str)
-    if not several or len(scores) and all(isinstance(plain(x), (int, float)) for x in scores):
+    numbers = several(scores) and all(isinstance(plain(x), (int, float)) for x in scores)
+    if not several(scores) or len(scores) and numbers:
         scores = [scores]  # one architecture's
     lists = [None if x is None else self._in_order(x, row, who) for row, x in enumerate(scores)]
     return super(ParetoSearch, self)._checked(architectures, lists, who)
@@ -101,9 +101,8 @@ def _in_order(self: ParetoSearch, score, row, who): # one list: the numbers of a
         require(set(score) == set(names), f"{who}: score {row} has {', '.join(map(str, score))}; "
                                           f"the objectives are {', '.join(names)}")
         return [score[name] for name in names]
-    several = isinstance(score, Sequence) and not isinstance(score, str) and len(score) > 0
-    require(several, f"{who}: score {row} is {repr(score)[:80]}; give a number for each of "
-                     f"{', '.join(names)}")
+    require(several(score) and len(score) > 0, f"{who}: score {row} is {repr(score)[:80]}; give a "
+                                               f"number for each of {', '.join(names)}")
     if any(isinstance(x, (Mapping, Sequence)) for x in score):
         return [x for one in score for x in self._in_order(one, row, who)]
     require(len(score) == len(names), f"{who}: score {row} has {len(score)} numbers; the "
