@@ -1465,6 +1465,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                         'opembed_nb/lab/asking_tables.py'),
                                               'opembed_nb.lab.asking_tables._order': ( 'lab/asking_tables.html#_order',
                                                                                        'opembed_nb/lab/asking_tables.py'),
+                                              'opembed_nb.lab.asking_tables._parts': ( 'lab/asking_tables.html#_parts',
+                                                                                       'opembed_nb/lab/asking_tables.py'),
                                               'opembed_nb.lab.asking_tables._short': ( 'lab/asking_tables.html#_short',
                                                                                        'opembed_nb/lab/asking_tables.py'),
                                               'opembed_nb.lab.asking_tables._steps': ( 'lab/asking_tables.html#_steps',

@@ -267,7 +267,11 @@ def report(self: ParetoSearch, n: int = 20, # architectures that are shown
     front, n = self.front(), whole(n, "report: n", 0)
     failed = len(self) - len(front) - len(front.others)
     limits = "".join(f", {name} {sign} {value:g}" for name, (sign, value) in self.limits.items())
-    lines = [f"{len(front)} architectures that no other one beats in all objectives{limits}."]
+    many = f"{len(front)} architecture{'s' * (len(front) > 1)}"
+    lines = [f"{many} that no other one beats in all objectives{limits}."]
+    if not len(front): lines = ["Nothing has a score yet."]
+    if len(front.others) and not len(front):
+        lines = [f"No architecture is within the limits yet: {limits.removeprefix(', ')}."]
     table = ([*self.objectives, "architecture"], front.rows()[:n]) if len(front) else None
     figures = {"The front, and what is behind it": front.draw()} if len(front) else {}
     return Report(f"{self.space}: {len(self)} evaluated, {failed} failed",
