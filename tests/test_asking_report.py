@@ -482,7 +482,9 @@ def test_a_search_by_files(tmp_path, capsys, monkeypatch):
     todo = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(todo) == 4 and todo[0]["nodes"][0] == "input" and todo[0]["edges"][0][0] == 0
     scores = [1.5, [1.0, 1.2], None, 2]
-    done = [json.dumps(row | {"score": score}) for row, score in zip(todo, scores)]
+    for row in todo: row["nodes"][0] = "in\u2028put"  # a line's end for Python, not for JSON
+    done = [json.dumps(row | {"score": score}, ensure_ascii=False)
+            for row, score in zip(todo, scores)]  # fmt: skip
     for line, says in [
         ("{", "done.jsonl, line 5: is no JSON"),
         ('{"architecture": "0: 2:0 1:1"}', "line 5: field 'score' is missing"),
@@ -491,11 +493,11 @@ def test_a_search_by_files(tmp_path, capsys, monkeypatch):
         (done[0].replace("1.5", "[]"), "line 5: score []; give a number, several, or null"),
         (done[0].replace("1.5", "NaN"), "line 5: score NaN"),
     ]:
-        (tmp_path / "done.jsonl").write_text("\n".join([*done, line]))
+        (tmp_path / "done.jsonl").write_text("\n".join([*done, line]), encoding="utf-8")
         assert main(["tell", "s.sqlite", "done.jsonl"]) == 2
         assert says in capsys.readouterr().err
         assert len(Search.open("s.sqlite")) == 0  # nothing is taken before all is read
-    (tmp_path / "done.jsonl").write_text("\n".join(done))
+    (tmp_path / "done.jsonl").write_text("\n".join(done), encoding="utf-8")
     assert main(["tell", "s.sqlite", "done.jsonl"]) == 0
     assert main(["report", "s.sqlite", "--html", "r.html"]) == 0
     assert "4 evaluated, 1 failed" in capsys.readouterr().out

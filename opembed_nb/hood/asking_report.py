@@ -44,7 +44,7 @@ class Beliefs:
     slope: float        # of scores over normal scores
     level: float        # the score that goes with a normal score of 0
     noise: float        # standard deviation of one evaluation, in scores
-    repeats: int        # evaluations that were repeated; 0: the noise is a guess
+    repeats: int        # evaluations that were repeated; 0: the noise is estimated
 
     def __len__(self): return len(self.keys)
     def score(self, normal: Tensor) -> Tensor: # of normal scores, near the best
@@ -318,7 +318,7 @@ def _curve_section(self: Search, scores):
 def _rivals_section(self: Search, found, n):
     listed = rivals(found)
     known = (f"of {found.noise:.2g} (from {found.repeats} repeats)" if found.repeats else
-             f"of about {found.noise:.2g} (a guess from architectures that are alike: fewer than "
+             f"of about {found.noise:.2g} (estimated from architectures that are alike: fewer than "
              "three evaluations were repeated)")
     lines = [f"One evaluation has a noise {known}."]
     if not listed: lines.append("The best can be told apart from all others.")
