@@ -22,7 +22,6 @@ from .files import OpembedError, patch, plain, require, several, whole
 from .formats import from_keys, to_keys
 from .judge import Judge, repeats_of
 
-
 # %% ../../nbs/hood/objectives.ipynb #ee200006
 def undominated(scores: Tensor, # (n, m) larger is better; nan: failed
                ) -> Tensor:     # (n,) bool
@@ -89,9 +88,8 @@ Search.__new__ = _made
 @patch
 def _checked(self: ParetoSearch, architectures, scores, who): # as they are told: see above
     if hasattr(scores, "tolist"): scores = scores.tolist()
-    numbers = several(scores) and all(isinstance(plain(x), (int, float)) for x in scores)
-    if not several(scores) or len(scores) and numbers:
-        scores = [scores]  # one architecture's
+    one = not several(scores) or scores and all(isinstance(plain(x), (int, float)) for x in scores)
+    if one: scores = [scores]
     lists = [None if x is None else self._in_order(x, row, who) for row, x in enumerate(scores)]
     return super(ParetoSearch, self)._checked(architectures, lists, who)
 
