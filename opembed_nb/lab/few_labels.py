@@ -397,6 +397,7 @@ SHOWN = { # encoding → what figures call it, and its colour
     "counts": ("counted features", "#009e73"), "one-hot": ("one-hot codes", "#e69f00"),
     "vectors": ("learned vectors", "#0072b2"), "learned": ("learned vectors", "#0072b2"),
     "described": ("described vectors", "#d55e00"), "random": ("random vectors", "#999999"),
+    "text": ("a text model's vectors", "#7f3c8d"),
     "other task": ("another task's vectors", "#56b4e9"),
     "started": ("learned vectors, started from another task's", "#56b4e9"),
     "its predictor": ("codes and another task's predictor", "#cc79a7"),
