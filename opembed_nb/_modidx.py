@@ -2443,5 +2443,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.training.train_config': ('training.html#train_config', 'opembed_nb/training.py'),
                                      'opembed_nb.training.train_models': ('training.html#train_models', 'opembed_nb/training.py'),
                                      'opembed_nb.training.train_or_load': ('training.html#train_or_load', 'opembed_nb/training.py'),
+                                     'opembed_nb.training.turn_states': ('training.html#turn_states', 'opembed_nb/training.py'),
                                      'opembed_nb.training.twin_pairs': ('training.html#twin_pairs', 'opembed_nb/training.py'),
                                      'opembed_nb.training.whiten_latents': ('training.html#whiten_latents', 'opembed_nb/training.py')}}}
