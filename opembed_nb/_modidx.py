@@ -2180,6 +2180,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.lab.unseen.Started': ('lab/unseen.html#started', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen.Started.start': ('lab/unseen.html#started.start', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen._claims': ('lab/unseen.html#_claims', 'opembed_nb/lab/unseen.py'),
+                                       'opembed_nb.lab.unseen._of_texts': ('lab/unseen.html#_of_texts', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen._tau': ('lab/unseen.html#_tau', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen._view_of': ('lab/unseen.html#_view_of', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen._without': ('lab/unseen.html#_without', 'opembed_nb/lab/unseen.py'),
@@ -2196,6 +2197,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'opembed_nb.lab.unseen.source_of': ('lab/unseen.html#source_of', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen.tau_table': ('lab/unseen.html#tau_table', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen.taus': ('lab/unseen.html#taus', 'opembed_nb/lab/unseen.py'),
+                                       'opembed_nb.lab.unseen.text_rows': ('lab/unseen.html#text_rows', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen.transfer': ('lab/unseen.html#transfer', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen.transferred': ('lab/unseen.html#transferred', 'opembed_nb/lab/unseen.py'),
                                        'opembed_nb.lab.unseen.unseen_record': ('lab/unseen.html#unseen_record', 'opembed_nb/lab/unseen.py'),
@@ -2458,5 +2460,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'opembed_nb.training.train_config': ('training.html#train_config', 'opembed_nb/training.py'),
                                      'opembed_nb.training.train_models': ('training.html#train_models', 'opembed_nb/training.py'),
                                      'opembed_nb.training.train_or_load': ('training.html#train_or_load', 'opembed_nb/training.py'),
+                                     'opembed_nb.training.turn_states': ('training.html#turn_states', 'opembed_nb/training.py'),
                                      'opembed_nb.training.twin_pairs': ('training.html#twin_pairs', 'opembed_nb/training.py'),
                                      'opembed_nb.training.whiten_latents': ('training.html#whiten_latents', 'opembed_nb/training.py')}}}

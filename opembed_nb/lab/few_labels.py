@@ -387,6 +387,7 @@ SHOWN = { # encoding → what figures call it, and its colour
     "counts": ("counted features", GREEN), "one-hot": ("one-hot codes", ORANGE),
     "vectors": ("learned vectors", BLUE), "learned": ("learned vectors", BLUE),
     "described": ("described vectors", RED), "random": ("random vectors", GREY),
+    "text": ("a text model's vectors", VIOLET),
     "other task": ("another task's vectors", SKY),
     "started": ("learned vectors, started from another task's", SKY),
     "its predictor": ("codes and another task's predictor", PINK),
@@ -406,6 +407,8 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
     "Mean and range over draws against the number of labels, a panel for each table."
     across = min(len(shown), 3)
     down = -(-len(shown) // across)
+    named = dict.fromkeys(name for own in (levels or {}).values() for name in own)
+    styles = dict(zip(named, ("--", ":", "-.")))
     size = (5, 6.8, 8.2)[across - 1], 1.1 + 2.4 * down
     fig, axes = panels(across, down, size=size, squeeze=False)
     for ax in axes.flat[len(shown):]: ax.set_axis_off()
@@ -416,8 +419,8 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
             [line] = ax.plot(middle, "o-", ms=3, lw=1.4, label=label, color=colour)
             ax.fill_between(range(len(made)), low, high, color=line.get_color(), alpha=0.15, lw=0)
             ax.set_xticks(range(len(made)), made)
-        for (name, value), style in zip((levels or {}).get(title, {}).items(), ("--", ":", "-.")):
-            ax.axhline(value, color=INK, ls=style, lw=1, label=name)
+        for name, value in (levels or {}).get(title, {}).items():
+            ax.axhline(value, color=INK, ls=styles[name], lw=1, label=name)
         ax.set_title(title)
         ax.set_xlabel(below)
     for ax in axes[:, 0]: ax.set_ylabel(beside)
