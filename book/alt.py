@@ -89,6 +89,7 @@ def describe(cells):
         if not drawn and not any(kind.startswith("image/") for data in shown for kind in data):
             continue
         caption = options.get("figure", {}).get("caption", "")
-        text = of_drawing(drawn[0], caption) if drawn else of_plot(cell.source, caption, above)
+        plot = not drawn or 'id="figure_1"' in "".join(drawn[0])
+        text = of_plot(cell.source, caption, above) if plot else of_drawing(drawn[0], caption)
         image = {"alt": cut(text), **options.get("image", {})}
         cell.metadata["mystnb"] = {**options, "image": image}

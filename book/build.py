@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from book import origins, sheets  # noqa: E402
 from book.drawn import link  # noqa: E402
+from book.plots import inline  # noqa: E402
 from book.slim import slim  # noqa: E402
 
 SUFFIXES = {".md", ".bib", ".ipynb", ".png", ".svg"}  # of the pages and what they show
@@ -116,17 +117,20 @@ def stage(source, notebooks, folder):
 
 
 def extract(nbs):
-    "Write the figures that Markdown pages show, figures/NAME.png, from the notebooks' outputs."
+    "Write the figures that Markdown pages show, figures/NAME.svg (or .png), from the notebooks."
     text = "".join(page.read_text(encoding="utf-8") for page in nbs.glob("*.md"))
-    wanted = set(re.findall(r"figures/([\w-]+)\.png", text))
+    wanted = {Path(name) for name in re.findall(r"figures/[\w-]+\.(?:svg|png)", text)}
     for file in nbs.rglob("*.ipynb") if wanted else ():
         for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
             name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
-            shown = [o["data"] for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
-            if name in wanted and shown:
-                (nbs / "figures").mkdir(exist_ok=True)
-                png = base64.b64decode("".join(shown[0]["image/png"]))
-                (nbs / "figures" / f"{name}.png").write_bytes(png)
+            outputs = [output.get("data", {}) for output in cell.get("outputs", ())]
+            for figure in (figure for figure in wanted if figure.stem == name):
+                kind = {".svg": "image/svg+xml", ".png": "image/png"}[figure.suffix]
+                [shown] = ["".join(data[kind]) for data in outputs if kind in data][:1] or [None]
+                if shown:
+                    content = base64.b64decode(shown) if kind == "image/png" else shown.encode()
+                    (nbs / "figures").mkdir(exist_ok=True)
+                    (nbs / figure).write_bytes(content)
 
 
 def warnings(log, folder):
@@ -196,6 +200,7 @@ def build(source=ROOT, notebooks=None, out=None):
     if found:
         origins.link(html, found)
     sheets.offer(html)
+    inline(html)
     slim(html)
     explorer(source, html / "explore")
     return html / "index.html"

@@ -50,7 +50,7 @@ FLAGS = [
 MEASURE = """
 const KINDS = [
   ["code", ".cell_input, details.fold, div.highlight"],
-  ["figures", "figure, img, svg"],
+  ["figures", "figure, img, svg, .plot"],
   ["tables", "table, .pst-scrollable-table-container"],
   ["math", "div.math, math[display=block]"],
   ["prose", "p, ul, ol, dl, blockquote, h1, h2, h3, h4, .admonition, details"],
@@ -77,8 +77,11 @@ const boxed = element => {
   for (let e = element; e && e !== page; e = e.parentElement)
     if (["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return e;
 };
-const images = shown("img"), pictures = shown("img, figure.stepper");
-const smallest = svg => Math.min(...[...svg.querySelectorAll("text")]
+const pictures = shown("img, figure.stepper, .plot");
+const letters = svg => [svg, ...svg.querySelectorAll("use")].flatMap(part => [
+  ...(document.querySelector(part.getAttribute("href") || "#none") ?? part)
+    .querySelectorAll("text")]);
+const smallest = svg => Math.min(...letters(svg)
   .map(text => parseFloat(getComputedStyle(text).fontSize)))
   * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
 const measured = {
@@ -86,8 +89,10 @@ const measured = {
   ...found,
   first_figure: pictures.length
     ? (pictures[0].getBoundingClientRect().bottom - top0) / SCREEN : null,
-  frames: shown("figure.stepper svg[role=img]").map(svg => ({
-    alt: svg.getAttribute("aria-label"), label: smallest(svg),
+  frames: shown("figure.stepper svg[role=img], .plot").map(picture => ({
+    alt: picture.getAttribute("aria-label"),
+    label: Math.min(...(picture.matches("svg") ? [picture] : [...picture.querySelectorAll("svg")])
+      .filter(svg => svg.getBoundingClientRect().width > 1).map(smallest)),
   })),
   wide_tables: shown("table").filter(table => table.getBoundingClientRect().width
     > (boxed(table) ?? page).clientWidth + 1).length,
@@ -163,18 +168,6 @@ def local(address):
     return Path(unquote(urlparse(address).path))
 
 
-def labels(image):
-    "The smallest letters of an SVG picture as shown, in pixels; None where there are none."
-    if not image["source"].endswith(".svg") or not image["width"]:
-        return None
-    text = local(image["source"]).read_text(encoding="utf-8")
-    sizes = re.findall(r"font-size[:=]\s*[\"']?([\d.]+)|font: *([\d.]+)px", text)
-    sizes = [float(size) for pair in sizes for size in pair if size]
-    view = re.search(r"viewBox=[\"']([^\"']*)", text)
-    width = float(view[1].split()[2]) if view else image["natural"]
-    return round(min(sizes) * image["width"] / width, 1) if sizes else None
-
-
 def real(alt):
     "Whether an image's text says something: more than a name of a file."
     return len(alt.split()) > 2 and not re.search(r"\.(png|svg|jpe?g)$", alt)
@@ -184,16 +177,16 @@ def summary(found, weights):
     "What is kept of a page: screens, shares of its height, and what is wrong with it."
     height = found["height"]
     parts = ("code", "prose", "tables", "figures", "math", "output")
-    small = [*map(labels, found["images"]), *(frame["label"] for frame in found["frames"])]
-    small = [round(size, 1) for size in small if size is not None]
+    small = [round(frame["label"], 1) for frame in found["frames"] if frame["label"]]
+    pictures = [*found["images"], *found["frames"]]
     return {
         "screens": round(height / SCREEN, 1),
         **{part: round(found[part] / height, 3) for part in parts},
         "first figure after screens": found["first_figure"] and round(found["first_figure"], 1),
         "tables shown": found["tables_shown"],
         "tables wider than the page": found["wide_tables"],
-        "images": len(found["images"]),
-        "images without a text": sum(not real(image["alt"]) for image in found["images"]),
+        "images": len(pictures),
+        "images without a text": sum(not real(picture["alt"]) for picture in pictures),
         "smallest label": min(small, default=None),
         "megabytes": round(sum(weights.values()) / 1e6, 2),
     }

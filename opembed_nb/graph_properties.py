@@ -204,7 +204,7 @@ def plot_groups(boxes: list[dict[str, float]], # of `group_boxes`
            showfliers=False, patch_artist=True, manage_ticks=False,
            boxprops={"facecolor": "#a6dbf7", "edgecolor": "#444"}, medianprops={"color": "#444"})
     ax.plot(places, means, "D-", color="#d55e00", label="mean")
-    ax.set_xticks(places, [_range_label(box) for box in boxes], fontsize=7)
+    ax.set_xticks(places, [_range_label(box) for box in boxes])
     ax.set(xlabel=score, ylabel=name)
     ax.legend(frameon=False)
     return means
@@ -214,7 +214,7 @@ def _range_label(box): # of a group on the axis
     if not box["n"]: return "empty"
     low, high = box["low"], box["high"]
     share = 0 <= low <= high <= 1
-    ends = f"{low:.3f}–{high:.3f}" if share else f"{low:.3g} … {high:.3g}"
+    ends = f"{low:.3f}–\n{high:.3f}" if share else f"{low:.3g} …\n{high:.3g}"
     return f"{ends}\nn = {box['n']:,}"
 
 # %% ../nbs/08_graph_properties.ipynb #80ebf0e3

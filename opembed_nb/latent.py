@@ -80,9 +80,10 @@ def plot_latents(points: Tensor,          # (m, 2)
     "Projected latents, coloured by accuracy."
     low, high = limits or most_of(accuracy)
     dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap="viridis",
-                      vmin=low, vmax=high, linewidths=0)
+                      vmin=low, vmax=high, linewidths=0.3, edgecolors="#777777",
+                      rasterized=len(points) > 300)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title)
     return dots
 
 # %% ../nbs/09_latent.ipynb #fe01a9d2
@@ -94,11 +95,10 @@ def latent_figure(latents: dict[str, dict[str, Tensor]], # row → column → (n
                   score: str = "weight-sharing accuracy", # see `score_label`
                  ):                       # matplotlib figure
     "Projections that share architectures and colours, a row per model (paper, Figures 9 and 10)."
-    import matplotlib.pyplot as plt
     columns = max(len(row) for row in latents.values())
-    size = 2.6 * columns + 0.6, 2.5 * len(latents)
-    fig, axes = plt.subplots(len(latents), columns, figsize=size, dpi=64,
-                             squeeze=False, facecolor="white", layout="constrained")
+    size = min(2.2 * columns + 0.8, 8.2), 2.1 * len(latents) + 0.2
+    from opembed_nb.hood.figures import panels
+    fig, axes = panels(columns, len(latents), size=size, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for line, (name, row) in zip(axes, latents.items()):
@@ -107,7 +107,7 @@ def latent_figure(latents: dict[str, dict[str, Tensor]], # row → column → (n
             ax.set_axis_on()
             title = " · ".join(filter(None, (name, column)))
             dots = plot_latents(flat, accuracy[rows], ax, title, most_of(accuracy))
-    fig.colorbar(dots, ax=axes, shrink=0.8).set_label(score, fontsize=8)
+    fig.colorbar(dots, ax=axes, shrink=0.8).set_label(score)
     return fig
 
 # %% ../nbs/09_latent.ipynb #b493f0f2
@@ -224,7 +224,7 @@ def plot_operations(table: Tensor,       # (types, d) operation vectors, or (ope
     for i, (name, at) in enumerate(zip(names, shown.tolist())):
         place = [[coordinate] for coordinate in at]
         ax.scatter(*place, color=colours[i % len(colours)], edgecolors="#444", s=60)
-        ax.text(*at, f"  {name}", fontsize=8)
+        ax.text(*at, "\N{NO-BREAK SPACE}" * 2 + name)
     ax.margins(0.4)  # room for the names
     return float(shown.square().sum() / x.square().sum().clamp(min=1e-300))
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from common import refused_as, shown
-from PIL import Image
 from scipy.stats import ttest_ind
 
 from opembed_nb.data import ENAS, ArchDataset, SearchSpace, random_architectures
@@ -569,8 +568,8 @@ def test_signal_weights_still_give_both_twins_one_size():
 
 
 def test_the_figure_of_the_readme_is_of_these_records():
-    with Image.open(ROOT / "results/evidence" / WIDTH_FIGURE) as picture:
-        assert picture.text["Description"] == width_shown(RECORDS), "run the study `width`"
+    picture = (ROOT / "results/evidence" / WIDTH_FIGURE).read_text()
+    assert width_shown(RECORDS) in picture, "run the study `width`"
 
 
 def test_chapter_9a_shows_what_runs_cost():

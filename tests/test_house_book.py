@@ -9,16 +9,32 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from book.build import ROOT, BookError, build
 from book.execute import SEEN, smaller
 from book.measure import FIRST_READING
+from book.plots import DARK, GROUND, inline
 from book.reader import read
 from book.sheets import offer
 from book.slim import bare
+from opembed_nb.data import PALETTE, draw, random_architectures
+from opembed_nb.hood.figures import (
+    BLUE,
+    BROWN,
+    COLOURS,
+    GREY,
+    INK,
+    STRATEGY_COLOURS,
+    VARIANT_COLOURS,
+    VIOLET,
+    panels,
+)
 
 CHAPTER = [
     (
@@ -229,3 +245,58 @@ def test_a_page_loses_what_nobody_sees_and_code_stays_as_it_is():
     code = '<pre>def f():\n    <span class="head">return</span> 1\n</pre>'
     table = '<tr class="row-odd">\n   <td><p>a</p></td>\n  <td><p>b</p><p>c</p></td></tr>'
     assert bare(table + code) == f"<tr>\n<td>a</td>\n<td><p>b</p><p>c</p></td></tr>{code}"
+
+
+def drawings(tmp_path, *files):
+    "A page that shows these files, twice each, as a built book does; its text afterwards."
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "opembed.css").write_text("", encoding="utf-8")
+    images = []
+    for number, text in enumerate(files):
+        (tmp_path / f"{number}.svg").write_text(str(text), encoding="utf-8")
+        images += [f'<p><img alt="What is {number}" class="shown" src="{number}.svg"/></p>'] * 2
+    page = tmp_path / "index.html"
+    page.write_text("".join(images), encoding="utf-8")
+    inline(tmp_path)
+    return page.read_text(encoding="utf-8")
+
+
+def test_a_drawing_lies_in_the_page_and_concerns_nothing_else_there(tmp_path):
+    figure, (left, right) = panels(2, size=(6, 2))
+    for ax in (left, right):
+        ax.plot([1, 2], [2, 1], "o-", color=BLUE)
+    graph = draw(random_architectures(1, generator=torch.Generator().manual_seed(0)))
+    page = drawings(tmp_path, figure.svg(), graph)
+    assert "<img" not in page and not list(tmp_path.glob("*.svg"))
+    names = re.findall(r'\bid="([^"]*)"', page)
+    assert len(names) == len(set(names))
+    used = re.findall(r"url\(#([^)]*)\)|href=\"#([^\"]*)", page)
+    assert used and {a or b for a, b in used} <= set(names)
+    assert all(rule.startswith(":where(#d") for rule in re.findall(r"<style>([^<]*)", page))
+    assert page.count('class="plot shown" role="img" aria-label="What is 1"') == 2
+    # Two panels of the plot, each alone; of the graph there is one drawing.
+    assert page.count("<use href=\"#d1-panel-") == 2 and page.count('class="parts"') == 2
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return sum(x * weight for x, weight in zip(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_every_colour_of_a_plot_can_be_seen_in_the_dark():
+    ground = luminance(GROUND)
+    own = {*COLOURS, INK, GREY, BROWN, VIOLET, *VARIANT_COLOURS.values()}
+    for colour in own | set(STRATEGY_COLOURS.values()):
+        assert (luminance(DARK[colour]) + 0.05) / (ground + 0.05) > 4.5, colour
+    stored = (ROOT / "nbs").rglob("*.ipynb")
+    written = {c for file in stored for c in re.findall(r"(?:fill|stroke): (#\w{6})", svgs(file))}
+    scale = {to_hex(colour) for colour in colormaps["viridis"].colors}
+    assert len(written) > 10 and written <= {*DARK, *PALETTE, *scale}
+
+
+def svgs(file):
+    "The plots that a notebook has stored."
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    shown = [o.get("data", {}) for cell in cells for o in cell.get("outputs", ())]
+    return "".join("".join(data.get("image/svg+xml", "")) for data in shown)

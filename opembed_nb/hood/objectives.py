@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..data import SVG, DAGBatch, SearchSpace
-from .asking_report import Report, Search, svg_figure
+from .asking_report import Report, Search
 from .files import OpembedError, patch, plain, require, whole
 from .formats import from_keys, to_keys
 from .judge import Judge, repeats_of
@@ -223,21 +223,22 @@ class ParetoFront:
 
     def draw(self, x: str | None = None, y: str | None = None) -> SVG:
         "Draw the front and all other architectures in two objectives (default: the first two)."
+        from opembed_nb.hood.figures import BLUE, GREY, RED, panels
         y, x = y or self.names[0], x or self.names[1]
         across, up = self.names.index(x), self.names.index(y)
         front = self.scores[self.scores[:, across].argsort()]
-        def points(ax):
-            others = self.others[:, [across, up]].T
-            ax.plot(*others, ".", color="#999999", label="others")
-            ax.plot(front[:, across], front[:, up], "o-", ms=4, color="#0072b2", linewidth=1,
-                    drawstyle="steps-post", label="Pareto front")
-            for name, (_, value) in self.limits.items():
-                line = dict(color="#d55e00", linestyle=":", label=f"limit of {name}")
-                if name == x: ax.axvline(value, **line)
-                if name == y: ax.axhline(value, **line)
-            ax.set(xlabel=x, ylabel=y)
-            ax.legend(frameon=False)
-        return svg_figure(points)
+        others = self.others[:, [across, up]].T
+        figure, ax = panels(size=(3.7, 2.4))
+        ax.plot(*others, ".", color=GREY, label="others")
+        ax.plot(front[:, across], front[:, up], "o-", ms=4, color=BLUE, linewidth=1,
+                drawstyle="steps-post", label="Pareto front")
+        for name, (_, value) in self.limits.items():
+            line = dict(color=RED, linestyle=":", label=f"limit of {name}")
+            if name == x: ax.axvline(value, **line)
+            if name == y: ax.axhline(value, **line)
+        ax.set(xlabel=x, ylabel=y)
+        ax.legend(frameon=False)
+        return figure.svg()
 
 # %% ../../nbs/hood/objectives.ipynb #ee200011
 @patch

@@ -28,6 +28,8 @@ from torch import BoolTensor, LongTensor, Tensor
 
 from ..data import DAGBatch
 
+from ..hood.figures import (
+    BLUE, BROWN, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, VIOLET, panels)
 from ..hood.files import make_folder
 from ..hood.intervals import mean_std
 from ..hood.judge import (
@@ -398,27 +400,32 @@ def published_table(records: list[dict], data: str = "nas-bench-201/cifar10") ->
 
 # %% ../../nbs/lab/few_labels.ipynb #cc100020
 SHOWN = { # encoding → what figures call it, and its colour
-    "counts": ("counted features", "#009e73"), "one-hot": ("one-hot codes", "#e69f00"),
-    "vectors": ("learned vectors", "#0072b2"), "learned": ("learned vectors", "#0072b2"),
-    "described": ("described vectors", "#d55e00"), "random": ("random vectors", "#999999"),
-    "other task": ("another task's vectors", "#56b4e9"),
-    "started": ("learned vectors, started from another task's", "#56b4e9"),
-    "its predictor": ("codes and another task's predictor", "#cc79a7"),
-    "counts, its predictor": ("counted features and another task's predictor", "#000000")}
+    "counts": ("counted features", GREEN), "one-hot": ("one-hot codes", ORANGE),
+    "vectors": ("learned vectors", BLUE), "learned": ("learned vectors", BLUE),
+    "described": ("described vectors", RED), "random": ("random vectors", GREY),
+    "other task": ("another task's vectors", SKY),
+    "started": ("learned vectors, started from another task's", SKY),
+    "its predictor": ("codes and another task's predictor", PINK),
+    "stack, counts": ("stack on counted features", VIOLET),
+    "process, weighed counts": ("Gaussian process on weighed counts", GREEN),
+    "process, vectors": ("Gaussian process on learned vectors", BLUE),
+    "process, one-hot": ("Gaussian process on one-hot codes", ORANGE),
+    "forest, one-hot": ("forest on one-hot codes", BROWN),
+    "matrices, graph": ("operations as matrices", PINK),
+    "counts, its predictor": ("counted features and another task's predictor", INK)}
 
-def plot_lines(panels: dict[str, dict[str, dict[int, list[float]]]], # title → line → labels → draws
+def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → line → labels → draws
                below: str = "labels",           # the axes' names
                beside: str = "Kendall τ",
                levels: dict[str, dict[str, float]] | None = None, # title → name → height
               ):
     "Mean and range over draws against the number of labels, a panel for each table."
-    import matplotlib.pyplot as plt
-    across = min(len(panels), 3)
-    down = -(-len(panels) // across)
-    fig, axes = plt.subplots(down, across, figsize=((5, 6.6, 8.4)[across - 1], 1.1 + 2.4 * down),
-                             dpi=100, squeeze=False, facecolor="white", layout="constrained")
-    for ax in axes.flat[len(panels):]: ax.set_axis_off()
-    for ax, (title, lines) in zip(axes.flat, panels.items()):
+    across = min(len(shown), 3)
+    down = -(-len(shown) // across)
+    size = (5, 6.8, 8.2)[across - 1], 1.1 + 2.4 * down
+    fig, axes = panels(across, down, size=size, squeeze=False)
+    for ax in axes.flat[len(shown):]: ax.set_axis_off()
+    for ax, (title, lines) in zip(axes.flat, shown.items()):
         for name, made in lines.items():
             label, colour = SHOWN.get(name, (name, None))
             middle, low, high = ([of(own) for own in made.values()] for of in (np.mean, min, max))
@@ -426,14 +433,14 @@ def plot_lines(panels: dict[str, dict[str, dict[int, list[float]]]], # title →
             ax.fill_between(range(len(made)), low, high, color=line.get_color(), alpha=0.15, lw=0)
             ax.set_xticks(range(len(made)), made)
         for (name, value), style in zip((levels or {}).get(title, {}).items(), ("--", ":", "-.")):
-            ax.axhline(value, color="black", ls=style, lw=1, label=name)
-        ax.set_title(title, fontsize=10)
+            ax.axhline(value, color=INK, ls=style, lw=1, label=name)
+        ax.set_title(title)
         ax.set_xlabel(below)
     for ax in axes[:, 0]: ax.set_ylabel(beside)
     entries = {label: handle for ax in axes.flat
                for handle, label in zip(*ax.get_legend_handles_labels())}
-    fig.legend(entries.values(), entries, frameon=False, fontsize=9, loc="outside upper center",
-               ncols=2 if max(map(len, entries)) > 30 else 3)
+    fig.legend(entries.values(), entries, frameon=False, loc="outside upper center",
+               ncols=(1 if across == 1 else 2) if max(map(len, entries)) > 30 else 3)
     return fig
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10019

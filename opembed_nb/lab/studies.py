@@ -30,6 +30,7 @@ from ..hood.sources import load_dataset
 from opembed_nb.graph_properties import (
     average_path_length, clustering_coefficient, edge_count, operation_means, pearson,
     variance_within)
+from ..hood.figures import BLUE, GREY, of_model, panels
 from ..hood.files import project_folder, require, write_whole
 from ..hood.intervals import mean_std
 from ..hood.networks import NETWORKS, digit_images, train_supernet
@@ -155,44 +156,42 @@ def reach_of(job: Job) -> dict: # see `Study`
     return dict(reach=found, model=job.model, data=job.data, hidden=NARROW["hidden"])
 
 def _draw_reach(ax, rows_of):
-    for (kind, rows), style in zip(rows_of.items(), ("s--", "o-")):
+    for (kind, rows), style, colour in zip(rows_of.items(), ("s--", "o-"), (GREY, BLUE)):
         rows = torch.tensor(rows)
         label = "PyTorch's weights" if kind == "pytorch" else "weights that let z through"
-        ax.semilogy(range(1, 8), rows.mean(0), style, label=label)
-        ax.fill_between(range(1, 8), rows.amin(0), rows.amax(0), alpha=0.2)
+        ax.semilogy(range(1, 8), rows.mean(0), style, color=colour, label=label)
+        ax.fill_between(range(1, 8), rows.amin(0), rows.amax(0), color=colour, alpha=0.2, lw=0)
     ax.set(xlabel="node (7 is the output)", ylabel="change of log p(type) with z")
-    ax.set_title("before training: how much of z arrives", fontsize=10)
-    ax.legend(frameon=False, fontsize=9)
+    ax.set_title("before training: how much of z arrives")
+    ax.legend(frameon=False)
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0022
 def draw_reach(values: dict): # of the record
     "Left: the reach; right: the losses of the packaged models, trained from the new weights."
-    import matplotlib.pyplot as plt
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), dpi=110, facecolor="white")
+    fig, (left, right) = panels(2, size=(8.2, 3.2))
     _draw_reach(left, values["reach"])
     seconds = []
-    for dataset in PACKAGED_DATA:
+    for dataset, style in zip(PACKAGED_DATA, ("-", "--", ":")):
         for name in ("dvae", "dvae-emb"):
             card = read_card(name, dataset)
             seconds.append(card["seconds"] / len(card["history"]))
             curve = [row["reconstruction"] for row in card["history"]]
-            right.semilogy(range(1, len(curve) + 1), curve, "--" if name == "dvae" else "-",
+            right.semilogy(range(1, len(curve) + 1), curve, style, color=of_model(name),
                            label=f"{MODELS[name].title}, {dataset}")
     span = f"{min(seconds):.0f} to {max(seconds):.0f} s on one core"
-    right.set(xlabel=f"pass over the train part ({span})", ylabel="reconstruction loss")
-    right.set_title("training from the new weights", fontsize=10)
-    right.legend(frameon=False, fontsize=9)
-    fig.tight_layout()
+    right.set(xlabel=f"epoch of training ({span})", ylabel="reconstruction loss")
+    right.set_title("training from the new weights")
+    right.legend(frameon=False)
     return fig
 
 def measure_reach(argv: list[str]) -> int: # how many failed
-    "Measure the reach, and draw results/recipes/reach.png."
+    "Measure the reach, and draw results/recipes/reach.svg."
     arguments("reach", measure_reach.__doc__).parse_args(argv)
     job, root = Job("enas-digits", "dvae-emb", "untrained", 0), study_folder("recipes")
     failed = run_jobs(Study("reach", reach_of), [job], root)
     if not failed:
         values = read_record(record_path(root, job, "reach"))["values"]
-        draw_reach(values).savefig(root / "reach.png")
+        write_whole(root / "reach.svg", draw_reach(values).svg().encode())
     return failed
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0031
@@ -422,7 +421,7 @@ def fault(argv: list[str]) -> int: # how many failed
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0071
 WIDTH_DATA = ["enas-digits", "nas-bench-graph/arxiv", "nas-bench-201/cifar10", "enas-cifar10"]
-WIDTH_FIGURE = "width.png"  # in results/evidence/
+WIDTH_FIGURE = "width.svg"  # in results/evidence/
 
 def width_shown(records: list[dict]) -> str: # 64 hexadecimal digits
     "A hash of the data that the figure of widths shows."
@@ -432,12 +431,12 @@ def width_shown(records: list[dict]) -> str: # 64 hexadecimal digits
     return hashlib.sha256(json.dumps(rmse, sort_keys=True).encode()).hexdigest()
 
 def width(argv: list[str]) -> None:
-    "Draw results/evidence/width.png anew."
+    "Draw results/evidence/width.svg anew."
     arguments("width", width.__doc__).parse_args(argv)
     records, path = study_records(), study_folder("evidence") / WIDTH_FIGURE
-    label = "numbers in an operation's learned row; 0: one row for all operations"
+    label = "numbers in an operation's learned vector; 0: one vector for all"
     fig = plot_rmse(records, WIDTH_DATA, width_of, label)
-    fig.axes[0].annotate("the paper's data", (0.1, 0.22), (1, 0.2), fontsize=9, va="center",
+    fig.axes[0].annotate("the paper's data", (0.1, 0.22), (1, 0.2), va="center",
                          arrowprops=dict(arrowstyle="->"))
-    fig.savefig(path, dpi=120, metadata={"Description": width_shown(records)})
+    write_whole(path, fig.svg(Description=width_shown(records)).encode())
     print(path)
