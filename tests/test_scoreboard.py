@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("known_origin")  # of some hundred records
         ("reconstruction (%)", [98.5, 99.9], "open"),  # one more might be lower
         ("reconstruction (%)", [98.9, 98.91, 98.92], "better"),
         ("reconstruction (%)", [98.73, 98.74, 98.75], "equal"),  # up to a tenth of a point
-        ("reconstruction (%)", [98.9, 99.0, 99.1], "open"),  # though the mean's interval is above it
+        ("reconstruction (%)", [98.9, 99.0, 99.1], "open"),  # the mean's interval is above it
         ("validity (%)", [99.42, 99.421], "worse"),  # the paper: 99.53
         ("uniqueness (%)", [90.0, 90.1], "more"),  # there is no better
         ("uniqueness (%)", [20.0, 20.1], "less"),

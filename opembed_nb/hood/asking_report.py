@@ -295,8 +295,9 @@ def _best_section(self: Search, found, n, first):
              found.keys[k]) for k in range(n)]
     batch, drawn = from_keys(found.keys[:n], self.space), "Their graphs, with their mean scores"
     titles = [f"{k + 1}: {score:.4g}" for k, score in enumerate(found.scores[:n].tolist())]
-    return ("The best believed", first, (("believed", "mean score", "evaluations", "architecture"),
-                                         rows), {drawn: draw(batch, self.space, titles)})
+    head = ("expected", "mean score", "evaluations", "architecture")
+    return ("Best expected scores", first, (head, rows),
+            {drawn: draw(batch, self.space, titles)})
 
 @patch
 def _curve_section(self: Search, scores):
@@ -330,7 +331,7 @@ def _matters_section(self: Search, found, n):
              "of the variance that is explained by what is known of an architecture."]
     for name, some in (("most promising", listed[:n]), ("most harmful", listed[:-n - 1:-1])):
         some = [f"{change.what} ({change.gain:+.2g})" for change in some]
-        if some: lines.append(f"Changes to the best that are believed {name}: {'; '.join(some)}.")
+        if some: lines.append(f"Changes to the best that appear to be {name}: {'; '.join(some)}.")
     rows = [(name, f"{100 * share:.0f} %") for name, share in shares.items()]
     figures = {"Predicted and measured": predicted_figure(found)}
     if any(change.layer for change in listed):
