@@ -1737,6 +1737,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                    'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.measured': ( 'lab/few_labels.html#measured',
                                                                                    'opembed_nb/lab/few_labels.py'),
+                                           'opembed_nb.lab.few_labels.named': ('lab/few_labels.html#named', 'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.plot_few': ( 'lab/few_labels.html#plot_few',
                                                                                    'opembed_nb/lab/few_labels.py'),
                                            'opembed_nb.lab.few_labels.plot_lines': ( 'lab/few_labels.html#plot_lines',
