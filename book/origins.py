@@ -60,6 +60,7 @@ COMMANDS = {
     "first-reading": "python book/measure.py --save now",
     "judge": "python benchmarks/judge.py",
     "explorer": "python benchmarks/explorer.py --slower 3",
+    "text": "python benchmarks/text_vectors.py FOLDER",
     "enas-digits": "make digits",
 }
 COMMANDS["abilities"] = COMMANDS["training"]

@@ -5,6 +5,7 @@ opembed_nb.hood.figures makes: their panels have names, so a narrow screen can s
 """
 
 import html
+import math
 import re
 from urllib.parse import unquote
 
@@ -21,7 +22,10 @@ DARK = {
     **{"#555555": LINE, "#777777": "#a2abb5", "#999999": "#a2abb5", "#bbbbbb": "#5c6672"},
     **{"#cccccc": "#4d5661", "#dddddd": "#3c444e", "#eeeeee": "#2b323a", "#ffffff": GROUND},
 }
-IMAGE = re.compile(r'<img\b[^>]*\bsrc="([^"#?]+\.svg)"[^>]*>')
+IMAGE = re.compile(
+    r'(?:<a class="reference internal image-reference"[^>]*>)?'  # to the file alone
+    r'(<img\b[^>]*\bsrc="([^"#?]+\.svg)"[^>]*>)(?:\s*</a>)?'
+)
 PANEL = re.compile(r'\bid="(panel-(-?\d+)-(-?\d+)-(\d+)-(\d+))"')
 SIZE = re.compile(r"font-size[:=]\s*[\"']?([\d.]+)|font: *([\d.]+)px")
 SMALLEST = 11  # pixels of the smallest letters
@@ -69,6 +73,12 @@ def dark_css():
 def alone(svg, prefix):
     "The text of a drawing whose names and styles concern nothing else on the page."
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<title>\s*</title>", "", svg, flags=re.S)
+    named = {a or b for a, b in re.findall(r"url\(['\"]?#([^)'\"]*)|href=\"#([^\"]*)", svg)}
+    for name in set(re.findall(r' id="([^"]*)"', svg)) - named:
+        if not name.startswith("panel-"):
+            svg = svg.replace(f' id="{name}"', "")
+    svg = re.sub(r"\s*(<[^<>]*>)\s+(?=<)", r"\1", svg)
+    svg = re.sub(r"<g>(<[^<>]*/>)</g>", r"\1", svg)
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r"url\((['\"]?)#", rf"url(\1#{prefix}", svg)
     svg = re.sub(r'\b(?:xlink:)?href="#', f'href="#{prefix}', svg)
@@ -109,7 +119,7 @@ def placed(svg, image, number):
     )
 
     def drawing(box, width, content, more=""):
-        least = f"--least:{box[2] * scale:.0f}px"
+        least = f"--least:{math.ceil(box[2] * scale)}px"
         view = " ".join(f"{x:g}" for x in box)
         return (
             f'<svg class="drawn" viewBox="{view}" width="{width:.0f}" style="{least}"'
@@ -138,12 +148,12 @@ def inline(book):
 
         def drawn(match, page=page):
             nonlocal number
-            file = (page.parent / unquote(html.unescape(match[1]))).resolve()
+            file = (page.parent / unquote(html.unescape(match[2]))).resolve()
             if not file.exists():
                 return match[0]
             used.add(file)
             number += 1
-            return placed(file.read_text(encoding="utf-8"), match[0], number)
+            return placed(file.read_text(encoding="utf-8"), match[1], number)
 
         if (changed := IMAGE.sub(drawn, text)) != text:
             page.write_text(changed, encoding="utf-8")

@@ -449,6 +449,15 @@ def _(results): return all(
     for data in ("nas-bench-201/cifar10", "nas-bench-graph/arxiv") for name in ("dvae", "dvae-emb")
     for r in records(results, "training", data, name, "quick"))
 
+@claim("S-VAE's states that turn reconstruct more in ten epochs than the recipe in twenty, and less"
+       " than the paper's")
+def _(results):
+    before, after = ([r["values"]["accuracy"] for r in read_records(
+        results, "trial", name, PAPERS, "svae", kind="recipes")]
+        for name in ("finalist, 20 passes", "sequence, turning, 10 passes"))
+    return len(after) == 3 and max(before) < min(after) < max(after) < PAPER_TABLE_1["svae"][0]
+
+
 # %% ../../nbs/lab/claims.ipynb #a6000032
 @claim("all eight models train in less than an hour on one core")
 def _(results):
