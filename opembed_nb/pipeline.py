@@ -56,12 +56,18 @@ def _with_floats(values): # the same, with 1e-4 as a number where a chapter decl
 # %% ../nbs/12_pipeline.ipynb #8552f84b
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
     "Read a YAML value; `OpembedError` if it is invalid."
-    try: return yaml.safe_load(text)
+    try: return yaml.load(text, _Once)
+    except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
     except Exception as e:  # constructors raise what they like
         raise OpembedError(f"{where}: cannot be read: {' '.join(str(e).split())}") from None
 
-def _refuse_twice(names, where=""): # of parameters; YAML itself would keep the last
-    for name in names: require(names.count(name) == 1, f"{where}parameter {name!r} is given twice")
+class _Once(yaml.SafeLoader): # YAML itself would keep the last of two
+    def construct_mapping(self, node, deep=False):
+        _refuse_twice([key.value for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+def _refuse_twice(names): # of parameters
+    for name in names: require(names.count(name) == 1, f"parameter {name!r} is given twice")
 
 # %% ../nbs/12_pipeline.ipynb #8552f851
 def load_profile(name: str) -> dict: # parameter → value
@@ -78,8 +84,6 @@ def load_profile(name: str) -> dict: # parameter → value
     values = parse_yaml(text, str(path))
     flat = isinstance(values, dict)
     require(flat, f"{path}: holds no parameters; write one `name: value` a line")
-    names = [key.value for key, _ in yaml.compose(text).value]
-    _refuse_twice(names, f"{path}: ")
     return _with_floats({**values, "profile": name})
 
 def with_changes(values: dict,

@@ -26,7 +26,7 @@ from ..data import (
     random_architectures, skip_pairs, validity, wiring_tensor)
 from .features import fingerprints, types_of
 from .files import (
-    OpembedError, home_path, open_database, patch, plain, require, truth, whole)
+    OpembedError, home_path, open_database, patch, plain, require, several, truth, whole)
 from .formats import from_keys, to_keys
 from .judge import Counts, Judge, Part, Places, View, repeats_of
 from .ledger import lives, moment, process_mark, said_of_mark
@@ -498,7 +498,7 @@ def _checked(self: Search, architectures, scores, who): # (key, list of scores) 
             f"{who}: {type(architectures).__name__} is no batch of architectures")
     check_batch(architectures, self.space)
     if hasattr(scores, "tolist"): scores = scores.tolist()  # a tensor, an array, a column
-    if not isinstance(scores, Sequence): scores = [scores]
+    if not several(scores): scores = [scores]
     require(len(scores) == len(architectures), f"{who}: {len(scores)} scores for "
             f"{len(architectures)} architectures; give each one")
     lists = [_checked_scores(score, row, who) for row, score in enumerate(scores)]
@@ -508,14 +508,14 @@ def _checked(self: Search, architectures, scores, who): # (key, list of scores) 
     return list(zip(to_keys(architectures, self.space), lists))
 
 def _checked_scores(score, row, who): # a list
-    several = score if isinstance(score, Sequence) else [] if score is None else [score]
-    several = [plain(value) for value in several]
-    for value in several:
+    listed = score if several(score) else [] if score is None else [score]
+    listed = [plain(value) for value in listed]
+    for value in listed:
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
         require(known and abs(value) <= 1e300,
                 f"{who}: score {row} is {repr(value)[:80]}; give a finite number, or None for an "
                 "evaluation that failed")
-    return [float(value) for value in several]
+    return [float(value) for value in listed]
 
 @patch
 def _take(self: Search, key, scores):
@@ -655,10 +655,15 @@ def believed(self: Search) -> list[tuple[str, float, float]]: # key, mean score,
     "All scored architectures, the best expected first; expectations are normal scores."
     known = self.scored()
     if not known.keys: return []
-    mean = known.target if len(known.keys) < 3 else self.judge(known).mean
+    mean = known.target if len(known.keys) < 3 else self._mean(known)
     sign = 1 if self.higher_is_better else -1
     rows = zip(known.keys, (sign * known.target).tolist(), mean.tolist())
     return sorted(rows, key=lambda row: -row[2])
+
+@patch
+def _mean(self: Search, known): # of what is believed
+    judge = self.judge(known)
+    return judge.averaged()[0] if len(known.keys) <= Judge.most else judge.mean
 
 @patch
 def best(self: Search, n: int = 1) -> DAGBatch: # (at most n,) the best first
@@ -696,7 +701,7 @@ def judge(self: Search, known: Scored,
         first, pool = len(pool), cat_batches([pool, candidates])
         rows = range(first, len(pool))
     views = [View(part, self.space, pool) for part in parts or self.parts]
-    return Judge(views, known.batch, known.target, rows, repeats_of(known.scores))
+    return Judge(views, known.batch, known.target, rows, repeats_of(known.scores), doubtful=True)
 
 @property
 def _missing(self): # by how many architectures the last ask fell short

@@ -26,7 +26,7 @@ from .asking import Scored, why_no_score
 from .asking_run import Search
 from .files import patch, require, whole, write_whole
 from .formats import from_keys, to_keys
-from .judge import Judge, Part, factor, repeats_of
+from .judge import Judge, Part, repeats_of
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300006
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Beliefs:
     slope: float        # of scores over normal scores
     level: float        # the score that goes with a normal score of 0
     noise: float        # standard deviation of one evaluation, in scores
-    repeats: int        # evaluations that were repeated; 0: the noise is this at most
+    repeats: int        # evaluations that were repeated; 0: the noise is estimated
 
     def __len__(self): return len(self.keys)
     def score(self, normal: Tensor) -> Tensor: # of normal scores, near the best
@@ -54,19 +54,15 @@ def beliefs(self: Search) -> Beliefs:
     "The judge's posterior over all scores; `OpembedError` if there are fewer than three."
     known = _at_most(self.scored(), self.path)
     target, judge = known.target, self.judge(known)
-    missed, repeats = judge.missed(), repeats_of(known.scores)
-    if repeats: own = judge.noise * judge.noisy
-    else: own = missed.square().mean().clamp_min(judge.noise).expand(len(target))
-    covariance = judge.kernel.between(judge.anchors, judge.anchors)
-    gain = torch.linalg.solve_triangular(factor(covariance + own.diag()), covariance, upper=False)
-    covariance, alone = covariance - gain.T @ gain, judge.target - missed
+    alone, repeats = judge.target - judge.missed(), repeats_of(known.scores)
     sign, slope = 1 if self.higher_is_better else -1, judge.slope
-    noise = repeats.std if repeats else slope * float(own[0]) ** 0.5
-    order = judge.mean.argsort(descending=True, stable=True)
+    mean, covariance, noise = judge.averaged()
+    noise = repeats.std if repeats else slope * float(noise) ** 0.5
+    order = mean.argsort(descending=True, stable=True)
     return Beliefs([known.keys[k] for k in order.tolist()], sign * target[order],
                    torch.tensor([len(scores) for scores in known.scores])[order],
                    judge.target[order],
-                   judge.mean[order], covariance[order][:, order], alone[order],
+                   mean[order], covariance[order][:, order], alone[order],
                    sign * slope, sign * judge.level, noise, repeats.more if repeats else 0)
 
 def _at_most(known, path): # as many as an exact process takes
@@ -312,8 +308,8 @@ def _curve_section(self: Search, scores):
 def _rivals_section(self: Search, found, n):
     listed = rivals(found)
     known = (f"of {found.noise:.2g} (from {found.repeats} repeats)" if found.repeats else
-             f"of {found.noise:.2g} at most (what similar architectures leave unexplained; fewer "
-             "than three evaluations were repeated)")
+             f"of about {found.noise:.2g} (estimated from architectures that are alike: fewer than "
+             "three evaluations were repeated)")
     lines = [f"One evaluation has a noise {known}."]
     if not listed: lines.append("The best can be told apart from all others.")
     else: lines.append(f"{len(listed)} cannot be told apart from the best (5 % level). The "

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ASSETS', 'OpembedError', 'require', 'refused', 'project_folder', 'chosen_device', 'home_path', 'chosen_folder',
            'absolute_folders', 'read_text', 'write_whole', 'make_folder', 'open_database', 'Download', 'find_file',
-           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'truth', 'array_of', 'listed']
+           'verified', 'json_line', 'check_fields', 'brief', 'patch', 'plain', 'whole', 'truth', 'several', 'array_of',
+           'listed']
 
 # %% ../../nbs/hood/files.ipynb #f11e0003
 import glob
@@ -16,6 +17,7 @@ import os
 import sqlite3
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -62,7 +64,7 @@ def home_path(path: Path | str) -> Path: # with ~ expanded
     "A path as the user wrote it; `OpembedError` if the system can have no such path."
     try:
         found = Path(path).expanduser()
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             found.stat()  # or its name is too long
     except (OSError, RuntimeError, ValueError, TypeError) as e:
         why = getattr(e, "strerror", None) or e
@@ -221,7 +223,7 @@ def check_fields(found: object,            # what `json_line` gave
     require(isinstance(found, dict), f"{where}: it is no object with the fields {', '.join(kinds)}")
     for name in found:
         require(name in kinds,
-                f"{where}: field {name[:80]!r} is unknown; known are {', '.join(kinds)}")
+                f"{where}: field {str(name)[:80]!r} is unknown; known are {', '.join(kinds)}")
     for name, kind in kinds.items():
         require(name in found or name in optional, f"{where}: field {name!r} is missing")
         allowed = kind if isinstance(kind, tuple) else (kind,)
@@ -232,7 +234,8 @@ def check_fields(found: object,            # what `json_line` gave
 
 def brief(value: object) -> str: # at most some 80 characters
     "A JSON value, for a message."
-    text = json.dumps(value, ensure_ascii=False)
+    try: text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError): text = repr(value)  # of YAML, such as a date
     return text if len(text) < 80 else text[:80] + "…"
 
 # %% ../../nbs/hood/files.ipynb #f11e0018
@@ -259,6 +262,10 @@ def truth(value, name: str) -> bool:
     found = plain(value)
     require(type(found) is bool, f"{name} is {repr(value)[:80]}; give True or False")
     return found
+
+def several(value) -> bool:
+    "Whether it is a list or the like; a text is one value."
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 def array_of(values):
     "Convert a pandas column to an array that PyTorch can read; return anything else unchanged."

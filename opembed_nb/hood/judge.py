@@ -264,15 +264,18 @@ class Judge:
                  known: DAGBatch,             # the n that have a score, then those on their way
                  scores: Tensor,  # (n,) larger is better; nan where an evaluation failed
                  rows: Sequence[int], # the candidates, of those that the views hold
-                 repeats: Repeats | None = None): # default: each was evaluated once
+                 repeats: Repeats | None = None,  # default: each was evaluated once
+                 doubtful: bool = False):         # then much of the scores may be noise
         self.rows = list(rows)
         self.target, self.kernel = normal_scores(scores.double()), Kernel(views)
         self.slope, self.level = line_above(self.target, scores.double())
         seen, n = [view.of(known) for view in views], len(scores)
+        self.repeats = repeats
         self.noisy = torch.ones(n).double() # share of one evaluation's noise in each score
         if repeats:
             self.noisy /= repeats.counts
             self.kernel.expect_noise(repeats.std / max(self.slope, 1e-12), repeats.more)
+        elif doubtful: self.kernel.expect_noise(0.6, 2)  # as if two repeats had shown it
         best = self._decisive()
         anchors = [x[best] for x in seen]
         fit_kernel(self.kernel, anchors, self.target[best], share=self.noisy[best])
@@ -358,6 +361,39 @@ def missed(self: Judge) -> Tensor: # (n,) of an exact process
     "By how much the others miss each score (leave-one-out)."
     inverse = self.weigh.T @ self.weigh
     return inverse @ self.target / inverse.diagonal()
+
+
+# %% ../../nbs/hood/judge.ipynb #bb340002
+@patch
+def averaged(self: Judge) -> tuple[Tensor, Tensor, Tensor]: # (n,), (n, n), of an exact process
+    "Mean and covariance over noises and length-scales by their evidence; variance of the noise."
+    kernel, first, k, n = self.kernel, self.kernel.free, len(self.kernel.views), len(self.target)
+    m, shown = 0, 0.0  # repeats, and the variance that they have shown
+    if self.repeats: m, shown = self.repeats.more, (self.repeats.std / max(self.slope, 1e-12)) ** 2
+    unit = self.noisy.sqrt()  # in units of its noise each score is as noisy as the others
+    shares, rows = torch.linspace(0.01, 0.99, 20).double()[:, None], []
+    for times in (0.5, 1, 2, 4):
+        kernel.free = torch.cat([first[:k] + math.log(times), first[k:]])
+        within = kernel.between(self.anchors, self.anchors) / torch.outer(unit, unit)
+        level, turn = torch.linalg.eigh(within)
+        signal, seen = (1 - shares) * level.clamp_min(0), turn.T @ (self.target / unit)
+        each = signal + shares
+        size = (seen.square() / each).sum(1) + m * shown / shares[:, 0]
+        evidence = -(each.log().sum(1) + m * shares[:, 0].log()) / 2 - kernel.improbability()
+        evidence = evidence - (n + m) / 2 * size.clamp_min(1e-9).log()
+        size = size[:, None] / max(n + m - 2, 1)
+        rows.append((evidence, unit[:, None] * turn, signal / each * seen,
+                     signal * shares / each * size, size * shares))
+    kernel.free = first
+    weights = torch.stack([row[0] for row in rows]).flatten().softmax(0).view(len(rows), -1)
+    means = [turned @ turn.T for _, turn, turned, *_ in rows]  # of each share
+    mean = sum(weight @ own for weight, own in zip(weights, means))
+    covariance, noise = torch.zeros(n, n).double(), torch.zeros(1).double()
+    for weight, own, (_, turn, _, spread, unlike) in zip(weights, means, rows):
+        apart = own - mean
+        covariance += (turn * (weight @ spread)) @ turn.T + apart.T @ (weight[:, None] * apart)
+        noise += weight @ unlike
+    return mean, covariance, noise[0]
 
 
 # %% ../../nbs/hood/judge.ipynb #0dde000c

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data import SVG, DAGBatch, SearchSpace
 from .asking_report import Report, Search
-from .files import OpembedError, patch, plain, require, whole
+from .files import OpembedError, patch, plain, require, several, whole
 from .formats import from_keys, to_keys
 from .judge import Judge, repeats_of
 
@@ -88,9 +88,8 @@ Search.__new__ = _made
 @patch
 def _checked(self: ParetoSearch, architectures, scores, who): # as they are told: see above
     if hasattr(scores, "tolist"): scores = scores.tolist()
-    several = isinstance(scores, Sequence) and not isinstance(scores, str)
-    if not several or len(scores) and all(isinstance(plain(x), (int, float)) for x in scores):
-        scores = [scores]  # one architecture's
+    one = not several(scores) or scores and all(isinstance(plain(x), (int, float)) for x in scores)
+    if one: scores = [scores]
     lists = [None if x is None else self._in_order(x, row, who) for row, x in enumerate(scores)]
     return super(ParetoSearch, self)._checked(architectures, lists, who)
 
@@ -101,9 +100,8 @@ def _in_order(self: ParetoSearch, score, row, who): # one list: the numbers of a
         require(set(score) == set(names), f"{who}: score {row} has {', '.join(map(str, score))}; "
                                           f"the objectives are {', '.join(names)}")
         return [score[name] for name in names]
-    several = isinstance(score, Sequence) and not isinstance(score, str) and len(score) > 0
-    require(several, f"{who}: score {row} is {repr(score)[:80]}; give a number for each of "
-                     f"{', '.join(names)}")
+    require(several(score) and len(score) > 0, f"{who}: score {row} is {repr(score)[:80]}; give a "
+                                               f"number for each of {', '.join(names)}")
     if any(isinstance(x, (Mapping, Sequence)) for x in score):
         return [x for one in score for x in self._in_order(one, row, who)]
     require(len(score) == len(names), f"{who}: score {row} has {len(score)} numbers; the "
@@ -269,7 +267,11 @@ def report(self: ParetoSearch, n: int = 20, # architectures that are shown
     front, n = self.front(), whole(n, "report: n", 0)
     failed = len(self) - len(front) - len(front.others)
     limits = "".join(f", {name} {sign} {value:g}" for name, (sign, value) in self.limits.items())
-    lines = [f"{len(front)} architectures that no other one beats in all objectives{limits}."]
+    many = f"{len(front)} architecture{'s' * (len(front) > 1)}"
+    lines = [f"{many} that no other one beats in all objectives{limits}."]
+    if not len(front): lines = ["Nothing has a score yet."]
+    if len(front.others) and not len(front):
+        lines = [f"No architecture is within the limits yet: {limits.removeprefix(', ')}."]
     table = ([*self.objectives, "architecture"], front.rows()[:n]) if len(front) else None
     figures = {"The front, and what is behind it": front.draw()} if len(front) else {}
     return Report(f"{self.space}: {len(self)} evaluated, {failed} failed",

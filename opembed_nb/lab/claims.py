@@ -23,7 +23,8 @@ from ..hood.records import read_record, read_records
 from .arms import DATA, study_records
 from .asking_tables import ahead, bars, evaluations, share_of
 from opembed_nb.lab.evidence import (
-    AFTERWARDS, MARGIN, OUTCOMES, QUESTIONS, SEARCH_QUESTIONS, SECOND_LOOK, judge, pooled,
+    AFTERWARDS, MARGIN, OUTCOMES, QUESTIONS, SEARCH_QUESTIONS, SECOND_LOOK, gain_questions,
+    judge, pooled,
     trial_records, verdict)
 from .few_labels import ARMS, BY_TEST, PUBLISHED, labels_of
 from .numbers import (
@@ -225,6 +226,12 @@ def _(results):
             says = verdict(c.predicted, *ends, OUTCOMES[c.outcome].margin)
             if says != found.answer: return False
     return True
+
+@claim("S-VAE's gain on the paper's data is learned: corrected, learned vectors are ahead of codes,"
+       " random ones and larger codes, and random ones are not told from codes")
+def _(results):
+    found = judge(studied(results), gain_questions("svae"), paired=False)
+    return [f.answer for f in found] == ["yes", "cannot be told", "no", "cannot be told", "yes"]
 
 @claim("on the paper's data, at width 128, D-VAE's random vectors predict as well as learned ones")
 def _(results):
@@ -1025,3 +1032,57 @@ def _(results):
     gaps = ahead(tables, ["counts + vectors"])
     return sorted(table for (table, _), gap in gaps.items() if gap.low > 0) == [
         "nas-bench-201/cifar10", "nas-bench-201/imagenet16-120"]
+
+# %% ../../nbs/lab/claims.ipynb #cc200021
+@claim("on NAS-Bench-201's three tasks counted features rank better than codes and learned vectors"
+       " from every number of labels; vectors are ahead of codes from 469, 469 and 781 on")
+def _(results):
+    def ahead(task, a, b): # numbers of labels
+        return [n for n in labels_of(task) if tau_gap(results, "few-labels", task, a, b, n)[1] > 0]
+    tasks = [f"nas-bench-201/{name}" for name in ("cifar10", "cifar100", "imagenet16-120")]
+    every = [ahead(task, "counts", b) for task in tasks for b in ("one-hot", "vectors")]
+    return ({len(numbers) for numbers in every} == {5}
+            and [ahead(task, "vectors", "one-hot") for task in tasks]
+            == [[469, 781, 1563], [469, 781, 1563], [781, 1563]])
+
+@claim("on arxiv learned vectors gain over codes from every number of labels; they are ahead of"
+       " counted features and of all others from 655 on, from 131 weighed counts are")
+def _(results):
+    def gap(a, b, n): return tau_gap(results, "few-labels", ARXIV, a, b, n)
+    def best(n): return max(ARMS[:-1], key=lambda arm: mean(
+        few_labels(results, "kendall", ARXIV, *arm, n)))
+    every = labels_of(ARXIV)
+    low, high = gap("vectors", "counts", 131)[1:]
+    level = gap("counts", "one-hot", 1310)[1:]
+    return (all(gap("vectors", "one-hot", n)[1] > 0 for n in every) and low < 0 < high
+            and all(gap("vectors", "counts", n)[1] > 0 for n in (655, 1310))
+            and level[0] < 0 < level[1]
+            and [best(n) for n in every] == [("process", name) for name in (
+                "weighed counts", "vectors", "vectors")])
+
+@claim("within the best tenth no predictor reaches validation accuracies of the same cells on"
+       " CIFAR-100 and ImageNet16-120")
+def _(results):
+    tables = ("nas-bench-201/cifar100", "nas-bench-201/imagenet16-120")
+    return all(mean(few_labels(results, "top", table, *arm, n))
+               < mean(few_labels(results, "top", table, "ceiling", "validation", n))
+               for table in tables for arm in ARMS for n in labels_of(table))
+
+@claim("on enas-digits learned vectors are ahead of codes, codes of counted features, from every"
+       " number of labels; vectors rank best of all there")
+def _(results):
+    order = ("vectors", "one-hot", "counts")
+    every = labels_of(DIGITS)
+    made = {arm: [mean(few_labels(results, "kendall", DIGITS, *arm, n)) for n in every]
+            for arm in ARMS[:-1]}
+    return (all(tau_gap(results, "few-labels", DIGITS, a, b, n)[1] > 0
+                for a, b in zip(order, order[1:]) for n in every)
+            and all(max(made, key=lambda arm: made[arm][i]) == ("process", "vectors")
+                    for i in range(len(every))))
+
+@claim("on cora and computers learned vectors and counted features are within .02 of each other")
+def _(results):
+    return all(abs(tau_gap(results, "few-labels", f"nas-bench-graph/{task}", "vectors", "counts",
+                           n)[0]) < 0.02 for task in ("cora", "computers")
+               for n in labels_of(ARXIV))
+

@@ -529,15 +529,16 @@ def plot_arms(records: list[dict], data: list[str], outcome: str = "rmse", model
     size = min(2 + 1.4 * len(data), 8.2), 0.8 + 0.2 * len(arms)
     fig, axes = panels(len(data), size=size, squeeze=False, sharey=True)
     for ax, (name, own) in zip(axes[0], found.items()):
-        for at, arm in enumerate(arms):
-            values = [OUTCOMES[outcome].read(values) for values in own.get(arm, [])]
-            values = [v for v in values if v is not None]
-            if not values: continue
-            ax.plot(values, [-at] * len(values), "o", ms=3, alpha=0.5, color=BLUE)
-            ax.plot(sum(values) / len(values), -at, "|", ms=10, color=INK)
+        read = [[OUTCOMES[outcome].read(values) for values in own.get(arm, [])] for arm in arms]
+        of_arms = {-at: [v for v in values if v is not None] for at, values in enumerate(read)}
+        points = [(v, at) for at, values in of_arms.items() for v in values]
+        means = [(np.mean(values), at) for at, values in of_arms.items() if values]
+        if points: ax.plot(*zip(*points), "o", ms=3, alpha=0.5, color=BLUE, rasterized=True)
+        if points: ax.plot(*zip(*means), "|", ms=10, color=INK)
         ax.set_title(name.replace("/", "\n").replace("-graph", "-\ngraph").replace("@", "\n@"))
-        ax.tick_params(labelleft=ax is axes[0, 0])
-        ax.grid(axis="y", color=PALE)
+        ax.hlines([-at for at in range(len(arms))], 0, 1, color=PALE, lw=0.8, zorder=0,
+                  transform=ax.get_yaxis_transform())
+        ax.yaxis.set_visible(ax is axes[0, 0])
     axes[0, 0].set_yticks([-at for at in range(len(arms))], arms)
     fig.supxlabel(OUTCOMES[outcome].title)
     return fig

@@ -5,19 +5,17 @@
 # %% auto #0
 __all__ = ['LABELS', 'ENCODINGS', 'Predictor', 'extra_trees', 'MEMBERS', 'PREDICTORS', 'BY_TEST', 'ARMS', 'BY_THIRDS',
            'LATENT_ARMS', 'SHORT_ARMS', 'CEILINGS', 'MOST', 'TABLES', 'PUBLISHED', 'SHOWN', 'labels_of', 'drawn',
-           'classes', 'unseen', 'ranked', 'Weighed', 'latents_of', 'views_of', 'fitted', 'believed', 'process',
-           'forest', 'pushed', 'matrices', 'headed', 'stack', 'made', 'by_validation', 'by_copy', 'after_36',
-           'table_of', 'bought', 'predicted', 'few_record', 'main', 'few_records', 'measured', 'named', 'few_table',
-           'published_table', 'plot_lines', 'few_tables', 'plot_few']
+           'classes', 'unseen', 'ranked', 'latents_of', 'views_of', 'fitted', 'believed', 'process', 'forest', 'pushed',
+           'matrices', 'headed', 'stack', 'made', 'by_validation', 'by_copy', 'after_36', 'table_of', 'bought',
+           'predicted', 'few_record', 'main', 'few_records', 'measured', 'named', 'few_table', 'published_table',
+           'plot_lines', 'few_tables', 'plot_few']
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10003
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,7 +35,7 @@ from ..hood.judge import (
 from ..hood.kernels import normal_scores
 from ..hood.records import Table, digest, runs_root, stream
 from ..hood.sources import cell_trainings
-from .asking_tables import Arena
+from .asking_tables import Arena, Weighed
 from .runner import (
     Job, Study, arguments, at_least, job_records, run_jobs, study_folder)
 from ..training import fit_rounds, train_config
@@ -78,16 +76,6 @@ def ranked(predicted: Tensor, true: Tensor, # (n,) of the same architectures
     first = predicted == predicted.max()  # copies have one prediction: the mean of all that tie
     return dict(kendall=tau(predicted, true), top=tau(predicted[best], true[best]),
                 regret=100 * float(true.max() - true[first].mean()))
-
-# %% ../../nbs/lab/few_labels.ipynb #ffa10020
-@dataclass(frozen=True)
-class Weighed(Counts):
-    "Counted features, each with a weight that is learned from the labels."
-    width: int = 0 # features that vary in the table
-    name: ClassVar = "weighed counts"
-    spread: ClassVar = 1.0
-    def start(self, space): return torch.zeros(self.width).double()
-    def moved(self, points, learned, space): return points * learned.exp()
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10022
 def latents_of(arena: Arena, model: str) -> Latents: # a training is kept in runs/
@@ -403,6 +391,7 @@ SHOWN = { # encoding → what figures call it, and its colour
     "counts": ("counted features", GREEN), "one-hot": ("one-hot codes", ORANGE),
     "vectors": ("learned vectors", BLUE), "learned": ("learned vectors", BLUE),
     "described": ("described vectors", RED), "random": ("random vectors", GREY),
+    "text": ("a text model's vectors", VIOLET),
     "other task": ("another task's vectors", SKY),
     "started": ("learned vectors, started from another task's", SKY),
     "its predictor": ("codes and another task's predictor", PINK),
@@ -422,6 +411,8 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
     "Mean and range over draws against the number of labels, a panel for each table."
     across = min(len(shown), 3)
     down = -(-len(shown) // across)
+    named = dict.fromkeys(name for own in (levels or {}).values() for name in own)
+    styles = dict(zip(named, ("--", ":", "-.")))
     size = (5, 6.8, 8.2)[across - 1], 1.1 + 2.4 * down
     fig, axes = panels(across, down, size=size, squeeze=False)
     for ax in axes.flat[len(shown):]: ax.set_axis_off()
@@ -432,8 +423,8 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
             [line] = ax.plot(middle, "o-", ms=3, lw=1.4, label=label, color=colour)
             ax.fill_between(range(len(made)), low, high, color=line.get_color(), alpha=0.15, lw=0)
             ax.set_xticks(range(len(made)), made)
-        for (name, value), style in zip((levels or {}).get(title, {}).items(), ("--", ":", "-.")):
-            ax.axhline(value, color=INK, ls=style, lw=1, label=name)
+        for name, value in (levels or {}).get(title, {}).items():
+            ax.axhline(value, color=INK, ls=styles[name], lw=1, label=name)
         ax.set_title(title)
         ax.set_xlabel(below)
     for ax in axes[:, 0]: ax.set_ylabel(beside)

@@ -53,7 +53,7 @@ def read_done(text: str, space: SearchSpace,
              ) -> tuple[DAGBatch, list]: # architectures and a score of each
     "Architectures and scores from the lines of `opembed tell`; `OpembedError` names a wrong line."
     batches, scores = [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a name may hold another line's end
         if not line.strip(): continue
         at = f"{where}, line {number}"
         row = check_fields(json_line(line, at), _DONE, at, {"nodes", "edges"})
