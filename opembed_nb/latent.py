@@ -175,7 +175,7 @@ class Walks(NamedTuple):
     ends: BoolTensor    # (P, 2) whether the two ends came back as they went in
 
     def summary(self) -> dict[str, float]:
-        "Shares of valid steps and of ends that came back; edits over those needed; largest step."
+        "Shares of valid steps and reconstructed ends; edits over those needed; largest step."
         needed = self.direct.clamp(min=1).double()
         return {
             "valid": float(self.valid.double().mean()),

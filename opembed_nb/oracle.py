@@ -168,7 +168,7 @@ def _rewired(one_each): # (wirings, most) wirings of equal size that differ in w
 
 # %% ../nbs/06_oracle.ipynb #06a00002
 class TableOracle:
-    "Scores an architecture by what a data set says of it, or of one that is isomorphic to it."
+    "Scores an architecture by its score in a data set, or that of an isomorphic one."
     def __init__(self, data: ArchDataset): # of graphs of at most 8 nodes
         self.space, self.name = data.space, f"table {data.name}"
         self.table = ArchTable(data.batch, data.space, self.name)
@@ -230,7 +230,7 @@ class Measured:
 def as_oracle(data: ArchDataset, # whose scores a function's are like
               given,             # an oracle, or a function: a batch → (B,) scores
              ) -> Oracle:
-    "An oracle as it is; a plain function becomes one, and the data say which scores are better."
+    "Turn a plain function into an oracle; return an oracle unchanged."
     if hasattr(given, "name") and hasattr(given, "version"): return given
     require(callable(given), f"oracle {given!r} is none: give one of `load_oracle`, or a function "
                              "of a batch that gives a score for each architecture")
@@ -437,7 +437,7 @@ class Card(NamedTuple):
 # %% ../nbs/06_oracle.ipynb #06000003
 @dataclass(frozen=True, eq=False)
 class SurrogateOracle:
-    "An oracle learned from a data set's training set; what it gives are estimates."
+    "An oracle learned from a training set; its scores are estimates."
     name: str              # "surrogate of …"
     version: str           # digest of its trees
     space: SearchSpace
@@ -456,7 +456,7 @@ class SurrogateOracle:
         return self.predict(batch)[0]
 
     def predict(self, batch: DAGBatch) -> tuple[Tensor, Tensor]: # (B,) accuracies and deviations
-        "Estimates and their standard deviations; `OpembedError` for what is not of the space."
+        "Estimates and their standard deviations; `OpembedError` for graphs outside the space."
         there = check_architectures(batch, self.space, self.least).to(self.columns.device)
         x = raw_features(there, self.space)[:, self.columns]
         if (_distance(x, self.known) > self.reach).any():

@@ -180,7 +180,7 @@ class Built(nn.Module):
         self.operations, self.sources = nn.ModuleList(operations), sources
 
     def forward(self, x: Tensor) -> Tensor:
-        "The sum of what feeds the output."
+        "The sum of the output's predecessors."
         found = [x]
         for operation, own in zip(self.operations, self.sources):
             found.append(operation(_sum(found[u] for u in own)))

@@ -336,7 +336,7 @@ def _check_row(path, row): # SQLite keeps any value in any column
 # %% ../../nbs/hood/ledger.ipynb #6b00001b
 @patch
 def keep_strategy(self: Ledger, strategy: str, said: str) -> None: # its name; class and settings
-    "Keep what a strategy is; `OpembedError` if the rounds of this name are another's."
+    "Store a strategy's identity; `OpembedError` if the name belongs to another one."
     known = _kept_settings(self.path, self._found()[2]).get("strategies", {})
     if known.get(strategy) == said: return
     with self._write() as db:

@@ -597,7 +597,7 @@ _CIFAR_OTHERS = [_CIFAR, f"{_CIFAR}/batches.meta.txt", f"{_CIFAR}/readme.html"]
 Labelled = tuple[Tensor, LongTensor] # (n, 3, 32, 32) bytes and (n,) labels
 
 def read_cifar10(path: Path) -> tuple[Labelled, Labelled]: # train and test
-    "Read the archive in memory; `OpembedError` if it is cut off or holds what is not CIFAR-10's."
+    "Read the archive in memory; `OpembedError` if it is truncated or has unexpected members."
     try:
         with tarfile.open(path, "r:gz") as archive:
             parts = dict(_cifar_parts(path, archive))

@@ -68,7 +68,7 @@ def save_tensors(path: Path,
                  tensors: dict[str, Tensor],
                  **meta,  # anything JSON can write
                 ) -> None:
-    "Write tensors and JSON, whole or not at all; `OpembedError` if the folder can't be written."
+    "Write tensors and JSON to one file; `OpembedError` if the folder can't be written."
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     said = {name: json.dumps(value) for name, value in meta.items()}
     write_whole(path, save(own, said | {"checksum": _checksum(own, said)}))

@@ -103,7 +103,7 @@ SOURCES |= {
 
 # %% ../../nbs/hood/sources.ipynb #b0be0008
 def write_structures(path: Path, batch: DAGBatch, accuracy: Tensor) -> None:
-    "Write what `read_structures` reads, compressed if the name ends in .gz, whole or not at all."
+    "Write a file for `read_structures`, compressed if the name ends in .gz."
     rows = zip(to_nested(batch), accuracy.tolist())
     text = "".join(f"{row}, {value:.6g}\n" for row, value in rows).encode()
     write_whole(path, gzip.compress(text, 9, mtime=0) if Path(path).suffix == ".gz" else text)
@@ -294,7 +294,7 @@ def absolute_dataset(dataset: str) -> str:
 
 # %% ../../nbs/hood/sources.ipynb #f84931fd
 def dataset_name(dataset: str) -> str:
-    "The name of a data set; of a file, what its first line says."
+    "The name of a data set, or that in a file's first line."
     if not is_file_name(dataset): return dataset
     return read_head(absolute_dataset(dataset))[0]["name"]
 

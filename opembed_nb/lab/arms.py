@@ -48,7 +48,7 @@ def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
                seed: int = 0, hidden: int = 128,
                **changes,    # of `train_config`'s values
               ) -> tuple[str, TrainConfig]: # name of the embedding, how to train
-    "What an arm's name means; `OpembedError` if it means nothing."
+    "The embedding and configuration of a variant's name; `OpembedError` if it is unknown."
     embedding, *more = arm.split("+")
     known = f"embeddings: {', '.join(EMBEDDINGS)}; changes: {', '.join(CHANGES)}"
     require(embedding in EMBEDDINGS and all(name in CHANGES for name in more),
@@ -66,7 +66,7 @@ DATA = {  # name@split → whether operations explain more than the wiring does
 
 @cache
 def study_data(name: str) -> ArchDataset: # one of `DATA`, or any data set
-    "A data set, split as its name says."
+    "A data set with the split that its name contains."
     dataset, split = split_of(name)
     return load_dataset(dataset).split(split or "own")
 
@@ -143,7 +143,7 @@ def _explained(features, values): # adjusted R² over all columns of values
 # %% ../../nbs/lab/arms.ipynb #e9b00028
 @torch.no_grad()
 def operation_sizes(model: GraphVAE) -> dict[str, float]: # of encoder and decoder
-    "Standard deviation of what operations add to pre-activations, over operations and units."
+    "Standard deviation of the operations' part of pre-activations, over operations and units."
     vectors, sizes = model.embedding.table()[2:], {}
     for name, part in (("encoder", model.encoder), ("decoder", model.decoder)):
         added = [(vectors @ columns.T).std() for columns in part.operation_columns()]
@@ -324,7 +324,7 @@ def run_study(jobs: list[Job],
               kind: str = "seed",  # or "search"
               **options,           # see `train_arm`, `search_arm`
              ) -> int:             # how many runs failed
-    "Make the runs that have no record yet; a killed training goes on."
+    "Make the runs that have no record yet; a killed training resumes."
     check_names(arms=[job.arm for job in jobs], models=[job.model for job in jobs])
     return run_jobs(STUDIES[kind], jobs, root, workers, minutes, **options)
 
@@ -379,7 +379,7 @@ def run_stacks(jobs: list[Job],
                minutes: float | None = None, # begin no stack whose training would end later
                device: str = "cpu", **options, # see `train_arm`
               ) -> int:                      # how many runs failed
-    "As `run_study`, many runs at a time; a stack that was killed goes on."
+    "As `run_study`, many runs at a time; a killed stack resumes."
     check_names(arms=[job.arm for job in jobs], models=[job.model for job in jobs])
     todo, begun, slowest = missing(jobs, root, "arm"), time.time(), 0.0
     engine, waiting, place = local_engine(workers), [], runs_root() / "arms"
@@ -459,7 +459,7 @@ def cost_table(records: list[dict]) -> Table:
         stack, where = own.get("stack"), own.get("trained_on")
         how = f"{where}, {stack} as one" if stack else f"{origin['processor']}, one thread"
         groups.setdefault((r["model"], how), []).append((own["training_seconds"], r["seconds"]))
-    head = ["model", "trained on", "runs", "training (s)", "with all that is measured (s)"]
+    head = ["model", "trained on", "runs", "training (s)", "with all measurements (s)"]
     rows = []
     for (model, how), seconds in sorted(groups.items()):
         training, whole = torch.tensor(seconds).median(0).values.tolist()

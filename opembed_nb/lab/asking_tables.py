@@ -120,7 +120,7 @@ def local_search(arena: Arena, seed: int, first: bool) -> Walk:
         here = again
 
 def evolution(arena: Arena, seed: int, population: int, tournament: int) -> Walk:
-    "Regularised evolution; a child is a neighbour that nobody has seen."
+    "Regularised evolution; a child is a new neighbour of its parent."
     known, order = {}, _order(arena, seed)
     for row in order[:population]: known[row] = yield row
     alive, rng = order[:population], np.random.default_rng(stream(seed, "evolution"))
@@ -187,7 +187,7 @@ def places_of(arena: Arena) -> dict[str, list[int]]: # choices by name
     return dict(wiring=list(range(wires)), **places) if wires > 1 else places
 
 def row_of(arena: Arena, chosen: dict[str, int]) -> int: # -1: nothing but skips, in no table
-    "The row that holds what was chosen, or what is isomorphic to it."
+    "The row of the chosen architecture, or of an isomorphic one."
     space, kinds = arena.space, [chosen[f"operation {k}"] for k in range(arena.space.n_layers)]
     adj = wiring_tensor(space)[[chosen.get("wiring", 0)]]
     one = DAGBatch(torch.tensor([[0, *kinds, 1]]), adj, torch.tensor([space.max_nodes]))
@@ -495,7 +495,8 @@ def limit_table(limits: dict[str, dict]) -> Table: # see `limit_records`
              f"{100 * (v['optimum'] - v['top_best']):.2f}", f"{v['other_rank']:,}",
              f"{v['other_tau']:.2f}"] for table, v in limits.items()]
     return Table.of(["table", "architectures", "rank of the best", "its τ",
-                     "its first 1 % lack (points)", "rank by the other score", "τ of both"], rows)
+                     "regret of its first 1 % (points)", "rank by the other score", "τ of both"],
+                    rows)
 
 def verdicts_table(found: dict, names: list[str]) -> Table:
     "The number of tables on which ours is ahead of a peer, open, behind; Holm's p for each row."

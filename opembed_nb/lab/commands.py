@@ -77,7 +77,7 @@ def recorded(profile: str, dataset: str = "*") -> list[str]: # names, those of `
 def configuration(path: Path, # of a record
                   root: Path, # runs/
                  ) -> str:    # the profile where the record does not say how it was made
-    "What results/ calls the configuration of a run."
+    "The name of a run's configuration in results/."
     names, beside = names_of(path, root), path.with_name("training.json")
     values = read_record(beside if _is_record(beside) else path)["values"]
     if names["model"] == "data":
@@ -145,7 +145,7 @@ def predict_test(model: GraphVAE, data: ArchDataset,
 def packaged_table(dataset: str,
                    engine: Engine | None = None, # measures the models; default: this process
                   ) -> Table:                    # Markdown: a row per ability, measured now
-    "What the packaged models achieve, measured now."
+    "A table of the packaged models' abilities, measured now."
     names, found = ("dvae", "dvae-emb"), {}
     for i, able, error in (engine or LocalEngine()).run(_measured, [(n, dataset) for n in names]):
         if error: raise OpembedError(error.removeprefix("OpembedError: "))
@@ -162,7 +162,7 @@ def _measured(name, dataset): # a task
 
 # %% ../../nbs/lab/commands.ipynb #a23f23e2
 def cards_table(folder: Path = PACKAGED) -> Table: # Markdown: a row per model
-    "What the cards of the packaged models say."
+    "A table of the packaged models' cards."
     head = ["model", "data", "training", *[*ABILITIES.values()][:3], "RMSE",
             "Pearson r", "Kendall τ"]
     rows = []

@@ -347,7 +347,7 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str,
     return found
 
 def named(predictor: str, encoding: str) -> str:
-    "What tables call a predictor."
+    "The name of a predictor in tables."
     return ", ".join([{"process": "GP"}.get(predictor, predictor), encoding])
 
 def few_table(records: list[dict], data: str, measure: str = "kendall",

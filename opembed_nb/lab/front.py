@@ -88,7 +88,7 @@ def epochs(job: Job) -> dict: # see `Study`
                         for (facts, _), place in zip(found, places)])
 
 def record_epochs(argv: list[str]) -> int: # how many failed
-    "Train the packaged model once more and keep what each epoch changes."
+    "Train the packaged model again and record its state after each epoch."
     arguments("epochs", record_epochs.__doc__).parse_args(argv)
     torch.set_num_threads(1)
     return run_jobs(Study("epochs", epochs), [EXAMPLE], study_folder("models"))
@@ -178,7 +178,7 @@ def _arrow(x, end, y, above, below):
             + _words(middle, y + 18, below, 'font-size="12"'))
 
 def workflow_figure(values: dict, theme: str = "light") -> SVG:
-    "Architecture, operation embeddings, latent vector, and what is decoded and predicted."
+    "Draw architecture, operation embeddings, latent vector, reconstruction and prediction."
     graph, top, step = _joined(values), 58, 38
     again = values["decoded"].count(values["architecture"])
     heads = [(76, "architecture"), (240, "operation embeddings"), (454, "latent vector"),

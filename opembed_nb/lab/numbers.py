@@ -322,7 +322,7 @@ def example(results, what):
 
 @source
 def two_operations(results, data, model, by):
-    "The share of layers that the two most frequent operations fill in what a search found."
+    "The share of layers with one of the two most frequent operations, in a search's results."
     found = from_flat([*finalists(results, data, model, by)])
     counts = found.ops[:, 1:-1].flatten().bincount().sort(descending=True).values
     return {0: float(counts[:2].sum() / counts.sum())}
@@ -515,7 +515,7 @@ def number(mark: str, results: Path) -> str:
 
 # %% ../../nbs/lab/numbers.ipynb #bb000002
 def versions_table(results: Path) -> Table: # a row for each environment
-    "With what the package has been installed and tested (tests/versions.py)."
+    "The versions with which the package was installed and tested (tests/versions.py)."
     shown = ("torch", "numpy", "gpytorch", "scikit-learn", "igraph", "optuna", "ray")
     tested = read_record(results / "reliability" / "versions.json")["values"]["rows"]
     rows = [[f"{row['python']}, {row['versions']}",

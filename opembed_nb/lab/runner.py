@@ -33,7 +33,7 @@ class Job(NamedTuple):
     seed: int
 
 def split_of(name: str) -> tuple[str, str]: # of a data set; a folder may have an @, too
-    "The data set, and how it is split: empty where the name does not say."
+    "The data set and its split, which is empty if the name has none."
     dataset, at, split = name.rpartition("@")
     return (dataset, split) if at and "/" not in split else (name, "")
 
@@ -51,7 +51,7 @@ def record_path(root: Path, job: Job, section: str) -> Path: # root: see `study_
 def how_named(config: dict, # of a training's record: `TrainConfig`'s fields
               sizes: dict,  # hidden, latent, dim
              ) -> str:      # "signal@12"; see `run_name`
-    "What results/ calls a training."
+    "The name of a training in results/."
     paper = dict(hidden=501, latent=56, dim=3)
     usual = {recipe: asdict(train_config(recipe, sizes["hidden"])) | paper for recipe in RECIPES}
     return run_name(config | sizes, usual)
@@ -60,7 +60,7 @@ def how_named(config: dict, # of a training's record: `TrainConfig`'s fields
 def _one(job): return 1
 
 class Study(NamedTuple):
-    "What is run."
+    "A study: the section of its records, and the function that makes them."
     section: str                   # of its records
     work: Callable[..., dict]      # job and options → values
     size: Callable[[Job], float] = _one # how much there is to do

@@ -369,7 +369,7 @@ def file_itself() -> dict:
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0063
 def found_by_search(public: Path) -> dict: # a clone of the public repository
-    "The architectures that a public script trains in full, with what the search had measured."
+    "The architectures that a public script trains in full, with their scores in the search."
     script = public / "bayesian_optimization" / "fully_train_ENAS.py"  # read, never run
     listed = re.findall(r"^((?:\d+ ){21})(0\.\d+)\s*$", script.read_text(encoding="utf-8"), re.M)
     batch = from_flat([row.strip() for row, _ in listed])
