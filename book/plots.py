@@ -22,6 +22,7 @@ DARK = {
     **{"#555555": LINE, "#777777": "#a2abb5", "#999999": "#a2abb5", "#bbbbbb": "#5c6672"},
     **{"#cccccc": "#4d5661", "#dddddd": "#3c444e", "#eeeeee": "#2b323a", "#ffffff": GROUND},
 }
+NAMES = {light: f"--p{number}" for number, light in enumerate(DARK)}  # short: a page has thousands
 IMAGE = re.compile(
     r'(?:<a class="reference internal image-reference"[^>]*>)?'  # to the file alone
     r'(<img\b[^>]*\bsrc="([^"#?]+\.svg)"[^>]*>)(?:\s*</a>)?'
@@ -45,28 +46,27 @@ def themed(svg):
 
     def style(found):
         name, colour = found.groups()
-        return f"{name}: var(--{colour[1:]}, {colour})" if colour in DARK else found[0]
+        return f"{name}: var({NAMES[colour]})" if colour in DARK else found[0]
 
     def mark(found):
         name, colour = found.groups()
         full = long(colour)
         kept = full in BRIGHT or full not in DARK or (name, full) == ("fill", "#ffffff")
-        return found[0] if kept else f'{name}="var(--{full[1:]}, {colour})"'
+        return found[0] if kept else f'{name}="var({NAMES[full]})"'
 
     svg = re.sub(r"\b(fill|stroke): (#\w{6})", style, svg)
     return re.sub(r'\b(fill|stroke)="(#\w{3}|#\w{6})"', mark, svg)
 
 
-def dark_css():
-    "The colours of drawings in the dark theme."
-    colours = "".join(f"--{light[1:]}:{dark};" for light, dark in DARK.items())
-    rules = (
-        f".plot{{{colours}}}",
-        f"svg.drawn,svg.drawn text{{fill:{INK}}}",
-        'svg.drawn>rect[width="100%"]{fill:none}',
-    )
-    return "".join(f'html[data-theme="dark"] {rule}\n' for rule in rules).replace(
-        "svg.drawn,", 'svg.drawn,html[data-theme="dark"] '
+def colours():
+    "What the names of colours stand for, in both themes."
+    light = "".join(f"{name}:{colour};" for colour, name in NAMES.items())
+    dark = "".join(f"{name}:{DARK[colour]};" for colour, name in NAMES.items())
+    theme = 'html[data-theme="dark"]'
+    return (
+        f".plot{{{light}}}\n{theme} .plot{{{dark}}}\n"
+        f"{theme} svg.drawn,{theme} svg.drawn text{{fill:{INK}}}\n"
+        f'{theme} svg.drawn>rect[width="100%"]{{fill:none}}\n'
     )
 
 
@@ -160,4 +160,4 @@ def inline(book):
     for file in used:
         file.unlink()
     with (book / "_static" / "opembed.css").open("a", encoding="utf-8") as css:
-        css.write("\n" + dark_css())
+        css.write("\n" + colours())

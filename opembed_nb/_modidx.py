@@ -1668,7 +1668,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                     'opembed_nb/lab/evidence.py'),
                                          'opembed_nb.lab.evidence.over_arms': ('lab/evidence.html#over_arms', 'opembed_nb/lab/evidence.py'),
                                          'opembed_nb.lab.evidence.passes_to': ('lab/evidence.html#passes_to', 'opembed_nb/lab/evidence.py'),
-                                         'opembed_nb.lab.evidence.plot_arms': ('lab/evidence.html#plot_arms', 'opembed_nb/lab/evidence.py'),
                                          'opembed_nb.lab.evidence.plot_curves': ( 'lab/evidence.html#plot_curves',
                                                                                   'opembed_nb/lab/evidence.py'),
                                          'opembed_nb.lab.evidence.plot_findings': ( 'lab/evidence.html#plot_findings',

@@ -8,7 +8,7 @@ __all__ = ['MARGIN', 'OUTCOMES', 'MATTERS', 'IGNORES', 'QUESTIONS', 'ANSWERED', 
            'differences', 'verdict', 'judge', 'said', 'interval', 'seeds_needed', 'answer', 'answer_table',
            'plot_findings', 'over_arms', 'plot_curves', 'trial_records', 'pooled', 'pooled_table', 'size_of',
            'width_of', 'plot_rmse', 'share_table', 'plot_tables', 'gain_questions', 'spread_table', 'to_optimum',
-           'optimum_table', 'plot_optimum', 'arm_table', 'plot_arms', 'as_good', 'common_arms', 'advice']
+           'optimum_table', 'plot_optimum', 'arm_table', 'as_good', 'common_arms', 'advice']
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00003
 import math
@@ -295,7 +295,7 @@ def over_arms(records: list[dict], data: str, model: str = "dvae") -> dict[str, 
 def plot_curves(records: list[dict], data: list[str], arms: list[str] = (), # empty: all
                 keys: tuple = ("accuracy",), # where in a row of the curve
                 label: str = "reconstruction (%)"):
-    "A quantity after every epoch, seeds thin and their mean thick; one panel for each data set."
+    "A quantity after every epoch, mean and range over seeds; one panel for each data set."
     fig, axes = panels(len(data), size=(4.1 * len(data), 2.9), squeeze=False)
     for ax, name in zip(axes[0], data):
         for number, (arm, runs) in enumerate(over_arms(records, name).items()):
@@ -303,10 +303,10 @@ def plot_curves(records: list[dict], data: list[str], arms: list[str] = (), # em
             style = dict(color=VARIANT_COLOURS.get(arm, COLOURS[number % len(COLOURS)]),
                          ls="--" if arm.startswith("one-hot-x") else "-")
             lines = [_line(values, keys) for values in runs]
-            for line in lines: ax.plot(*zip(*line.items()), **style, lw=0.5, alpha=0.5)
             shared = sorted(set.intersection(*map(set, lines)))
-            mean = [sum(line[at] for line in lines) / len(lines) for at in shared]
-            ax.plot(shared, mean, **style, lw=2, label=f"{arm} ({len(runs)})")
+            at = np.array([[line[passes] for passes in shared] for line in lines])
+            ax.plot(shared, at.mean(0), **style, lw=2, label=f"{arm} ({len(runs)})")
+            ax.fill_between(shared, at.min(0), at.max(0), color=style["color"], alpha=0.12, lw=0)
         ax.set(title=name, xlabel="epochs", ylabel=label)
         if ax.lines: ax.legend(frameon=False)
     return fig
@@ -521,27 +521,6 @@ def arm_table(records: list[dict], data: str, model: str = "dvae",
                        1 if name in ("accuracy", "speed", "passes") else 3) for name in outcomes]
         rows.append([arm, len(runs), *cells])
     return Table.of(heads, rows)
-
-def plot_arms(records: list[dict], data: list[str], outcome: str = "rmse", model: str = "dvae"):
-    "Every variant's runs as points and their mean as a bar; one panel for each data set."
-    found = {name: over_arms(records, name, model) for name in data}
-    arms = list(dict.fromkeys(arm for own in found.values() for arm in own))
-    size = min(2 + 1.4 * len(data), 8.2), 0.8 + 0.2 * len(arms)
-    fig, axes = panels(len(data), size=size, squeeze=False, sharey=True)
-    for ax, (name, own) in zip(axes[0], found.items()):
-        read = [[OUTCOMES[outcome].read(values) for values in own.get(arm, [])] for arm in arms]
-        of_arms = {-at: [v for v in values if v is not None] for at, values in enumerate(read)}
-        points = [(v, at) for at, values in of_arms.items() for v in values]
-        means = [(np.mean(values), at) for at, values in of_arms.items() if values]
-        if points: ax.plot(*zip(*points), "o", ms=3, alpha=0.5, color=BLUE, rasterized=True)
-        if points: ax.plot(*zip(*means), "|", ms=10, color=INK)
-        ax.set_title(name.replace("/", "\n").replace("-graph", "-\ngraph").replace("@", "\n@"))
-        ax.hlines([-at for at in range(len(arms))], 0, 1, color=PALE, lw=0.8, zorder=0,
-                  transform=ax.get_yaxis_transform())
-        ax.yaxis.set_visible(ax is axes[0, 0])
-    axes[0, 0].set_yticks([-at for at in range(len(arms))], arms)
-    fig.supxlabel(OUTCOMES[outcome].title)
-    return fig
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00211
 #| code-fold: true
