@@ -24,7 +24,7 @@ DARK = {
 }
 NAMES = {light: f"--p{number}" for number, light in enumerate(DARK)}  # short: a page has thousands
 IMAGE = re.compile(
-    r'(?:<a class="reference internal image-reference"[^>]*>)?'  # to the file alone
+    r'(?:<a class="[^"]*image-reference"[^>]*>)?'  # to the file alone
     r'(<img\b[^>]*\bsrc="([^"#?]+\.svg)"[^>]*>)(?:\s*</a>)?'
 )
 PANEL = re.compile(r'\bid="(panel-(-?\d+)-(-?\d+)-(\d+)-(\d+))"')
@@ -74,14 +74,19 @@ def alone(svg, prefix):
     "The text of a drawing whose names and styles concern nothing else on the page."
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<title>\s*</title>", "", svg, flags=re.S)
     named = {a or b for a, b in re.findall(r"url\(['\"]?#([^)'\"]*)|href=\"#([^\"]*)", svg)}
-    for name in set(re.findall(r' id="([^"]*)"', svg)) - named:
-        if not name.startswith("panel-"):
-            svg = svg.replace(f' id="{name}"', "")
+    short = {name: f"{number}" for number, name in enumerate(sorted(named))}
+
+    def name(found):
+        kept = found[1] if found[1].startswith("panel-") else short.get(found[1])
+        return f' id="{prefix}{kept}"' if kept else ""
+
     svg = re.sub(r"\s*(<[^<>]*>)\s+(?=<)", r"\1", svg)
     svg = re.sub(r"<g>(<[^<>]*/>)</g>", r"\1", svg)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r"url\((['\"]?)#", rf"url(\1#{prefix}", svg)
-    svg = re.sub(r'\b(?:xlink:)?href="#', f'href="#{prefix}', svg)
+    svg = re.sub(r' id="([^"]*)"', name, svg)
+    svg = re.sub(r"url\(['\"]?#([^)'\"]*)['\"]?\)", lambda m: f"url(#{prefix}{short[m[1]]})", svg)
+    svg = re.sub(
+        r'\b(?:xlink:)?href="#([^"]*)"', lambda m: f'href="#{prefix}{short[m[1]]}"', svg
+    )
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
 
     def scoped(style):
