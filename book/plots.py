@@ -27,25 +27,43 @@ SIZE = re.compile(r"font-size[:=]\s*[\"']?([\d.]+)|font: *([\d.]+)px")
 SMALLEST = 11  # pixels of the smallest letters
 
 
-def short(colour):
-    "#444444 → #444, if it can be written so."
-    return "#" + colour[1::2] if colour[1::2] == colour[2::2] else colour
+def long(colour):
+    "#444 → #444444."
+    return colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+
+
+def themed(svg):
+    """A drawing whose colours are those of the page's theme, where it has others in the dark.
+
+    Variables, since they also reach what `use` repeats. Styles are of plots, attributes of
+    architectures: there an operation keeps its colour, and the letters on it are in a style.
+    """
+
+    def style(found):
+        name, colour = found.groups()
+        return f"{name}: var(--{colour[1:]}, {colour})" if colour in DARK else found[0]
+
+    def mark(found):
+        name, colour = found.groups()
+        full = long(colour)
+        kept = full in BRIGHT or full not in DARK or (name, full) == ("fill", "#ffffff")
+        return found[0] if kept else f'{name}="var(--{full[1:]}, {colour})"'
+
+    svg = re.sub(r"\b(fill|stroke): (#\w{6})", style, svg)
+    return re.sub(r'\b(fill|stroke)="(#\w{3}|#\w{6})"', mark, svg)
 
 
 def dark_css():
-    "Rules for the dark theme: colours in styles (of plots), and in attributes (of drawings)."
-    rules = [f"svg.drawn{{fill:{INK}}}", f"svg.drawn text{{fill:{INK}}}"]
-    rules.append('svg.drawn>rect[width="100%"]{fill:none}')
-    for light, dark in DARK.items():
-        for name in ("fill", "stroke"):
-            written = f'[style*="{name}: {light}"]'
-            rules.append(f"svg.drawn {written}{{{name}:{dark}!important}}")
-            if light in BRIGHT or (light, name) == ("#ffffff", "fill"):  # an operation's box
-                continue
-            attributes = {f'[{name}="{light}"]', f'[{name}="{short(light)}"]'}
-            of = ",".join(f"svg.drawn {attribute}" for attribute in sorted(attributes))
-            rules.append(f"{of}{{{name}:{dark}}}")
-    return "".join(f'html[data-theme="dark"] {rule}\n' for rule in rules)
+    "The colours of drawings in the dark theme."
+    colours = "".join(f"--{light[1:]}:{dark};" for light, dark in DARK.items())
+    rules = (
+        f".plot{{{colours}}}",
+        f"svg.drawn,svg.drawn text{{fill:{INK}}}",
+        'svg.drawn>rect[width="100%"]{fill:none}',
+    )
+    return "".join(f'html[data-theme="dark"] {rule}\n' for rule in rules).replace(
+        "svg.drawn,", 'svg.drawn,html[data-theme="dark"] '
+    )
 
 
 def alone(svg, prefix):
@@ -78,7 +96,7 @@ def attribute(tag, name):
 def placed(svg, image, number):
     "What takes the place of an image: its drawing, and its panels one by one."
     svg = svg[svg.index("<svg") :].strip()
-    whole = alone(svg, f"d{number}-")
+    whole = themed(alone(svg, f"d{number}-"))
     opening, body = re.fullmatch(r"(<svg\b[^>]*>)(.*)</svg>", whole, re.S).groups()
     view = [float(x) for x in attribute(svg, "viewBox").split()]
     wide = pixels(attribute(opening.split("viewBox")[0], "width") or f"{view[2]:g}")

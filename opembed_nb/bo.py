@@ -170,7 +170,7 @@ class SearchState:
     y: Tensor                  # (n,) targets
     gp: SparseGP | None        # fitted to them or to raw features; None if not asked for
     generator: torch.Generator # of this strategy, trial and round alone
-    n_train: int = 0           # train architectures that are known; 0 for all
+    n_train: int = 0           # training architectures that are known; 0 for all
     table: ArchTable | None = None # the only architectures there are; None: all of the space
     latents: Tensor | None = None # (m, latent) that give box and spread; None: x
 
@@ -186,7 +186,7 @@ class SearchState:
     def least(self) -> int: return int(self.data.train.batch.n_nodes.min()) # nodes
     @property
     def space(self) -> SearchSpace: return self.data.space
-    def draw(self, n: int) -> DAGBatch: # at random, as deep as those of the train part
+    def draw(self, n: int) -> DAGBatch: # at random, as deep as those of the training set
         if self.table: return self.table.draw(n, self.generator)
         return self.data.random_like(n, self.generator)
     def near(self, architecture: DAGBatch) -> DAGBatch: # neighbours
@@ -353,7 +353,7 @@ class RandomArchitectures:
 @dataclass(frozen=True)
 class LocalSearch:
     "The unseen neighbours of the best architecture, then of the next best."
-    starts: int = 50      # of the train part
+    starts: int = 50      # of the training set
     gp: ClassVar = None
     raw: ClassVar = 0
 
@@ -370,7 +370,7 @@ class LocalSearch:
 # %% ../nbs/07_bo.ipynb #c064dc62
 @dataclass(frozen=True)
 class Evolution:
-    "Regularised evolution in architecture space, from the best of the train part."
+    "Regularised evolution in architecture space, from the best of the training set."
     population: int = 50
     tournament: int = 10  # how many compete to be a parent
     gp: ClassVar = None
@@ -403,7 +403,7 @@ def _shuffled(batch, generator):
     order = torch.randperm(len(batch), generator=generator, device=generator.device)
     return batch[order.to(batch.device)]
 
-def _ranked(state, ledger, count): # (key, accuracy): the best of the train part, best last, then
+def _ranked(state, ledger, count): # (key, accuracy): the best of the training set, best last, then
     train = state.data.train       # the trial's own in their order
     known = train.accuracy[:state.n_train or None]
     top = known.topk(min(count, len(known))).indices.flip(0)
@@ -437,19 +437,19 @@ STRATEGIES = {
 class Problem(NamedTuple):
     "What is searched: a space or a table, what is known, an oracle, perhaps a latent space."
     model: GraphVAE | None   # None: nobody looks into a latent space
-    data: ArchDataset        # without `start` its train part is known, with it no score
+    data: ArchDataset        # without `start` its training set is known, with it no score
     oracle: Oracle
     x: Tensor      # (n, latent) latents of what is known, on the model's device
     y: Tensor      # (n,) their targets
     inducing: int  # of the process
-    start: int = 0 # random evaluations that a trial begins with; 0: it knows the train part
+    start: int = 0 # random evaluations that a trial begins with; 0: it knows the training set
     table: ArchTable | None = None # the only architectures there are; None: all of the space
     latents: Tensor | None = None  # (m, latent) that give box and spread; None: x
 
 # %% ../nbs/07_bo.ipynb #ca5cfd29
 def make_problem(model: GraphVAE | None, data: ArchDataset, oracle: Oracle,
                  inducing: int = 500, # inducing points (the paper: 500)
-                 n_train: int = 0,    # train architectures the process sees; 0 for all
+                 n_train: int = 0,    # training architectures the process sees; 0 for all
                  start: int = 0, table: ArchTable | None = None, # see `Problem`
                 ) -> Problem:
     "Encode what is known; `OpembedError` if the model is in training mode."
@@ -554,7 +554,7 @@ def fit_process(problem: Problem, strategy: Strategy, seed: int,
     gp = SmallGP() if problem.start else SparseGP(problem.inducing, seed, strategy.gp)
     return gp.fit(x, y, start=gp.from_state(start) if start else None)
 
-def _start(problem, strategy): # a task: the fit to the train part alone, and its seconds
+def _start(problem, strategy): # a task: the fit to the training set alone, and its seconds
     begin = time.perf_counter()
     gp = fit_process(problem, strategy, 0, [], problem.x, problem.y, None)
     return gp.state(), time.perf_counter() - begin
@@ -836,7 +836,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                     trainings: int = 1,   # of each architecture, from different weights
                     device: str | None = None, # of the trainings; None: a GPU where there is one
                    ) -> list[dict]:       # kind, by, architecture, shared, trainings, their mean
-    "Train the winners alone, and five random architectures and the best of the train part."
+    "Train the winners alone, and five random architectures and the best of the training set."
     task = data.about.network
     require(bool(task), f"data set {data.name}: its architectures describe no networks to train; "
                         "leave that out (full_epochs 0)")

@@ -772,7 +772,7 @@ def _checked_groups(groups, n):
 
 def _check_spread(data, scores):
     spread = float(scores[data.order[:data.n_train]].std(unbiased=False))
-    require(spread > 0, f"all scores of the train part are {float(scores[data.order[0]]):g}: "
+    require(spread > 0, f"all scores of the training set are {float(scores[data.order[0]]):g}: "
                         "there is nothing to predict")
     lost = float((data.scores(data.accuracy.double()) - scores).abs().max())
     require(lost < 1e-3 * spread, "scores are too large, or differ by less than single precision "

@@ -78,9 +78,12 @@ def plot_latents(points: Tensor,          # (m, 2)
                  limits: tuple[float, float] | None = None, # of the colours (default: `most_of`)
                 ):                        # the scatter, for a colour bar
     "Projected latents, coloured by accuracy."
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
     low, high = limits or most_of(accuracy)
-    dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap="viridis",
-                      vmin=low, vmax=high, linewidths=0.3, edgecolors="#777777")
+    scale = ListedColormap(colormaps["viridis"].colors[60:]) # also seen on a dark ground
+    dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap=scale,
+                      vmin=low, vmax=high, linewidths=0, clip_on=False)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title)
     return dots

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'INITIAL_WEIGHTS', 'RECIPES', 'PACKAGED', 'PAPER_TABLE_1', 'Loss', 'GraphVAE', 'elbo_terms', 'Parts',
-           'Models', 'twin_pairs', 'parts_of', 'code_of', 'build_model', 'load_weights', 'open_gates',
+           'Models', 'twin_pairs', 'parts_of', 'code_of', 'build_model', 'load_weights', 'open_gates', 'turn_states',
            'scale_operations', 'scale_layers', 'calm_messages', 'whiten_latents', 'signal_weights', 'reach',
            'TrainConfig', 'train_config', 'step_schedule', 'round_seed', 'new_weights', 'history_row', 'Trained',
            'fit_rounds', 'fit', 'read_card', 'load_pretrained', 'save_pretrained', 'add_to_card', 'train_or_load',
@@ -252,6 +252,23 @@ def open_gates(model: nn.Module,
             module.gate.bias += message
             module.map.weight[:, :hidden].diagonal().add_(identity)
 
+# %% ../nbs/04_training.ipynb #cc400002
+@torch.no_grad()
+def turn_states(model: nn.Module,
+                seed: int = 0,        # of the orthogonal maps
+                size: float = 1.2,    # of a map's singular values
+                through: float = 3.0, # added to the reset gate's bias, taken from the update gate's
+               ) -> None:
+    "Let the state of a GRU turn at each step and keep its length, at the start of training."
+    generator = torch.Generator(model.device).manual_seed(seed)
+    for module in model.modules():
+        if not isinstance(module, nn.GRUCell): continue
+        hidden = module.hidden_size
+        module.bias_ih[:hidden] += through
+        module.bias_ih[hidden:2 * hidden] -= through
+        nn.init.orthogonal_(module.weight_hh[2 * hidden:], size, generator=generator)
+
+
 # %% ../nbs/04_training.ipynb #5d1c90a3
 @torch.no_grad()
 def scale_operations(model: nn.Module,
@@ -328,9 +345,11 @@ def signal_weights(model: nn.Module,
                    seed: int = 0,
                    gates: bool = True, operations: float = 0.4, layers: bool = True, # parts of the
                    latents: float = 0.3,                                             # cure; 0: off
+                   turn: float = 0.0, through: float = 3.0, # see `turn_states`; 0: open gates
                   ) -> None:
     "Initial weights that carry what z says to every node, in place of PyTorch's."
-    if gates: open_gates(model)
+    if turn: turn_states(model, seed, turn, through)
+    elif gates: open_gates(model)
     if layers: scale_layers(model, seed)
     calm_messages(model, batch[:2048])
     if operations: scale_operations(model, operations)

@@ -435,7 +435,7 @@ def test_a_report_shows_itself_as_text_and_as_one_file(tmp_path):
     search.run(lambda one: -value(one), 20)
     report = search.report(3)
     text, page = str(report), report._repr_html_()
-    for part in ("20 evaluated, 0 failed, 0 out", "The best believed", "What matters?"):
+    for part in ("20 evaluated, 0 failed, 0 out", "Best expected scores", "What matters?"):
         assert part in text and part in page
     assert page.count("<svg") == 4
     report.save(tmp_path / "report.html")
