@@ -8,7 +8,8 @@ BoTorch; `botorch` is BoTorch's `SingleTaskGP` as it comes, with inputs between 
 and predicts the other cells, and then chooses four of them by expected improvement. One thread, in
 turns, the first turn not counted; medians over the repeats, each of which draws other cells. What
 counts is the process's own time on the processor, so that whatever else the machine does matters
-little. The record goes to results/speed/judge.json.
+little. The record goes to results/speed/judge.json; rows that it has for other numbers of scores
+stay, with what is known of their run.
 """
 
 import argparse
@@ -132,6 +133,18 @@ def turns(scores, repeats, cells):
             yield n, name, *map(statistics.median, zip(*each[1:], strict=True))
 
 
+def earlier(path, args):
+    "Rows of the record for other numbers of scores, and which runs they are from."
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if (found.get("repeats"), found.get("cells")) != (args.repeats, args.cells):
+        return [], []
+    kept = [row for row in found["rows"] if row["scores"] not in args.scores]
+    runs = found.get("before", [])
+    runs.append({name: found[name] for name in ("gpytorch", "botorch", "seconds", "provenance")})
+    runs[-1]["scores"] = sorted({row["scores"] for row in found["rows"]})
+    return kept, runs if kept else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scores", nargs="+", type=at_least(3), default=[20, 300, 500])
@@ -146,7 +159,8 @@ def main():
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    begun, rows = time.perf_counter(), []
+    begun, rows, path = time.perf_counter(), [], ROOT / "results" / "speed" / "judge.json"
+    kept, before = earlier(path, args)
     print("scores process   learn s  choose s  evidence    tau")
     for n, name, learn, choose, evidence, tau in turns(args.scores, args.repeats, args.cells):
         print(f"{n:6} {name:8} {learn:8.3f} {choose:9.3f} {evidence:9.1f} {tau:6.3f}", flush=True)
@@ -155,10 +169,10 @@ def main():
         ours = rows[-1 - (len(rows) - 1) % len(WAYS)]
         for what in ("learn", "choose"):
             rows[-1][f"{what}_ratio"] = rows[-1][f"{what}_seconds"] / ours[f"{what}_seconds"]
-        record = dict(repeats=args.repeats, cells=args.cells, rows=rows)
+        ordered = sorted(kept + rows, key=lambda row: row["scores"])
+        record = dict(repeats=args.repeats, cells=args.cells, rows=ordered, before=before)
         record |= dict(gpytorch=gpytorch.__version__, botorch=botorch.__version__)
         record |= dict(seconds=round(time.perf_counter() - begun, 1), provenance=provenance())
-        path = ROOT / "results" / "speed" / "judge.json"
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -2,13 +2,13 @@
 
     python benchmarks/protocol.py PUBLIC [--models NAME …] [--turns 5] [--device cuda] [--stack 1]
 
-PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 passes over the train part in
+PUBLIC is a clone of the public D-VAE repository. Its protocol is 300 epochs of training in
 batches of 32. Its training step and ours, both at the paper's width and on one thread, are timed in
 turns: as many passes and as large minibatches as the committed runs of the profile `laptop` had,
 whose accuracy stands next to the ratio. The record goes to results/speed/protocol.json.
 
 On a GPU ours is a stack of so many seeds (Stacks), of which each has its share of the seconds,
-those outside its passes too, and a turn is a pass over the whole train part; the record goes to
+those outside its passes too, and a turn is a pass over the whole training set; the record goes to
 results/speed/gpu/protocol.json, with a stack of several as protocol-stack-K.json.
 """
 

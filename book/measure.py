@@ -79,7 +79,8 @@ const boxed = element => {
 };
 const pictures = shown("img, figure.stepper, .plot");
 const letters = svg => [svg, ...svg.querySelectorAll("use")].flatMap(part => [
-  ...(document.querySelector(part.getAttribute("href") ?? "#-") ?? part).querySelectorAll("text")]);
+  ...(document.querySelector(part.getAttribute("href") || "#none") ?? part)
+    .querySelectorAll("text")]);
 const smallest = svg => Math.min(...letters(svg)
   .map(text => parseFloat(getComputedStyle(text).fontSize)))
   * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;

@@ -5,6 +5,7 @@ opembed_nb.hood.figures makes: their panels have names, so a narrow screen can s
 """
 
 import html
+import math
 import re
 from urllib.parse import unquote
 
@@ -21,39 +22,71 @@ DARK = {
     **{"#555555": LINE, "#777777": "#a2abb5", "#999999": "#a2abb5", "#bbbbbb": "#5c6672"},
     **{"#cccccc": "#4d5661", "#dddddd": "#3c444e", "#eeeeee": "#2b323a", "#ffffff": GROUND},
 }
-IMAGE = re.compile(r'<img\b[^>]*\bsrc="([^"#?]+\.svg)"[^>]*>')
+NAMES = {light: f"--p{number}" for number, light in enumerate(DARK)}  # short: a page has thousands
+IMAGE = re.compile(
+    r'(?:<a class="[^"]*image-reference"[^>]*>)?'  # to the file alone
+    r'(<img\b[^>]*\bsrc="([^"#?]+\.svg)"[^>]*>)(?:\s*</a>)?'
+)
 PANEL = re.compile(r'\bid="(panel-(-?\d+)-(-?\d+)-(\d+)-(\d+))"')
 SIZE = re.compile(r"font-size[:=]\s*[\"']?([\d.]+)|font: *([\d.]+)px")
 SMALLEST = 11  # pixels of the smallest letters
 
 
-def short(colour):
-    "#444444 → #444, if it can be written so."
-    return "#" + colour[1::2] if colour[1::2] == colour[2::2] else colour
+def long(colour):
+    "#444 → #444444."
+    return colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
 
 
-def dark_css():
-    "Rules for the dark theme: colours in styles (of plots), and in attributes (of drawings)."
-    rules = [f"svg.drawn{{fill:{INK}}}", f"svg.drawn text{{fill:{INK}}}"]
-    rules.append('svg.drawn>rect[width="100%"]{fill:none}')
-    for light, dark in DARK.items():
-        for name in ("fill", "stroke"):
-            written = f'[style*="{name}: {light}"]'
-            rules.append(f"svg.drawn {written}{{{name}:{dark}!important}}")
-            if light in BRIGHT or (light, name) == ("#ffffff", "fill"):  # an operation's box
-                continue
-            attributes = {f'[{name}="{light}"]', f'[{name}="{short(light)}"]'}
-            of = ",".join(f"svg.drawn {attribute}" for attribute in sorted(attributes))
-            rules.append(f"{of}{{{name}:{dark}}}")
-    return "".join(f'html[data-theme="dark"] {rule}\n' for rule in rules)
+def themed(svg):
+    """A drawing whose colours are those of the page's theme, where it has others in the dark.
+
+    Variables, since they also reach what `use` repeats. Styles are of plots, attributes of
+    architectures: there an operation keeps its colour, and the letters on it are in a style.
+    """
+
+    def style(found):
+        name, colour = found.groups()
+        return f"{name}: var({NAMES[colour]})" if colour in DARK else found[0]
+
+    def mark(found):
+        name, colour = found.groups()
+        full = long(colour)
+        kept = full in BRIGHT or full not in DARK or (name, full) == ("fill", "#ffffff")
+        return found[0] if kept else f'{name}="var({NAMES[full]})"'
+
+    svg = re.sub(r"\b(fill|stroke): (#\w{6})", style, svg)
+    return re.sub(r'\b(fill|stroke)="(#\w{3}|#\w{6})"', mark, svg)
+
+
+def colours():
+    "What the names of colours stand for, in both themes."
+    light = "".join(f"{name}:{colour};" for colour, name in NAMES.items())
+    dark = "".join(f"{name}:{DARK[colour]};" for colour, name in NAMES.items())
+    theme = 'html[data-theme="dark"]'
+    return (
+        f".plot{{{light}}}\n{theme} .plot{{{dark}}}\n"
+        f"{theme} svg.drawn,{theme} svg.drawn text{{fill:{INK}}}\n"
+        f'{theme} svg.drawn>rect[width="100%"]{{fill:none}}\n'
+    )
 
 
 def alone(svg, prefix):
     "The text of a drawing whose names and styles concern nothing else on the page."
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<title>\s*</title>", "", svg, flags=re.S)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r"url\((['\"]?)#", rf"url(\1#{prefix}", svg)
-    svg = re.sub(r'\b(?:xlink:)?href="#', f'href="#{prefix}', svg)
+    named = {a or b for a, b in re.findall(r"url\(['\"]?#([^)'\"]*)|href=\"#([^\"]*)", svg)}
+    short = {name: f"{number}" for number, name in enumerate(sorted(named))}
+
+    def name(found):
+        kept = found[1] if found[1].startswith("panel-") else short.get(found[1])
+        return f' id="{prefix}{kept}"' if kept else ""
+
+    svg = re.sub(r"\s*(<[^<>]*>)\s+(?=<)", r"\1", svg)
+    svg = re.sub(r"<g>(<[^<>]*/>)</g>", r"\1", svg)
+    svg = re.sub(r' id="([^"]*)"', name, svg)
+    svg = re.sub(r"url\(['\"]?#([^)'\"]*)['\"]?\)", lambda m: f"url(#{prefix}{short[m[1]]})", svg)
+    svg = re.sub(
+        r'\b(?:xlink:)?href="#([^"]*)"', lambda m: f'href="#{prefix}{short[m[1]]}"', svg
+    )
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
 
     def scoped(style):
@@ -78,7 +111,7 @@ def attribute(tag, name):
 def placed(svg, image, number):
     "What takes the place of an image: its drawing, and its panels one by one."
     svg = svg[svg.index("<svg") :].strip()
-    whole = alone(svg, f"d{number}-")
+    whole = themed(alone(svg, f"d{number}-"))
     opening, body = re.fullmatch(r"(<svg\b[^>]*>)(.*)</svg>", whole, re.S).groups()
     view = [float(x) for x in attribute(svg, "viewBox").split()]
     wide = pixels(attribute(opening.split("viewBox")[0], "width") or f"{view[2]:g}")
@@ -91,7 +124,7 @@ def placed(svg, image, number):
     )
 
     def drawing(box, width, content, more=""):
-        least = f"--least:{box[2] * scale:.0f}px"
+        least = f"--least:{math.ceil(box[2] * scale)}px"
         view = " ".join(f"{x:g}" for x in box)
         return (
             f'<svg class="drawn" viewBox="{view}" width="{width:.0f}" style="{least}"'
@@ -120,16 +153,16 @@ def inline(book):
 
         def drawn(match, page=page):
             nonlocal number
-            file = (page.parent / unquote(html.unescape(match[1]))).resolve()
+            file = (page.parent / unquote(html.unescape(match[2]))).resolve()
             if not file.exists():
                 return match[0]
             used.add(file)
             number += 1
-            return placed(file.read_text(encoding="utf-8"), match[0], number)
+            return placed(file.read_text(encoding="utf-8"), match[1], number)
 
         if (changed := IMAGE.sub(drawn, text)) != text:
             page.write_text(changed, encoding="utf-8")
     for file in used:
         file.unlink()
     with (book / "_static" / "opembed.css").open("a", encoding="utf-8") as css:
-        css.write("\n" + dark_css())
+        css.write("\n" + colours())

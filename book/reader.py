@@ -102,7 +102,22 @@ def number(app, docname, source):
         source[0] = json.dumps(notebook)
 
 
+def number_figures(app, env):
+    """Count the figures of each page by itself: Fig. 5.1 opens chapter 5, Fig. 1 a page of the lab.
+
+    Sphinx counts them across the book, and calls this afterwards.
+    """
+    for docname, counted in env.toc_fignumbers.items():
+        chapter = re.fullmatch(r"nbs/(\d+)_[^/]*", docname)
+        before = (int(chapter[1]),) if chapter else ()
+        figures = counted.get("figure", {})
+        for n, name in enumerate(sorted(figures, key=figures.get), 1):
+            figures[name] = (*before, n)
+    return []  # pages to read again
+
+
 def setup(app):
     "Lets Sphinx import this module as an extension; the reader itself is named in _config.yml."
     app.connect("source-read", number)
+    app.connect("env-get-updated", number_figures, priority=900)  # after Sphinx has counted
     return {"parallel_read_safe": True}

@@ -164,13 +164,13 @@ class Proposal(NamedTuple):
 # %% ../nbs/07_bo.ipynb #3c72bec1
 @dataclass
 class SearchState:
-    "What is known when a batch is proposed."
+    "The known scores, the box and the GP when a batch is proposed."
     data: ArchDataset
     x: Tensor                  # (n, latent): what was known, then the trial's own points
     y: Tensor                  # (n,) targets
     gp: SparseGP | None        # fitted to them or to raw features; None if not asked for
     generator: torch.Generator # of this strategy, trial and round alone
-    n_train: int = 0           # train architectures that are known; 0 for all
+    n_train: int = 0           # training architectures that are known; 0 for all
     table: ArchTable | None = None # the only architectures there are; None: all of the space
     latents: Tensor | None = None # (m, latent) that give box and spread; None: x
 
@@ -186,7 +186,7 @@ class SearchState:
     def least(self) -> int: return int(self.data.train.batch.n_nodes.min()) # nodes
     @property
     def space(self) -> SearchSpace: return self.data.space
-    def draw(self, n: int) -> DAGBatch: # at random, as deep as those of the train part
+    def draw(self, n: int) -> DAGBatch: # at random, as deep as those of the training set
         if self.table: return self.table.draw(n, self.generator)
         return self.data.random_like(n, self.generator)
     def near(self, architecture: DAGBatch) -> DAGBatch: # neighbours
@@ -194,7 +194,7 @@ class SearchState:
 
 # %% ../nbs/07_bo.ipynb #cb5bd759
 class Strategy(Protocol):
-    "Proposes what to evaluate next."
+    "Proposes the next architectures to evaluate."
     gp: str | None # the setting of the `SparseGP` it asks for
     raw: int       # 0: fitted on latents; else on the raw features of so many best architectures
     latent: bool   # whether it needs a model; may be missing where the two above say it
@@ -353,7 +353,7 @@ class RandomArchitectures:
 @dataclass(frozen=True)
 class LocalSearch:
     "The unseen neighbours of the best architecture, then of the next best."
-    starts: int = 50      # of the train part
+    starts: int = 50      # of the training set
     gp: ClassVar = None
     raw: ClassVar = 0
 
@@ -370,7 +370,7 @@ class LocalSearch:
 # %% ../nbs/07_bo.ipynb #c064dc62
 @dataclass(frozen=True)
 class Evolution:
-    "Regularised evolution in architecture space, from the best of the train part."
+    "Regularised evolution in architecture space, from the best of the training set."
     population: int = 50
     tournament: int = 10  # how many compete to be a parent
     gp: ClassVar = None
@@ -403,7 +403,7 @@ def _shuffled(batch, generator):
     order = torch.randperm(len(batch), generator=generator, device=generator.device)
     return batch[order.to(batch.device)]
 
-def _ranked(state, ledger, count): # (key, accuracy): the best of the train part, best last, then
+def _ranked(state, ledger, count): # (key, accuracy): the best of the training set, best last, then
     train = state.data.train       # the trial's own in their order
     known = train.accuracy[:state.n_train or None]
     top = known.topk(min(count, len(known))).indices.flip(0)
@@ -435,24 +435,24 @@ STRATEGIES = {
 
 # %% ../nbs/07_bo.ipynb #ca5cfd28
 class Problem(NamedTuple):
-    "What is searched: a space or a table, what is known, an oracle, perhaps a latent space."
+    "A search problem: a space or table, known scores, an oracle, and perhaps a latent space."
     model: GraphVAE | None   # None: nobody looks into a latent space
-    data: ArchDataset        # without `start` its train part is known, with it no score
+    data: ArchDataset        # without `start` its training set is known, with it no score
     oracle: Oracle
     x: Tensor      # (n, latent) latents of what is known, on the model's device
     y: Tensor      # (n,) their targets
     inducing: int  # of the process
-    start: int = 0 # random evaluations that a trial begins with; 0: it knows the train part
+    start: int = 0 # random evaluations that a trial begins with; 0: it knows the training set
     table: ArchTable | None = None # the only architectures there are; None: all of the space
     latents: Tensor | None = None  # (m, latent) that give box and spread; None: x
 
 # %% ../nbs/07_bo.ipynb #ca5cfd29
 def make_problem(model: GraphVAE | None, data: ArchDataset, oracle: Oracle,
                  inducing: int = 500, # inducing points (the paper: 500)
-                 n_train: int = 0,    # train architectures the process sees; 0 for all
+                 n_train: int = 0,    # training architectures the process sees; 0 for all
                  start: int = 0, table: ArchTable | None = None, # see `Problem`
                 ) -> Problem:
-    "Encode what is known; `OpembedError` if the model is in training mode."
+    "Encode the known architectures; `OpembedError` if the model is in training mode."
     require(model is None or not model.training,
             f"search: model {getattr(model, 'name', '')!r} is in training mode; "
             "call model.eval() first")
@@ -470,7 +470,7 @@ def propose(problem: Problem, name: str, strategy: Strategy, seed: int, round: i
             start: dict[str, Tensor] | None,  # state of the process before
             q: int,                           # architectures
            ) -> tuple[list[Evaluation], dict[str, Tensor] | None, float, float]:
-    "The proposals of one round, the state of the process, seconds for its fit and for the rest."
+    "The proposals of one round, the GP's state, seconds of its fit and of the rest."
     begin, (problem, ledger) = time.perf_counter(), _begun(problem, ledger)
     generator = torch.Generator(problem.x.device).manual_seed(stream(seed, name, round))
     observed, x, y = _observed(problem, ledger)
@@ -549,12 +549,12 @@ def fit_process(problem: Problem, strategy: Strategy, seed: int,
                 x: Tensor, y: Tensor,            # all latents and targets
                 start: dict[str, Tensor] | None, # state of the process before
                ) -> SparseGP | SmallGP:
-    "The process a strategy asks for, on all latents or on raw features of the best."
+    "Fit a strategy's GP, on all latents or on raw features of the best."
     if strategy.raw: x, y = _best_raw(problem, observed, strategy.raw, y)
     gp = SmallGP() if problem.start else SparseGP(problem.inducing, seed, strategy.gp)
     return gp.fit(x, y, start=gp.from_state(start) if start else None)
 
-def _start(problem, strategy): # a task: the fit to the train part alone, and its seconds
+def _start(problem, strategy): # a task: the fit to the training set alone, and its seconds
     begin = time.perf_counter()
     gp = fit_process(problem, strategy, 0, [], problem.x, problem.y, None)
     return gp.state(), time.perf_counter() - begin
@@ -578,7 +578,7 @@ def run_trial(problem: Problem, name: str, strategy: Strategy, seed: int, ledger
               budget: float = math.inf,     # evaluations after which it ends, the first among them
               goal: float = math.inf,       # a value that nothing can beat: it ends there
              ) -> None:
-    "Propose, evaluate and remember, round after round, from where the ledger stands."
+    "Run a trial: propose, evaluate and store, round after round; resumes from the ledger."
     engine = engine or LocalEngine()
     shared, trial = shared or _share(problem, engine), f"{name}, seed {seed}"
     def by_engine(*task): return _by_engine(engine, ledger.attempts, trial, *task)
@@ -689,7 +689,7 @@ def curve(rows: list[Evaluation], # of one trial, in order
 def summarise(rows: list[Evaluation], # of one strategy, one at least
               floor: float = 0.0,     # what a trial that has found nothing counts as, at most
              ) -> dict: # best and auc of each trial, their mean and std; shares in 0 … 1
-    "What a strategy found, and how good its proposals were, in all and in each round."
+    "A strategy's results and the quality of its proposals, in total and by round."
     seeds, rounds = sorted({r.seed for r in rows}), sorted({r.round for r in rows})
     curves = [curve([r for r in rows if r.seed == seed]) for seed in seeds]
     best = [float(c[-1]) for c in curves]
@@ -781,7 +781,7 @@ def search_record(ledger: Ledger, names: list[str], # the ledger's strategies to
                   seed: int, trials: int, rounds: int, batch_size: int,
                   **settings, # written down next to these
                  ) -> dict:   # settings, oracle; of each strategy `summarise`, curves, five best
-    "What a study says, of its first so many trials and rounds, for a run's record."
+    "The record of a study's first trials and rounds."
     every, seeds = max(1, rounds * batch_size // 50), range(seed, seed + trials)
     strategies, curves, top = {}, {}, {}
     floor = min([0.0, *(r.value for r in ledger.rows() if r.value is not None)])  # of all
@@ -836,7 +836,7 @@ def train_finalists(found: dict[str, DAGBatch], # strategy → the best that it 
                     trainings: int = 1,   # of each architecture, from different weights
                     device: str | None = None, # of the trainings; None: a GPU where there is one
                    ) -> list[dict]:       # kind, by, architecture, shared, trainings, their mean
-    "Train the winners alone, and five random architectures and the best of the train part."
+    "Train the winners alone, and five random architectures and the best of the training set."
     task = data.about.network
     require(bool(task), f"data set {data.name}: its architectures describe no networks to train; "
                         "leave that out (full_epochs 0)")
@@ -874,7 +874,7 @@ def _train_once(batch, space, how, trainings, *where, device): # two strategies 
 def judge_pool(problem: Problem, strategy: Tuned, n: int = 300, seed: int = 0,
                start: dict[str, Tensor] | None = None, # state of a process to start from
               ) -> dict[str, float]: # spearman; top_tenth, all: mean accuracies
-    "How well a strategy's process ranks what its pool holds in the first round."
+    "How well a strategy's GP ranks its pool in the first round."
     gp = fit_process(problem, strategy, seed, [], problem.x, problem.y, start)
     generator = torch.Generator(problem.x.device).manual_seed(seed)
     state = SearchState(problem.data, problem.x, problem.y, gp, generator, len(problem.x))

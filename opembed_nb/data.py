@@ -169,7 +169,7 @@ def space_of(batch: DAGBatch,
              space: SearchSpace | None = None, # None: the batch's own; of a bare batch `ENAS`
              who: str = "space_of",            # who asks, for the message
             ) -> SearchSpace:
-    "What a batch holds architectures of; `OpembedError` if it is of another space, or of none."
+    "The space of a batch; `OpembedError` if it is another one or unknown."
     if space is not None:
         _same_space(batch.space, space, f"{who}: the batch")
         return space
@@ -452,7 +452,7 @@ def raw_features(batch: DAGBatch,           # architectures of the space, of any
 
 # %% ../nbs/00_data.ipynb #e3bbf84e
 class About(NamedTuple):
-    "What a data set is for."
+    "Facts about a data set."
     task: str = "scores of your own" # what the scores measure
     paper: bool = False       # whether the paper's tables and figures are about it
     oracle: str = "surrogate" # values other architectures: "supernet", "table" or "surrogate"
@@ -772,7 +772,7 @@ def _checked_groups(groups, n):
 
 def _check_spread(data, scores):
     spread = float(scores[data.order[:data.n_train]].std(unbiased=False))
-    require(spread > 0, f"all scores of the train part are {float(scores[data.order[0]]):g}: "
+    require(spread > 0, f"all scores of the training set are {float(scores[data.order[0]]):g}: "
                         "there is nothing to predict")
     lost = float((data.scores(data.accuracy.double()) - scores).abs().max())
     require(lost < 1e-3 * spread, "scores are too large, or differ by less than single precision "
@@ -781,7 +781,7 @@ def _check_spread(data, scores):
 # %% ../nbs/00_data.ipynb #c41f0b23
 @patch
 def save(self: ArchDataset, path: Path) -> None: # …/<any name>.jsonl
-    "Write what `read` reads, whole or not at all; `OpembedError` if it would not be the same."
+    "Write a file for `read`; `OpembedError` if it would not give the same data set."
     path = Path(path)
     require(path.suffix == ".jsonl", f"{path}: a data set's file ends in .jsonl")
     _check_name(self.name)
@@ -815,7 +815,7 @@ def _rows(data):
 # %% ../nbs/00_data.ipynb #b776e5e5
 @patch
 def digest(self: ArchDataset) -> str: # 16 hexadecimal digits
-    "Tells space, rows and split from any other."
+    "A hash of space, architectures, scores and split."
     whole = hashlib.sha256(repr((self.space, self.n_train, self.higher_is_better)).encode())
     batch = self.batch.to("cpu")
     for x in (batch.ops, batch.adj, batch.n_nodes, self.accuracy, self.order):
@@ -848,7 +848,7 @@ _OPTIONAL = {"task", "higher_is_better", "seed", "group", "wirings", "depths", "
 
 def read_head(path: Path, # of a data set of one's own
              ) -> tuple[dict, SearchSpace, list[str]]: # the first line, its space, the other lines
-    "What a file says about itself; `OpembedError` names the field that is wrong."
+    "The header of a file; `OpembedError` names a wrong field."
     first, *lines = read_text(path).removesuffix("\n").split("\n")
     where = f"{path}, line 1"
     head = check_fields(json_line(first, where), _HEAD, where, _OPTIONAL)

@@ -191,7 +191,7 @@ class _ScoringStates(torch.autograd.Function):
 
 # %% ../nbs/03_decoder.ipynb #c24787ae
 class Decoder(nn.Module):
-    "What all decoders share; `log_prob` and `_written` are their own."
+    "The base class of all decoders; they define `log_prob` and `_written`."
     @torch.no_grad()
     def sample(self, z: Tensor,          # (B, latent)
                table: Tensor,            # (types, dim) operation vectors
@@ -466,7 +466,7 @@ def graphs_of_rows(types: Tensor,      # (N - 1, B) types of nodes 1 … N - 1
                    edges: Tensor,      # (N - 1, B, N - 1) booleans, edges from nodes 0 … N - 2
                    space: SearchSpace, # N = max_nodes
                   ) -> DAGBatch:
-    "The graphs that rows describe, ended as the sampling rules say."
+    "The graphs described by rows, completed by the sampling rules."
     ops = pad(types.T, (1, 0), value=space.INPUT)
     ops[:, -1] = space.OUTPUT
     ends = (ops[:, 1:] == space.OUTPUT).long()

@@ -20,7 +20,7 @@ from .hood.files import require
 
 # %% ../nbs/01_embeddings.ipynb #e1a0b001
 class Embedding(nn.Module):
-    "What a model asks of its embedding: `dim` entries a row, and a table with a row per node type."
+    "The interface of an embedding: a table with a vector of `dim` numbers per node type."
     dim: int
     start = 1.0 # initial weights give what operations add so many times its usual size (chapter 4)
 
@@ -29,7 +29,7 @@ class Embedding(nn.Module):
 
 # %% ../nbs/01_embeddings.ipynb #41ef2952
 class OneHot(Embedding):
-    "A fixed one-hot row per node type."
+    "A fixed one-hot code per node type."
     def __init__(self, n_types: int): # node types of the space, input and output included
         super().__init__()
         self.n_types, self.dim = n_types, n_types
@@ -40,7 +40,7 @@ class OneHot(Embedding):
 
 # %% ../nbs/01_embeddings.ipynb #d0d1c34a
 class OperationEmbedding(Embedding):
-    """A learnable row per node type (paper, section 3.3).
+    """A learnable vector per node type (paper, section 3.3).
 
     >>> embedding = oe.OperationEmbedding(n_types=8, dim=3)
     >>> assert embedding.table().shape == (8, 3)
@@ -73,7 +73,7 @@ def warm_start(embedding: OperationEmbedding, # is changed
 
 # %% ../nbs/01_embeddings.ipynb #e1a0b003
 class FixedRows(Embedding):
-    "Given rows that are kept with the model and not trained."
+    "Given vectors that are stored with the model and not trained."
     def __init__(self, rows: Tensor): # (types, dim)
         super().__init__()
         self.n_types, self.dim = rows.shape
@@ -110,7 +110,7 @@ DESCRIPTIONS = { # operation → fact → size; what is not said is 0. These: la
 def facts_of(operation: str,       # its name
              channels: int = 32,   # at which weights are counted
             ) -> dict[str, float]: # fact → size
-    "What is known of an operation: from `DESCRIPTIONS`, or of an image layer read from its name."
+    "Facts about an operation: from `DESCRIPTIONS`, or from the name of an image layer."
     if operation in DESCRIPTIONS: return DESCRIPTIONS[operation]
     square, name = re.search(r"(\d+)[x×]\1", operation), operation.lower()
     side = int(square[1]) if square else 0
@@ -126,7 +126,7 @@ def facts_of(operation: str,       # its name
 
 # %% ../nbs/01_embeddings.ipynb #e1a0b00b
 def describe(space: SearchSpace = ENAS) -> Tensor: # (types, facts + 2)
-    "Rows that say what is known of each operation."
+    "Vectors of known facts about each operation."
     found = [facts_of(operation) for operation in space.operations]
     names = sorted(set().union(*found))
     facts = torch.tensor([[float(f.get(name, 0)) for name in names] for f in found])
@@ -148,12 +148,12 @@ def described(space): return FixedRows(describe(space))
 def same_rows(space): return FixedRows(torch.ones(space.n_types, 1))
 
 def larger(of: Callable, rows: float, start: float | None = None) -> Callable: # of a space
-    "What makes an embedding and scales it."
+    "A function that makes an embedding and scales it."
     return lambda space: scaled(of(space), rows, start)
 
 def learned_from(rows: Callable, # space → (types, dim)
                 ) -> Callable:   # of a space
-    "What makes a learnable table that starts with given rows."
+    "A function that makes learnable vectors from given initial ones."
     def embedding(space):
         start = rows(space)
         return warm_start(OperationEmbedding(*start.shape), start)

@@ -18,7 +18,7 @@ from .hood.sweeps import Linear, all_states, both_ways, fuse, gcn_level, last_st
 
 # %% ../nbs/02_encoders.ipynb #989f9090
 class Encoder(Protocol):
-    "What a model asks of its encoder: a class, `Encoder(dim, space, hidden, latent)`."
+    "The interface of an encoder: a class, `Encoder(dim, space, hidden, latent)`."
     graph_state: str     # for a `DAGDecoder`: a graph's state, the "last" node's or the "sum"
     mu: nn.Linear        # the head that gives μ
     logvar: nn.Linear    # the head that gives log σ²
@@ -50,7 +50,7 @@ class GatedSum(nn.Module):
         return torch.sigmoid(self.gate(h)) * self.map(h)
 
     def fused(self) -> tuple[Tensor, Tensor]: # (2·hidden, hidden) and (max_nodes, 2·hidden)
-        "Both maps as one product with the state, and what each place adds to it."
+        "Both maps as one product with the state, and the bias of each place."
         return fuse(self.gate.weight, self.gate.bias, self.map.weight)
 
 # %% ../nbs/02_encoders.ipynb #45c63e55

@@ -78,9 +78,12 @@ def plot_latents(points: Tensor,          # (m, 2)
                  limits: tuple[float, float] | None = None, # of the colours (default: `most_of`)
                 ):                        # the scatter, for a colour bar
     "Projected latents, coloured by accuracy."
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
     low, high = limits or most_of(accuracy)
-    dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap="viridis",
-                      vmin=low, vmax=high, linewidths=0.3, edgecolors="#777777")
+    scale = ListedColormap(colormaps["viridis"].colors[60:]) # also seen on a dark ground
+    dots = ax.scatter(*points.T.tolist(), c=accuracy.tolist(), s=8, cmap=scale,
+                      vmin=low, vmax=high, linewidths=0, clip_on=False)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title)
     return dots
@@ -172,7 +175,7 @@ class Walks(NamedTuple):
     ends: BoolTensor    # (P, 2) whether the two ends came back as they went in
 
     def summary(self) -> dict[str, float]:
-        "Shares of valid steps and of ends that came back; edits over those needed; largest step."
+        "Shares of valid steps and reconstructed ends; edits over those needed; largest step."
         needed = self.direct.clamp(min=1).double()
         return {
             "valid": float(self.valid.double().mean()),

@@ -78,7 +78,7 @@ def oracle(data: ArchDataset,
            score=None,                # a function of your own: a batch → (B,) scores
            device: str | None = None, # where it evaluates; None: CUDA where there is one
           ) -> Oracle:
-    """What scores architectures of a data set: its supernet, table or surrogate, or your function.
+    """The oracle of a data set: its supernet, table or surrogate, or your function.
 
     >>> data = oe.load("enas-digits")
     >>> accuracies = oe.oracle(data)(data.test.batch[:2])
@@ -89,7 +89,7 @@ def oracle(data: ArchDataset,
 # %% ../nbs/11_own_space.ipynb #0be1d01c
 @dataclass(frozen=True, eq=False)
 class Found:
-    "What a search has found."
+    "The results of a search."
     data: ArchDataset
     oracle: str            # the name of who scored it
     rows: list             # every proposal in order, an `Evaluation` each

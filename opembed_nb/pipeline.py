@@ -55,13 +55,19 @@ def _with_floats(values): # the same, with 1e-4 as a number where a chapter decl
 
 # %% ../nbs/12_pipeline.ipynb #8552f84b
 def parse_yaml(text: str, where: str): # any value; where: what messages call the text
-    "A YAML value; `OpembedError` in one line if it cannot be read."
-    try: return yaml.safe_load(text)
+    "Read a YAML value; `OpembedError` if it is invalid."
+    try: return yaml.load(text, _Once)
+    except OpembedError as e: raise OpembedError(f"{where}: {e}") from None
     except Exception as e:  # constructors raise what they like
         raise OpembedError(f"{where}: cannot be read: {' '.join(str(e).split())}") from None
 
-def _refuse_twice(names, where=""): # of parameters; YAML itself would keep the last
-    for name in names: require(names.count(name) == 1, f"{where}parameter {name!r} is given twice")
+class _Once(yaml.SafeLoader): # YAML itself would keep the last of two
+    def construct_mapping(self, node, deep=False):
+        _refuse_twice([key.value for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+def _refuse_twice(names): # of parameters
+    for name in names: require(names.count(name) == 1, f"parameter {name!r} is given twice")
 
 # %% ../nbs/12_pipeline.ipynb #8552f851
 def load_profile(name: str) -> dict: # parameter → value
@@ -78,8 +84,6 @@ def load_profile(name: str) -> dict: # parameter → value
     values = parse_yaml(text, str(path))
     flat = isinstance(values, dict)
     require(flat, f"{path}: holds no parameters; write one `name: value` a line")
-    names = [key.value for key, _ in yaml.compose(text).value]
-    _refuse_twice(names, f"{path}: ")
     return _with_floats({**values, "profile": name})
 
 def with_changes(values: dict,
@@ -118,7 +122,7 @@ def read_chapter(chapter: str) -> dict: # the notebook
 
 # %% ../nbs/12_pipeline.ipynb #8552f854
 def subject(chapter: str) -> str: # in a line
-    "What a chapter is about: the sentence under its title."
+    "The topic of a chapter: the sentence under its title."
     first = "".join(read_chapter(chapter)["cells"][0]["source"])
     said = re.search(r"^> (.+)", first, re.M)
     return said[1] if said else chapter
@@ -144,7 +148,7 @@ def declared(chapter: str) -> dict[str, str]: # name → type, of the chapter's 
     return {name: p["inferred_type_name"] for name, p in _parameters(chapter).items()}
 
 def defaults(chapter: str) -> dict: # name → value, of the chapter's parameters cell
-    "The values that a chapter's parameters have if nobody changes them."
+    "The default values of a chapter's parameters."
     return {name: ast.literal_eval(p["default"]) for name, p in _parameters(chapter).items()}
 
 # %% ../nbs/12_pipeline.ipynb #00d74535
@@ -178,7 +182,7 @@ def _check_kind(name, value, kind, chapter):
 
 # %% ../nbs/12_pipeline.ipynb #519158e6
 def stages(values: dict) -> list[tuple[str, str, dict]]: # (name, chapter, parameters), in order
-    "What a run does; checked as a whole before anything runs."
+    "The stages of a run, all checked before anything runs."
     require("model" not in values, "parameter 'model': a run has several; say -p models [svae]")
     check_parameters(values)
     values = settled(values)
@@ -206,7 +210,7 @@ def settled(values: dict) -> dict: # the same, fit for a process in another fold
     return {**values, "dataset": dataset}
 
 def check_profile(name: str) -> None:
-    "Refuse what cannot name a folder in runs/."
+    "`OpembedError` for a name that cannot be a folder in runs/."
     plain = name and Path(name).name == name and name != ".." and not set("*?[") & set(name)
     require(plain and len(name.encode("utf-8", "surrogatepass")) <= 100,
             f"profile {name!r} is not a plain name; it names a folder in runs/")
@@ -335,7 +339,7 @@ def run_stage(name: str, chapter: str, parameters: dict,
 
 # %% ../nbs/12_pipeline.ipynb #9b3f4e61
 def how_to_train(values: dict) -> tuple[TrainConfig, dict]: # and hidden, latent, dim
-    "What a chapter makes of its parameters before it trains a model."
+    "The training settings that follow from a chapter's parameters."
     changes = {name: values[name] for name in ("epochs", "training_rounds", "minibatch", "lr",
                                                "max_graphs", "seed")}
     sizes = {name: values[name] for name in ("hidden", "latent", "dim")}
@@ -346,7 +350,7 @@ def train_profile(values: dict,         # see `load_profile`
                   engine: Engine,       # who trains (Engines)
                   seeds: list[int] = (), # default: the profile's
                  ) -> dict[tuple[str, int], Trained]: # by name and seed
-    "Train a profile's models, as its chapters would; what is done is read, what was begun goes on."
+    "Train a profile's models as its chapters would; finished ones are read, others resume."
     p = {**defaults("04_training"), "models": list(MODELS), **values}
     config, sizes = how_to_train(p)
     data, seeds = load_dataset(p["dataset"]), seeds or [p["seed"]]
@@ -358,7 +362,7 @@ def run_profile(name: str,           # a profile
                 engine: Engine | None = None, # who does it; default: processes of this machine
                 **changes,           # parameters to change
                ) -> Path:            # runs/<profile>
-    "Send the data through all chapters with a profile's parameters; what is done is skipped."
+    "Run all chapters with a profile's parameters; finished work is skipped."
     values = {**load_profile(name), **changes}
     *first, last = stages(values)  # the last one reads what the others keep
     engine = engine or local_engine(values.get("workers", 1))

@@ -601,7 +601,7 @@ def yardsticks(train_x: Tensor,      # (n, d) features of the training set
                rows: int = 2000,     # of the training set that the exact process is fitted to
                usable: BoolTensor | None = None, # (m,) see `metrics`
               ) -> dict[str, dict[str, list[float]]]: # yardstick → metric → value of each repeat
-    "What other predictors make of the same features."
+    "Predictions of other predictors from the same features."
     known, found = ", ".join(YARDSTICKS), {}
     for name in names: require(name in YARDSTICKS, f"yardstick {name!r} is unknown; known: {known}")
     for name in names:

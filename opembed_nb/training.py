@@ -139,7 +139,7 @@ def _refuse_nan(model, *results): # an error that names the first weight that is
 # %% ../nbs/04_training.ipynb #7648fcf1
 @dataclass(frozen=True)
 class Parts:
-    """What a model is made of, and what is known of it.
+    """The parts of a model, and facts about it.
 
     >>> encoder = oe.MODELS["gin-emb"].encoder
     >>> mine = oe.Parts(oe.OperationEmbedding, encoder, oe.DAGDecoder)
@@ -161,7 +161,7 @@ class Parts:
 
 # %% ../nbs/04_training.ipynb #1e1ba7a9
 class Models(dict):
-    """The models by name, each a row of `Parts`; a row of your own is one more.
+    """The models by name, each an entry of `Parts`; you can add your own.
 
     >>> oe.MODELS["mine"] = oe.Parts(oe.OperationEmbedding, oe.MODELS["gin"].encoder, oe.DAGDecoder)
     >>> model = oe.fit("mine", oe.load("enas-digits"), hidden=16, epochs=1, max_graphs=128)
@@ -190,7 +190,7 @@ def twin_pairs() -> list[tuple[str, str]]: # one-hot, learned
     return [(parts.twin_of, name) for name, parts in MODELS.items() if parts.twin_of]
 
 def parts_of(name: str) -> Parts:
-    "The row of a model; `OpembedError` if the name is unknown."
+    "The parts of a model; `OpembedError` if the name is unknown."
     known = ", ".join(MODELS)
     require(name in MODELS, f"model {name!r} is unknown; known are {known}")
     require(isinstance(MODELS[name], Parts), f"model {name!r} is {repr(MODELS[name])[:80]}; "
@@ -198,7 +198,7 @@ def parts_of(name: str) -> Parts:
     return MODELS[name]
 
 def code_of(name: str) -> dict[str, str]: # part → digest; empty: a model of the package
-    "What a model of somebody's own is made of: a digest of each part, or the name of ours."
+    "A digest of each user-defined part of a model, or the name of ours."
     row = parts_of(name)
     kept, code = _SENT.get(name, (None, None))
     if kept is row: return code
@@ -274,7 +274,7 @@ def turn_states(model: nn.Module,
 def scale_operations(model: nn.Module,
                      size: float = 0.4, # standard deviation over operations and units
                     ) -> None:
-    "Give what operations add to pre-activations one size at every width, times their `start`."
+    "Scale the operations' part of pre-activations to one size at every width, times `start`."
     vectors, size = model.embedding.table()[2:], size * model.embedding.start  # not input, output
     for part in (model.encoder, model.decoder):
         for columns in part.operation_columns():
@@ -347,7 +347,7 @@ def signal_weights(model: nn.Module,
                    latents: float = 0.3,                                             # cure; 0: off
                    turn: float = 0.0, through: float = 3.0, # see `turn_states`; 0: open gates
                   ) -> None:
-    "Initial weights that carry what z says to every node, in place of PyTorch's."
+    "Initial weights that let z reach every node, in place of PyTorch's."
     if turn: turn_states(model, seed, turn, through)
     elif gates: open_gates(model)
     if layers: scale_layers(model, seed)
@@ -424,7 +424,7 @@ def train_config(recipe: str,        # one of `RECIPES`
 # %% ../nbs/04_training.ipynb #4b6fc328
 def step_schedule(adam: torch.optim.Optimizer, config: TrainConfig,
                   steps: int): # of a round
-    "What changes the size of `adam`'s steps: after an epoch, or with `cosine` after a step."
+    "The schedule of `adam`'s step size: per epoch, or with `cosine` per step."
     if config.schedule == "plateau":
         return ReduceLROnPlateau(adam, factor=config.factor, patience=config.patience)
     if config.schedule == "cosine":
@@ -531,7 +531,7 @@ def _way_out(config): # of a loss that is not finite
 def history_row(round: int, epoch: int, lr: float, # at the start of the epoch
                 loss: float, reconstruction: float, kl: float, # means over architectures
                ) -> dict:
-    "What is kept of an epoch."
+    "The row of an epoch in the history."
     return dict(round=round, epoch=epoch, loss=loss, lr=lr, kl=kl, reconstruction=reconstruction)
 
 # %% ../nbs/04_training.ipynb #3771cc58
@@ -599,7 +599,7 @@ def read_card(name: str,                # one of `MODELS`
               dataset: str,
               folder: Path = PACKAGED,
              ) -> dict | None: # config, sizes, space, history, sha256, abilities, prediction
-    "What is said of a packaged model; None if there is none."
+    "The card of a packaged model; None if there is none."
     path = Path(folder, f"{dataset}-{name}.json")
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -659,7 +659,7 @@ def save_pretrained(run: Trained,
                     sizes: dict,         # hidden, latent, dim
                     folder: Path,
                    ) -> GraphVAE:        # the model as it is kept, in half precision
-    "Keep a trained model as the package brings it; `add_to_card` says what it can do."
+    "Write a trained model in the form of the package; `add_to_card` adds its abilities."
     model = run.model
     path = Path(folder, f"{dataset}-{model.name}.safetensors")
     kept, parameters = tensors_of(model), dict(model.named_parameters())
@@ -673,7 +673,7 @@ def save_pretrained(run: Trained,
     return load_pretrained(model.name, dataset, folder)
 
 def add_to_card(name: str, dataset: str, folder: Path, **facts) -> None:
-    "Write down what a packaged model can do."
+    "Add measured abilities to a packaged model's card."
     card = {**read_card(name, dataset, folder), **facts}
     path = Path(folder, f"{dataset}-{name}.json")
     write_whole(path, (strict_json(card, indent=1) + "\n").encode())
@@ -688,7 +688,7 @@ def train_or_load(name: str,            # one of `MODELS`
                   snapshots: tuple[int, ...] = (), # see `fit_rounds`
                   **sizes,               # hidden, latent, dim: see `build_model`
                  ) -> Trained:
-    "The model of a run: read if it is finished, from the package, or trained; a line says which."
+    "The model of a run: read if finished, taken from the package, or trained."
     folder = run_folder(data.name, name, config.seed, profile)
     where = f"{profile}/{data.name}/{name}/seed-{config.seed}"
     found = (folder / "checkpoint.safetensors").exists()
@@ -719,7 +719,7 @@ def train_models(names: list[str],             # of `MODELS`
                  attempts: int = 3,            # of a training that is lost with its worker
                  **kwargs,                     # see `fit_rounds`
                 ) -> dict[tuple[str, int], Trained]: # by name and seed
-    "Train every model with every seed, or go on with it; what is finished is read."
+    "Train or resume every model with every seed; finished ones are read."
     runs = {}
     for name, seed in ((name, seed) for name in names for seed in seeds):
         folder = run_folder(data.name, name, seed, profile, root).absolute()
@@ -781,7 +781,7 @@ def abilities(model: GraphVAE,         # in evaluation mode
               point_decodings: int = 10, # decodings of each point
               seed: int = 0,           # of points and decisions
              ) -> dict[str, float]:    # accuracy, validity, uniqueness, novelty in percent
-    """Table 1 of the paper: what the autoencoder can do, with D-VAE's novelty.
+    """The abilities of Table 1 of the paper, with D-VAE's novelty.
 
     >>> data, model = oe.load("enas-digits"), oe.pretrained("dvae-emb", "enas-digits")
     >>> assert oe.abilities(model, data, decodings=1, points=100)["accuracy"] > 99

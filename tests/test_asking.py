@@ -166,7 +166,7 @@ REFUSED = [
     (lambda s, a: s.ask(0), "ask: n is 0; give a whole number, 1 …"),
     (lambda s, a: s.ask(1.5), "ask: n is 1.5; give a whole number"),
     (lambda s, a: s.tell(a, math.nan), "tell: score 0 is nan; give a finite number, or None"),
-    (lambda s, a: s.tell(a, "high"), "tell: 4 scores for 1 architectures"),
+    (lambda s, a: s.tell(a, [1, 2]), "tell: 2 scores for 1 architectures"),
     (lambda s, a: s.tell(a, [["high"]]), "tell: score 0 is 'high'"),
     (lambda s, a: s.tell(a, [1.0, 2.0]), "tell: 2 scores for 1 architectures; give each one"),
     (lambda s, a: s.tell(random_architectures(1, CELLS), 1.0), "is not of space blocks"),

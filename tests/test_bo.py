@@ -879,7 +879,7 @@ def test_a_search_ends_when_nothing_new_is_left(name, tmp_path, capsys):
     ledger = Ledger(":memory:", oracle=oracle)
     search(problem, {name: SMALL[name]}, ledger, 1, 4, 2)
     new = {r.architecture for r in ledger.rows() if r.architecture} - set(to_flat(data.train.batch))
-    assert len(new) == 3  # all that is not in the train part
+    assert len(new) == 3  # all that is not in the training set
     record = bo.search_record(ledger, [name], 0, 1, 4, 2)
     assert json.dumps(record) and record["strategies"][name]["best"]
     if name != "evolution":  # which goes on with what is known

@@ -485,7 +485,7 @@ NO_DATA = [  # (what from_scores is given, the message)
     ({"scores": [0.1] * 39 + [float("nan")]}, "score 39 is nan, not finite"),
     ({"scores": [0.1] * 39 + ["x"]}, "scores: "),
     ({"scores": None}, "scores: "),
-    ({"scores": [0.5] * 40}, "all scores of the train part are 0.5"),
+    ({"scores": [0.5] * 40}, "all scores of the training set are 0.5"),
     ({"scores": 1e12 + torch.rand(40).double()}, "single precision"),
     ({"scores": 1e300 * torch.rand(40).double()}, "single precision"),
     ({"scores": 2e38 * torch.rand(40).double() + 1e38}, "too large for single precision"),

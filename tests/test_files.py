@@ -8,6 +8,8 @@ import pytest
 from common import refused_as
 from test_data import own_data
 
+from opembed_nb.data import ENAS
+from opembed_nb.hood.asking import Search
 from opembed_nb.hood.files import (
     Download,
     absolute_folders,
@@ -40,6 +42,15 @@ def test_a_path_that_no_system_has_is_one_line(path, tmp_path, monkeypatch):
     for act in (load_dataset, own_data().save):
         refused_as("; give another path", act, path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_may_not_be_seen_is_one_line(monkeypatch):
+    def shut(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", shut)
+    for act in (Search.open, partial(Search, ENAS), partial(write_whole, content=b"")):
+        refused_as("x/s.sqlite: Permission denied; give another path", act, "x/s.sqlite")
 
 
 LISTS = [  # what papermill hands over, and what it is, or what is said of it

@@ -83,6 +83,7 @@ def test_what_breaks_a_limit_is_not_sought_and_not_found():
     nothing = oe.Search(LISTED, objectives=AIMS, limits=dict(accuracy=(">", 2)))
     nothing.run(value, 14)
     assert len(nothing.front()) == 0 and len(nothing.best()) == 0 and len(nothing.ask(2)) == 2
+    assert "No architecture is within the limits yet: accuracy > 2." in str(nothing.report())
 
 
 def test_a_file_decides_what_is_asked_and_whose_it_is(tmp_path):

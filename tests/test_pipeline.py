@@ -554,7 +554,7 @@ def test_the_scoreboard_shows_records_and_nothing_else(tmp_path):
     table = scoreboard(tmp_path, "quick", "enas-cifar10")
     for row in (
         "| RMSE, tuned fit, DVAE-EMB | 0.371 ± 0.003 | – | 0.600 | +0.229 | one seed |",
-        "| accuracy (%), DVAE-EMB | 99.99 | – | – | – | not run |",
+        "| reconstruction (%), DVAE-EMB | 99.99 | – | – | – | not run |",
         "| Kendall τ | 0.600 ± 0.000 |",
     ):
         assert row in table
@@ -590,7 +590,7 @@ def test_several_seeds_are_averaged_in_every_table(tmp_path):
             assert "trained alone, 3 epochs" in table and "| random | r0 |" in table
             assert "| D-VAE, 2. | b | 0.4000 | 0.6000 |" in table
     table = scoreboard(tmp_path, "quick")
-    assert "| accuracy (%) | 90.50 ± 0.71 (n = 2) |" in table
+    assert "| reconstruction (%) | 90.50 ± 0.71 (n = 2) |" in table
     assert "| RMSE | 0.700 ± 0.707 (n = 2) |" in table
     assert "| best found, tuned (a) | 1.1000 ± 0.7071 (n = 2) |" in table
     table = finalists(tmp_path, "quick")

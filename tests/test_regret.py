@@ -174,7 +174,7 @@ def test_the_process_bears_copies_and_equal_values(n):
 
 @dataclass(frozen=True)
 class Peeks:
-    "A strategy that cheats a little: what it draws depends on the mean of the train part."
+    "A strategy that cheats a little: what it draws depends on the mean of the training set."
 
     gp = None
     raw = 0

@@ -72,7 +72,7 @@ def test_another_number_than_the_records_is_status_1(folder, capsys):
     assert main(COMMAND) == 1
     out = capsys.readouterr().out
     assert out.count("| outside |") == 1 and out.endswith("\nNot reproduced.\n")
-    assert "| accuracy (%) | 97.000 |" in out and "three sampling errors" in out
+    assert "| reconstruction (%) | 97.000 |" in out and "three sampling errors" in out
 
 
 def test_other_losses_and_where_they_come_from_are_named(folder, capsys):

@@ -14,6 +14,7 @@ from opembed_nb.bo import PAPER_TOP_5
 from opembed_nb.hood.records import save_record
 from opembed_nb.lab.commands import main
 from opembed_nb.lab.scoreboard import (
+    ABILITIES,
     QUANTITIES,
     Cell,
     cell_table,
@@ -39,12 +40,12 @@ pytestmark = pytest.mark.usefixtures("known_origin")  # of some hundred records
 @pytest.mark.parametrize(
     "title, ours, mark",
     [
-        ("accuracy (%)", [], "not run"),
-        ("accuracy (%)", [98.8], "one seed"),  # the paper: 98.70; nothing is said of one
-        ("accuracy (%)", [98.5, 99.9], "open"),  # one more might be lower
-        ("accuracy (%)", [98.9, 98.91, 98.92], "better"),
-        ("accuracy (%)", [98.73, 98.74, 98.75], "equal"),  # up to a tenth of a point
-        ("accuracy (%)", [98.9, 99.0, 99.1], "open"),  # though the mean's interval is above it
+        ("reconstruction (%)", [], "not run"),
+        ("reconstruction (%)", [98.8], "one seed"),  # the paper: 98.70; nothing is said of one
+        ("reconstruction (%)", [98.5, 99.9], "open"),  # one more might be lower
+        ("reconstruction (%)", [98.9, 98.91, 98.92], "better"),
+        ("reconstruction (%)", [98.73, 98.74, 98.75], "equal"),  # up to a tenth of a point
+        ("reconstruction (%)", [98.9, 99.0, 99.1], "open"),  # the mean's interval is above it
         ("validity (%)", [99.42, 99.421], "worse"),  # the paper: 99.53
         ("uniqueness (%)", [90.0, 90.1], "more"),  # there is no better
         ("uniqueness (%)", [20.0, 20.1], "less"),
@@ -59,9 +60,9 @@ def test_what_a_difference_amounts_to(title, ours, mark):
 
 
 def test_a_model_that_the_paper_has_not_is_not_judged():
-    assert Cell("gin", BY_TITLE["accuracy (%)"], [99.0, 99.1]).mark == "–"
-    assert Cell("gin", BY_TITLE["accuracy (%)"], []).mark == "not run"
-    assert Cell("gin", BY_TITLE["accuracy (%)"], [99.0]).difference is None
+    assert Cell("gin", BY_TITLE["reconstruction (%)"], [99.0, 99.1]).mark == "–"
+    assert Cell("gin", BY_TITLE["reconstruction (%)"], []).mark == "not run"
+    assert Cell("gin", BY_TITLE["reconstruction (%)"], [99.0]).difference is None
 
 
 SHOWN = {"gcn": "signal@18", "graphrnn": "signal@20", "svae": "signal@30,b32"}  # of results/
@@ -89,7 +90,7 @@ def expected(root):
         able, predicted = kept(root, "abilities", model), kept(root, "prediction", model)
         for i, name in enumerate(("accuracy", "validity", "uniqueness")):
             paper = PAPER_TABLE_1.get(model, [None] * 3)[i]
-            found[f"{name} (%)", model] = paper, 0, [values[name] for values in able]
+            found[ABILITIES[name], model] = paper, 0, [values[name] for values in able]
         for metric, name in (("rmse", "RMSE"), ("pearson", "Pearson r")):
             paper = PAPER_TABLE_2.get(model, {}).get(metric, (None, 0))
             tuned = [statistics.fmean(values[metric]) for values in predicted]
@@ -147,7 +148,7 @@ def test_every_number_of_the_committed_scoreboard_is_that_of_the_records():
         folder = ROOT / "results/models" / PAPER / cell.model / "paper@115"
         if cell.model not in ("dvae", "dvae-emb"):
             assert cell.protocol == []
-        elif cell.quantity.title == "accuracy (%)":
+        elif cell.quantity.title == "reconstruction (%)":
             assert cell.protocol == [v["accuracy"] for v in kept(None, "abilities", "", folder)]
         elif cell.quantity.title == "RMSE, paper's fit":
             [values] = kept(None, "prediction", "", folder)
@@ -168,15 +169,15 @@ def test_the_table_has_a_row_for_every_cell_whatever_it_says(tmp_path):
     assert len(rows) == 7 * len(MODELS) + len(PAPER_TOP_5)
     ours = "100.00 ± 0.00 (n = 5) | +0.00 [+0.00, +0.00] | equal |"
     assert f"| validity (%), D-VAE | 100.00 | – | {ours}" in rows
-    assert "| accuracy (%), S-VAE | 99.98 | – | – | – | not run |" in rows
+    assert "| reconstruction (%), S-VAE | 99.98 | – | – | – | not run |" in rows
     assert "| trained to the end (%), D-VAE | 94.80 | – | – | – | not run |" in rows
-    assert sum(row.startswith("| accuracy (%), GIN (ours) | – | – | 9") for row in rows) == 1
+    assert sum(row.startswith("| reconstruction (%), GIN (ours) | – | – | 9") for row in rows) == 1
     assert "| RMSE, tuned fit, S-VAE | 0.478 ± 0.002 | – | – | – | not run |" in rows
     text = scoreboard(tmp_path, "laptop", PAPER)
     assert "\n".join(rows) in text and "| RMSE, no wiring known |" in text
     beyond = text.split("What the paper has no numbers of:")[1]
-    assert "| novelty (%) |" in beyond and "| accuracy (%) |" not in beyond
-    assert "| accuracy (%) |" in overview(tmp_path, "laptop", PAPER)
+    assert "| novelty (%) |" in beyond and "| reconstruction (%) |" not in beyond
+    assert "| reconstruction (%) |" in overview(tmp_path, "laptop", PAPER)
 
 
 def test_the_best_that_was_trained_to_the_end_counts_if_it_was_trained_as_long(tmp_path):
@@ -217,7 +218,7 @@ def test_the_short_one_counts_what_all_cells_say(tmp_path):
     for mark, n in marks.items():
         assert mark == "not run" or n == sum(c.mark == mark for c in own)
     assert "looked up" not in said
-    shown = ("RMSE, paper's fit", "accuracy (%)"), ("validity (%)", "uniqueness (%)")
+    shown = ("RMSE, paper's fit", "reconstruction (%)"), ("validity (%)", "uniqueness (%)")
     for table, titles in zip((text, folded_scoreboard(tmp_path, "laptop")), shown, strict=True):
         rows = [line for line in table.splitlines() if line.startswith("| ") and ", " in line]
         assert len(rows) == 12 and all(row[2:].startswith(titles) for row in rows)
@@ -236,7 +237,7 @@ def test_the_short_one_counts_what_all_cells_say(tmp_path):
 
 
 COMPARED = {
-    "accuracy (%)": ("abilities", lambda v: v["accuracy"], 3, 1, 0.1),
+    "reconstruction (%)": ("abilities", lambda v: v["accuracy"], 3, 1, 0.1),
     "validity (%)": ("abilities", lambda v: v["validity"], 3, 1, 0.1),
     "RMSE, tuned fit": ("prediction", lambda v: statistics.fmean(v["rmse"]), 4, -1, 0.013),
     "RMSE, no wiring known": (
@@ -312,17 +313,17 @@ def test_the_twins_are_two_groups_and_one_question(tmp_path):
     made_up(tmp_path, ["svae"], 2)  # without its twin: no row
     assert check_twins(tmp_path) == 4 + 1 + 3  # GCN has no wiring split, and no neighbours
     rows = twin_rows(tmp_path)
-    assert "(n = 3)" in rows["accuracy (%)", "D-VAE"][0]
-    assert "(n = 4)" in rows["accuracy (%)", "D-VAE"][1]
+    assert "(n = 3)" in rows["reconstruction (%)", "D-VAE"][0]
+    assert "(n = 4)" in rows["reconstruction (%)", "D-VAE"][1]
     assert rows["accuracy of ten neighbours, r", "D-VAE"][-1] == "learned"
-    one, two = twin_numbers(tmp_path)["accuracy (%)", "D-VAE"]
+    one, two = twin_numbers(tmp_path)["reconstruction (%)", "D-VAE"]
     together = np.corrcoef([[twin[seed] for seed in sorted(one)] for twin in (one, two)])[0, 1]
-    assert rows["accuracy (%)", "D-VAE"][2] == f"{together:+.2f}"
+    assert rows["reconstruction (%)", "D-VAE"][2] == f"{together:+.2f}"
     [_, _, one, other] = short_twins(tmp_path, "laptop").splitlines()
-    *_, gap, says = rows["accuracy (%)", "D-VAE"]
+    *_, gap, says = rows["reconstruction (%)", "D-VAE"]
     mean, around = gap.split(" ", 1)
     assert one.startswith(f"| D-VAE | 3 or 4 | {mean}, {says}<br>{around} | ")
-    gap = rows["accuracy (%)", "GCN"][3]
+    gap = rows["reconstruction (%)", "GCN"][3]
     assert other.startswith(f"| GCN | 1 | {gap}, one seed | ") and other.endswith(" | – |")
 
 
@@ -333,9 +334,9 @@ def test_the_twins_are_two_groups_and_one_question(tmp_path):
         ("RMSE, tuned fit", [0.60, 0.61, 0.62], "one-hot"),
         ("RMSE, tuned fit", [0.500, 0.501, 0.502], "equal"),
         ("RMSE, tuned fit", [0.3, 0.7, 0.6], "open"),
-        ("accuracy (%)", [90.1, 90.2, 90.3], "learned"),
-        ("accuracy (%)", [0.4, 0.5, 0.6], "one-hot"),
-        ("accuracy (%)", [50.05], "one seed"),
+        ("reconstruction (%)", [90.1, 90.2, 90.3], "learned"),
+        ("reconstruction (%)", [0.4, 0.5, 0.6], "one-hot"),
+        ("reconstruction (%)", [50.05], "one seed"),
     ],
 )
 def test_which_twin_is_better(tmp_path, title, learned, says):

@@ -5,19 +5,17 @@
 # %% auto #0
 __all__ = ['LABELS', 'ENCODINGS', 'Predictor', 'extra_trees', 'MEMBERS', 'PREDICTORS', 'BY_TEST', 'ARMS', 'BY_THIRDS',
            'LATENT_ARMS', 'SHORT_ARMS', 'CEILINGS', 'MOST', 'TABLES', 'PUBLISHED', 'SHOWN', 'labels_of', 'drawn',
-           'classes', 'unseen', 'ranked', 'Weighed', 'latents_of', 'views_of', 'fitted', 'believed', 'process',
-           'forest', 'pushed', 'matrices', 'headed', 'stack', 'made', 'by_validation', 'by_copy', 'after_36',
-           'table_of', 'bought', 'predicted', 'few_record', 'main', 'few_records', 'measured', 'few_table',
-           'published_table', 'plot_lines', 'few_tables', 'plot_few']
+           'classes', 'unseen', 'ranked', 'latents_of', 'views_of', 'fitted', 'believed', 'process', 'forest', 'pushed',
+           'matrices', 'headed', 'stack', 'made', 'by_validation', 'by_copy', 'after_36', 'table_of', 'bought',
+           'predicted', 'few_record', 'main', 'few_records', 'measured', 'named', 'few_table', 'published_table',
+           'plot_lines', 'few_tables', 'plot_few']
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10003
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,7 +35,7 @@ from ..hood.judge import (
 from ..hood.kernels import normal_scores
 from ..hood.records import Table, digest, runs_root, stream
 from ..hood.sources import cell_trainings
-from .asking_tables import Arena
+from .asking_tables import Arena, Weighed
 from .runner import (
     Job, Study, arguments, at_least, job_records, run_jobs, study_folder)
 from ..training import fit_rounds, train_config
@@ -48,7 +46,7 @@ LABELS = {  # tables → numbers of labels
     "nas-bench-101": (16, 100, 172, 424, 4236), "enas-digits": (131, 655, 1310)}
 
 def labels_of(name: str) -> tuple[int, ...]: # nas-bench-201/cifar10
-    "How many architectures get a label."
+    "The numbers of architectures that get a label."
     return LABELS[name.split("/")[0]]
 
 def drawn(arena: Arena, seed: int) -> LongTensor: # (N,)
@@ -79,19 +77,9 @@ def ranked(predicted: Tensor, true: Tensor, # (n,) of the same architectures
     return dict(kendall=tau(predicted, true), top=tau(predicted[best], true[best]),
                 regret=100 * float(true.max() - true[first].mean()))
 
-# %% ../../nbs/lab/few_labels.ipynb #ffa10020
-@dataclass(frozen=True)
-class Weighed(Counts):
-    "Counted features; the labels learn how much each counts."
-    width: int = 0 # features that vary in the table
-    name: ClassVar = "weighed counts"
-    spread: ClassVar = 1.0
-    def start(self, space): return torch.zeros(self.width).double()
-    def moved(self, points, learned, space): return points * learned.exp()
-
 # %% ../../nbs/lab/few_labels.ipynb #ffa10022
 def latents_of(arena: Arena, model: str) -> Latents: # a training is kept in runs/
-    "The latent space of a model that has seen all architectures and no score."
+    "The latent space of a model that was trained on all architectures without scores."
     table = f"{arena.space.name}-{digest(arena.batch.ops, arena.batch.adj)[:8]}"  # of all tasks
     folder = runs_root() / "few-labels" / table / model
     sizes, config = dict(hidden=128, latent=56), train_config("signal", 128)
@@ -108,7 +96,7 @@ ENCODINGS: dict[str, Callable[[Arena], Part]] = {
 
 def views_of(arena: Arena, encoding: str, # "counts", "counts + vectors"
             ) -> list[View]:
-    "What the parts of an encoding see of a whole table."
+    "The inputs of each part of an encoding, for a whole table."
     return [_view(arena, name) for name in encoding.split(" + ")]
 
 def _view(arena, name): # made once for a table
@@ -123,7 +111,7 @@ def fitted(views: list[View], known: list[Tensor], # (n, d) of each part, see `V
            target: Tensor,                         # (n,)
            most: int = 500,                        # labels that the kernel is fitted to
           ) -> Kernel:
-    "A kernel that evidence has fitted."
+    "A kernel that is fitted by marginal likelihood."
     kernel = Kernel(views)
     fit_kernel(kernel, [x[:most] for x in known], target[:most])
     return kernel
@@ -131,7 +119,7 @@ def fitted(views: list[View], known: list[Tensor], # (n, d) of each part, see `V
 def believed(kernel: Kernel, known: list[Tensor], target: Tensor, # see `fitted`
              pool: list[Tensor], # (N, d) of each part
             ) -> Tensor:         # (N,)
-    "What an exact Gaussian process with this kernel says of a pool."
+    "The predictions of an exact Gaussian process with this kernel for a pool."
     known = kernel.moved(known)
     noise = kernel.noise * torch.eye(len(target)).double()
     lower = factor(kernel.between(known, known) + noise)
@@ -161,7 +149,7 @@ extra_trees = partial(forest, kind="ExtraTreesRegressor", trees=200)
 def pushed(weights: list[Tensor], # start (E, d), matrices (E, types, d, d), reading (E, d)
            batch: DAGBatch,       # n graphs
           ) -> Tensor:            # (E, n)
-    "What each of E networks says of the graphs."
+    "The predictions of each of E networks for the graphs."
     start, matrices, reading = weights
     heard = [start[:, None].expand(-1, len(batch), -1)]
     states, adj = heard[:], batch.adj.to(start)
@@ -193,7 +181,7 @@ def matrices(arena: Arena, rows: LongTensor, target: Tensor, seed: int, encoding
 # %% ../../nbs/lab/few_labels.ipynb #bb320012
 def headed(arena: Arena, rows: LongTensor, target: Tensor, seed: int, encoding: str,
            steps: int = 200, size: int = 64) -> Tensor: # of a minibatch
-    "An autoencoder goes on learning to reconstruct, and its latent means learn the labels."
+    "Train an autoencoder further, with a linear head on its latent means that learns the labels."
     g = torch.Generator().manual_seed(stream(seed, "head"))
     model = copy.deepcopy(_view(arena, encoding).part.model).train()
     weights, shift = (torch.zeros(many, requires_grad=True) for many in (model.latent, 1))
@@ -218,7 +206,7 @@ def stack(arena: Arena, rows: LongTensor, target: Tensor, seed: int, encoding: s
     return torch.stack([(x - x.mean()) / x.std() for x in parts]).mean(0)
 
 def made(arena: Arena, rows: LongTensor, target: Tensor, seed: int, name: str, encoding: str):
-    "What a predictor says; the same question is answered once."
+    "The predictions of one predictor, computed once."
     key = name, encoding, seed, digest(rows, target)
     if key not in arena.kept:
         arena.kept[key] = PREDICTORS[name](arena, rows, target, seed, encoding).float()
@@ -239,7 +227,7 @@ SHORT_ARMS = [("process", "counts" + BY_THIRDS)]
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10012
 def by_validation(arena: Arena) -> Tensor: # (N,)
-    "The score that labels are made of."
+    "The score from which labels are taken."
     return arena.score
 
 def by_copy(arena: Arena) -> Tensor: # (N,) nan where there is no copy
@@ -264,7 +252,7 @@ CEILINGS = {  # which tables have it; what it is; what it costs for each archite
 # %% ../../nbs/lab/few_labels.ipynb #ffa10013
 @lru_cache(maxsize=1)
 def table_of(name: str) -> Arena:
-    "A table with the scores that labels are made of, and those to report."
+    "A table with the scores for labels and those to report."
     return Arena(name, "validation" if name.startswith("nas-bench-201/") else "score")
 
 MOST = 5000 # labels of an exact process
@@ -274,7 +262,7 @@ def bought(job: Job, n: int) -> int: # trainings, whole or a third
     return 3 * n if job.arm.endswith(BY_THIRDS) else n
 
 def predicted(arena: Arena, job: Job, n: int) -> tuple[Tensor, LongTensor]: # (N,), rows
-    "What a predictor makes of labels that cost as much as n trainings; and who has one."
+    "Predictions from labels that cost as much as n trainings, and the labelled rows."
     rows, labels = drawn(arena, job.seed)[:bought(job, n)], arena.score
     if job.arm.endswith(BY_TEST): labels = arena.report
     if job.arm.endswith(BY_THIRDS): labels = after_36(arena)
@@ -283,7 +271,7 @@ def predicted(arena: Arena, job: Job, n: int) -> tuple[Tensor, LongTensor]: # (N
     return made(arena, rows, target, job.seed, job.model, encoding).double(), rows
 
 def few_record(job: Job) -> dict: # see `Study`
-    "One draw: all numbers of labels, each draw's first among the next's."
+    "One draw with all numbers of labels; smaller sets are part of larger ones."
     arena = table_of(job.data)
     if job.model == "ceiling":
         values = CEILINGS[job.arm][1](arena)
@@ -358,6 +346,10 @@ def measured(records: list[dict], data: str, predictor: str, encoding: str,
                 found[r["seed"]] = (row | row.get(tested, values.get("all")))[measure]
     return found
 
+def named(predictor: str, encoding: str) -> str:
+    "The name of a predictor in tables."
+    return ", ".join([{"process": "GP"}.get(predictor, predictor), encoding])
+
 def few_table(records: list[dict], data: str, measure: str = "kendall",
               tested: str = "unseen") -> Table: # see `measured`
     "Mean ± standard deviation over draws, of every predictor; then the ceilings."
@@ -369,7 +361,7 @@ def few_table(records: list[dict], data: str, measure: str = "kendall",
         if arm not in known: continue
         cells = [[*measured(records, data, *arm, n, measure, tested).values()] for n in columns]
         cells = [mean_std(x, digits) if x else "–" for x in cells]
-        rows.append([", ".join(arm), sum((r["model"], r["arm"]) == arm for r in mine), *cells])
+        rows.append([named(*arm), sum((r["model"], r["arm"]) == arm for r in mine), *cells])
     return Table.of(["predictor", "draws", *columns], rows)
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10018
@@ -386,7 +378,7 @@ PUBLISHED = {  # table → predictor → number of labels → Kendall's τ; see 
             "D-VAE": (.530, .549, .626, .698), "PINAT": (.679, .715, .772, .846)}}.items()}
 
 def published_table(records: list[dict], data: str = "nas-bench-201/cifar10") -> Table:
-    "The published rows, and ours by the same protocol."
+    "The published results, and ours by the same protocol."
     columns = labels_of(data)
     rows = [[name, "–", *(f"{row[n]:.3f}" if n in row else "–" for n in columns)]
             for name, row in PUBLISHED[data].items()]
@@ -444,13 +436,13 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10019
 def few_tables(records: list[dict]) -> list[str]:
-    "The tables of which there are records."
+    "The tables that have records."
     return [name for name in TABLES if any(r["data"] == name for r in records)]
 
 def plot_few(records: list[dict], data: list[str],
              arms: dict[str, tuple[str, str]], # name of a line → predictor, encoding
              measures: tuple[str, ...] = ("kendall",)): # the figure
-    "Measures against the number of labels with their range over draws, and the ceilings."
+    "Draw measures against the number of labels, with their range over draws and the ceilings."
     panels, levels = {}, {}
     for name, measure in ((name, measure) for name in data for measure in measures):
         title = name + ", best tenth" * (measure == "top")

@@ -21,7 +21,7 @@ from .runner import Job, Study, arguments, run_jobs, study_folder
 def told_by_others(values: Tensor,   # (n,)
                    kind: LongTensor, # (n,) whole numbers, from 0 on
                   ) -> Tensor:       # (n,) double
-    "For each value the mean of the others of its kind; of all others, if there is none."
+    "For each value the mean of the others of its kind, or of all others if there is none."
     values, size = values.double(), kind.bincount()[kind]
     total = values.new_zeros(int(kind.max()) + 1).index_add(0, kind, values)[kind]
     rest = (values.sum() - values) / (len(values) - 1)
@@ -45,7 +45,7 @@ def _listing(keys): # all cells, and whether each key is the hash of one
 
 # %% ../../nbs/lab/operations_matter.ipynb #ee10030f
 def matter_of(job: Job) -> dict: # see `Study`
-    "How far accuracies depend on wiring and operations, and how early they can be told."
+    "How much accuracies depend on wiring and operations, and how early they can be predicted."
     data, trained = load_dataset(job.data), cell_trainings()
     accuracy, good, wiring = data.accuracy.double(), data.usable, wirings(data.batch)
     numbers = [(data.batch.ops == kind).sum(1) for kind in range(2, data.space.n_types)]
@@ -70,7 +70,7 @@ def matter_of(job: Job) -> dict: # see `Study`
                 listing=_listing(graph_hashes(data.batch)))
 
 def main(argv: list[str]) -> int: # how many failed
-    "How much the operations say of the accuracies of NAS-Bench-101, and the count of its cells."
+    "How much of the accuracies of NAS-Bench-101 operations explain, and the count of its cells."
     arguments("matter", main.__doc__).parse_args(argv)
     torch.set_num_threads(1)
     return run_jobs(Study("matter", matter_of), [Job("nas-bench-101/30k", "data", "raw", 0)],

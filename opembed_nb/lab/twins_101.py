@@ -22,7 +22,7 @@ DATA_101, FOLDER_101 = "nas-bench-101/30k", "evidence-101" # the folder lies in 
 LABELS = (100, 172, 424, 4236)
 
 class Asked(NamedTuple):
-    "A variant against another one, by Kendall's τ."
+    "A comparison of two variants by Kendall's τ."
     question: str
     model: str
     arm: str
@@ -53,13 +53,13 @@ def _taus(records, model, arm, labels): # seed after seed
             if (r["data"], r["model"], r["arm"]) == (DATA_101, model, arm)]
 
 class Answer(NamedTuple):
-    "What the runs say of a comparison."
+    "The result of a comparison."
     seeds: tuple[int, int]
     gap: float = math.nan
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan     # adjusted
-    says: str = "not run"   # yes, no, cannot be told, not run
+    says: str = "not run"   # yes, no, open, not run
 
 def answers(records: list[dict], asked: list[Asked] = ASKED) -> list[Answer]: # in this order
     "All comparisons, corrected for their number."
@@ -71,7 +71,7 @@ def answers(records: list[dict], asked: list[Asked] = ASKED) -> list[Answer]: # 
         gap, (low, high), _ = welch(*pairs[i], level)
         says = verdict(asked[i].predicted, low, high, OUTCOMES["kendall"].margin)
         if says == "yes" and asked[i].predicted == "more" and adjusted >= 0.05:
-            says = "cannot be told"  # a comparison before it in Holm's order has failed
+            says = "open"  # a comparison before it in Holm's order has failed
         found[i] = Answer(found[i].seeds, gap, low, high, adjusted, says)
     return found
 
@@ -85,7 +85,7 @@ def answers_101(records: list[dict]) -> Table:
         rows.append([c.question, MODELS[c.model].title, f"{c.arm} {what} than {c.against}",
                      f"{c.labels:,}" if c.labels else "all", " + ".join(map(str, seeds)),
                      interval(gap, low, high) if known else "–", f"{p:.3f}" if known else "–",
-                     "open" if says == "cannot be told" else says])
+                     says])
     head = ["", "model", "claim", "scores", "seeds", "difference in τ [Holm]", "p", "answer"]
     return Table.of(head, rows, "lllr")
 

@@ -35,7 +35,7 @@ from .runner import (
 # %% ../../nbs/lab/unseen.ipynb #ffb10006
 @dataclass(frozen=True)
 class Learned(Vectors):
-    "Vectors that the scores learn, compared place by place and in sum, beside codes and edges."
+    "Vectors learned from scores, compared place by place and in sum, next to codes and edges."
     name: ClassVar = "learned"
 
     def start(self, space): # of all operations, then the weights of sums, codes and edges
@@ -49,7 +49,7 @@ class Learned(Vectors):
 
 @dataclass(frozen=True)
 class Given(Learned):
-    "Vectors that are given; the scores learn how much each entry counts."
+    "Given vectors, with a weight for each entry that is learned from scores."
     name: ClassVar = "given"
     spread: ClassVar = 1.0
 
@@ -61,7 +61,7 @@ class Given(Learned):
 
 def levelled(rows: Tensor, # (operations, d)
             ) -> Tensor:   # double
-    "The same vectors around zero, on average as far apart as one-hot codes."
+    "The vectors, centred, and on average as far apart as one-hot codes."
     rows = rows.double() - rows.double().mean(0)
     apart = torch.cdist(rows, rows).square().sum() / (len(rows) * (len(rows) - 1))
     return rows * (2 / apart.clamp_min(1e-9)).sqrt()
@@ -74,7 +74,7 @@ OTHER = {"nas-bench-graph/arxiv": "nas-bench-graph/cora",
 SCORES = 300 # of another task
 
 class Source(NamedTuple):
-    "What is known of another task."
+    "What was learned from another task."
     rows: LongTensor # architectures with a score
     numbers: Tensor  # what the kernel has learned: (operations, 3) vectors, then weights
     expected: Tensor # (N,) of all architectures of the space
@@ -139,7 +139,7 @@ def vectors_of(encoding: str, space: SearchSpace, seed: int, source: Source | No
 def with_mean(expected: Tensor, # (N,) by another task
               rows: LongTensor, target: Tensor, # (n,) labels
              ) -> Tensor:       # (N,) by the labels, too
-    "The line of the other task's predictions that fits the labels, drawn to what it predicts."
+    "The other task's predictions, scaled and shifted to fit the labels."
     x, y = expected[rows], target
     slope = (1 + (x - x.mean()) @ (y - y.mean())) / (1 + (x - x.mean()).square().sum())
     return y.mean() + slope * (expected - x.mean())
@@ -161,7 +161,7 @@ def left_out(job: Job) -> dict: # see `Study`
 
 def parted(arena: Arena, order: LongTensor, name: str, # of an operation
           ) -> tuple[LongTensor, LongTensor, BoolTensor]: # rows without it, with it; (N,) tested
-    "Who has a label and who is tested, where an operation is left out."
+    "The labelled and the tested architectures when an operation is left out."
     has = (arena.batch.ops == arena.space.types.index(name)).any(1)
     old, new = order[~has[order]][:WITHOUT], order[has[order]][:WITH[-1]]
     return old, new, has & unseen(arena, torch.cat([old, new]))
@@ -179,7 +179,7 @@ def transferred(arena: Arena, view: View, expected: Tensor | None, # (N,) the pr
                 rows: LongTensor,   # with a label
                 tested: BoolTensor, # (N,)
                ) -> Tensor:         # of the tested
-    "What a process says of architectures."
+    "The predictions of a Gaussian process for the tested architectures."
     target = normal_scores(arena.score[rows])
     mean = torch.zeros(len(arena)) if expected is None else with_mean(expected, rows, target)
     mean, known = mean.double(), [view.x[rows].double()]
@@ -194,7 +194,7 @@ FEW = (10, 30, 78)
 
 @dataclass(frozen=True)
 class Started(Learned):
-    "As the other task has left them; `rows` are all numbers that it has learned."
+    "Vectors that start from another task; `rows` are all numbers learned there."
     name: ClassVar = "started"
     def start(self, space): return self.rows
 
@@ -330,7 +330,7 @@ def operation_table(records: list[dict], data: str, n: int) -> Table:
 
 # %% ../../nbs/lab/unseen.ipynb #ffb10014
 def unseen_tables(records: list[dict], study: str) -> list[str]:
-    "The tables of which there are records."
+    "The tables that have records."
     return [name for name in (OTHER if study == "left-out" else FROM)
             if any((r["data"], r["model"]) == (name, study) for r in records)]
 
