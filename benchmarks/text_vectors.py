@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from clearly import clearly
 from safetensors.torch import load_file
 from torch.nn.functional import gelu, layer_norm, normalize
 
@@ -78,4 +79,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    clearly(main)

@@ -3,6 +3,15 @@
 document.addEventListener("DOMContentLoaded", () => {
   // A page from a disk may not read others, so a search there shows titles alone.
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  // What scrolls in its own box can be reached, and scrolled, by the keyboard.
+  const reachable = () => document.querySelectorAll("article :is(.plot, .math, table, .cell_output, figure)")
+    .forEach(box => {
+      const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
+      if (scrolls) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    });
+  reachable();
+  addEventListener("resize", reachable);
   const folds = [...document.querySelectorAll("details.fold")];
   const place = document.querySelector(".article-header-buttons");
   if (!folds.length || !place) return;
