@@ -215,7 +215,7 @@ def _range_label(box): # of a group on the axis
     low, high = box["low"], box["high"]
     share = 0 <= low <= high <= 1
     ends = f"{low:.3f}–\n{high:.3f}" if share else f"{low:.3g} …\n{high:.3g}"
-    return f"{ends}\nn = {box['n']:,}"
+    return f"{ends}\nn =\n{box['n']:,}"
 
 # %% ../nbs/08_graph_properties.ipynb #80ebf0e3
 def variance_within(values: Tensor,     # (n,)

@@ -328,7 +328,7 @@ def test_groups_without_members_or_without_values_are_drawn_as_such():
     labels = [text.get_text() for text in ax.get_xticklabels()]
     plt.close(fig)
     assert means[0] == 1.5 and all(map(math.isnan, means[1:]))
-    assert labels[1:5] == ["empty"] * 4 and "n = 2" in labels[5]
+    assert labels[1:5] == ["empty"] * 4 and "n =\n2" in labels[5]
 
 
 @papers_file

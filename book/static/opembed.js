@@ -12,6 +12,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   reachable();
   addEventListener("resize", reachable);
+  new MutationObserver(reachable).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   const folds = [...document.querySelectorAll("details.fold")];
   const place = document.querySelector(".article-header-buttons");
   if (!folds.length || !place) return;

@@ -68,8 +68,9 @@ class Plot(Figure):
 
 # %% ../../nbs/hood/figures.ipynb #f160000e
 def _short(svg): # a hundredth of a point is less than anybody sees
-    svg = re.sub(r"[ \n]+", " ", svg)
-    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
+    def tag(found): # and not the text between two tags
+        return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", found[0])
+    return re.sub(r"<[^>]*>", tag, re.sub(r"[ \n]+", " ", svg))
 
 # %% ../../nbs/hood/figures.ipynb #f1600009
 def panels(across: int = 1, down: int = 1,

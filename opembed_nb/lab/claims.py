@@ -1007,13 +1007,13 @@ def _(results):
             and max(gap[n][0] for n in (469, 781, 1563)) < 0.02 and min(ahead) > 0)
 
 @claim("on arxiv the gain of a description falls with the labels of the new operation, and is"
-       " found up to 16; it is found with operations as the unit, too; random vectors are behind")
+       " found up to 50; it is found with operations as the unit, too; random vectors are behind")
 def _(results):
     gap = {n: tau_gap(results, "left-out", ARXIV, "described", "one-hot", n) for n in WITH}
     means = [mean for mean, *_ in gap.values()]
     each = [*unseen_operations(results, ARXIV, "described", 0, "one-hot").values()]
     random = tau_gap(results, "left-out", ARXIV, "random", "one-hot", 0)
-    return (means == sorted(means)[::-1] and [n for n in gap if gap[n][1] > 0] == [0, 4, 16]
+    return (means == sorted(means)[::-1] and all(low > 0 for _, low, _ in gap.values())
             and student(torch.tensor(each))[0] > 0 and random[2] < 0)
 
 @claim("without a label a description gains on one of three data sets, arxiv; another task's"
