@@ -1,7 +1,7 @@
 """Put the drawings of a built book into its pages.
 
-A drawing in the page has the page's letters and the colours of its theme. `PLOTS` are those that
-opembed_nb.hood.figures makes: their panels have names, so a narrow screen can stack them.
+A drawing in the page has the page's letters and the colours of its theme. The panels of a plot have
+names (opembed_nb.hood.figures), so a narrow screen can stack them.
 """
 
 import html
