@@ -355,7 +355,8 @@ def signal_weights(model: nn.Module,
     if operations: scale_operations(model, operations)
     if latents: whiten_latents(model, batch[:2048], latents)
 
-INITIAL_WEIGHTS = {"pytorch": lambda model, batch, seed: None, "signal": signal_weights}
+INITIAL_WEIGHTS = {"pytorch": lambda model, batch, seed: None, "signal": signal_weights,
+                   "turning": partial(signal_weights, turn=1.2)}
 
 # %% ../nbs/04_training.ipynb #5d1c90ac
 def reach(model: nn.Module,      # with a `DAGDecoder`, in evaluation mode

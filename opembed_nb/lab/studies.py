@@ -66,8 +66,8 @@ WEIGHTS = {
     "without layers": dict(layers=False), "without latents": dict(latents=0),
     "operations 0.2": dict(operations=0.2), "operations 0.8": dict(operations=0.8),
     "latents 0.1": dict(latents=0.1), "latents 1": dict(latents=1.0),
-    "turning": dict(turn=1.2), "turn 1": dict(turn=1.0), "turn 1, gates 2": dict(
-        turn=1.0, through=2.0), "turn 1, gates 4": dict(turn=1.0, through=4.0),
+    "turn 1": dict(turn=1.0), "turn 1, gates 2": dict(turn=1.0, through=2.0),
+    "turn 1, gates 4": dict(turn=1.0, through=4.0),
     "turn 1, gates as they are": dict(turn=1.0, through=0.0)}
 OTHERS = [name for name in MODELS if name not in TWINS]
 SEQUENCES = ["svae", "graphrnn"]
