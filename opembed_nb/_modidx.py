@@ -2101,6 +2101,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.lab.studies._fault': ('lab/studies.html#_fault', 'opembed_nb/lab/studies.py'),
                                         'opembed_nb.lab.studies._rounded': ('lab/studies.html#_rounded', 'opembed_nb/lab/studies.py'),
                                         'opembed_nb.lab.studies._searches': ('lab/studies.html#_searches', 'opembed_nb/lab/studies.py'),
+                                        'opembed_nb.lab.studies._sizes': ('lab/studies.html#_sizes', 'opembed_nb/lab/studies.py'),
                                         'opembed_nb.lab.studies._trained_as': ('lab/studies.html#_trained_as', 'opembed_nb/lab/studies.py'),
                                         'opembed_nb.lab.studies.by_chance': ('lab/studies.html#by_chance', 'opembed_nb/lab/studies.py'),
                                         'opembed_nb.lab.studies.card_of': ('lab/studies.html#card_of', 'opembed_nb/lab/studies.py'),
