@@ -516,7 +516,7 @@ def plot_optimum(records: list[dict], data: str, model: str = "dvae"):
 def arm_table(records: list[dict], data: str, model: str = "dvae",
               outcomes: tuple = ("accuracy", "speed", "passes", "rmse", "pearson", "kendall",
                                  "recall", "ridge"),
-              beside: dict[str, dict[str, float]] = {}, # other rows: name → `metrics`
+              beside: dict[str, dict[str, float]] | None = None, # other rows: name → `metrics`
              ) -> Table:
     "A table of all variants on a data set."
     heads = ["variant", "seeds", *(OUTCOMES[name].title for name in outcomes)]
@@ -525,7 +525,7 @@ def arm_table(records: list[dict], data: str, model: str = "dvae",
         cells = [_mean([OUTCOMES[name].read(values) for values in runs],
                        1 if name in ("accuracy", "speed", "passes") else 3) for name in outcomes]
         rows.append([arm, len(runs), *cells])
-    for name, own in beside.items():
+    for name, own in (beside or {}).items():
         found = {"recall" if key == "top1_recall" else key: x for key, x in own.items()}
         rows.append([name, "–", *(f"{found[key]:.3f}" if key in found else "–"
                                   for key in outcomes)])

@@ -98,6 +98,11 @@ TRIALS = {  # variant: (what differs from the recipe, models, data sets, seeds)
         SEQUENCES[:1], BOTH_DATA[:1], [0])
        for name, share in {"the step": 1, "half": 1 / 2, "a quarter": 1 / 4, "an eighth": 1 / 8,
                            }.items()},
+    "sequence, recipe": (dict(hidden=501, recipe="sequence"), SEQUENCES, BOTH_DATA[:1], [0]),
+    "sequence, recipe, twice the step": (dict(hidden=501, recipe="sequence", lr=0.32 / 501),
+                                         SEQUENCES[:1], BOTH_DATA[:1], [0]),
+    "sequence, recipe, 10 epochs": (dict(hidden=501, recipe="sequence", epochs=10),
+                                    SEQUENCES[:1], BOTH_DATA[:1], [0]),
     **{f"GraphRNN, {name}": (dict(SCREEN, minibatch=32, weights=weights,
                                   lr=0.06 * share * 128 ** -0.5),
                              SEQUENCES[1:], BOTH_DATA[:1], [0])
@@ -115,8 +120,8 @@ def _sizes(job): return NARROW | {k: v for k, v in TRIALS[job.arm][0].items() if
 
 def _trained_as(job, train): # nine tenths as a variant says
     changes, sizes = dict(TRIALS[job.arm][0]), _sizes(job)
-    changes.pop("hidden", None)
-    config = train_config("signal", sizes["hidden"], seed=job.seed, **changes)
+    changes = dict(dict(recipe="signal", seed=job.seed), **changes) | dict(hidden=sizes["hidden"])
+    config = train_config(**changes)
     own = WEIGHTS.get(config.weights)  # known while this trains, and to nobody else
     if own: INITIAL_WEIGHTS[config.weights] = partial(signal_weights, **own)
     try: return fit(job.model, train, config, progress=False, **sizes)
