@@ -43,7 +43,7 @@ from opembed_nb.training import (
 
 # %% ../../nbs/lab/arms.ipynb #e9b00011
 CHANGES = {"pytorch": dict(weights="pytorch"), "rounds": dict(training_rounds=2, epochs=5),
-           "turning": dict(weights="turning", minibatch=32)}
+           "sequence": dict(recipe="sequence")}
 
 def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
                seed: int = 0, hidden: int = 128,
@@ -58,7 +58,8 @@ def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
             f"arm {arm!r}: the rows of {embedding} are fixed, so there is nothing to carry into "
             "another round; use learned rows or leave out +rounds")
     for name in more: changes |= CHANGES[name]
-    return embedding, train_config("signal", hidden, seed=seed, **changes)
+    recipe = changes.pop("recipe", "signal")
+    return embedding, train_config(recipe, hidden, seed=seed, **changes)
 
 # %% ../../nbs/lab/arms.ipynb #e9b00014
 DATA = {  # name@split → whether operations explain more than the wiring does
