@@ -421,7 +421,7 @@ def train_config(recipe: str,        # one of `RECIPES`
     signal = TrainConfig(epochs=10, minibatch=64, lr=0.06 * hidden ** -0.5, schedule="cosine",
                          weights="signal", clip=1.0, beta2=0.95)
     if recipe == "sequence":  # for models that read and write an architecture as a sequence
-        signal = replace(signal, epochs=7, minibatch=32, lr=0.16 / hidden, weights="turning")
+        signal = replace(signal, minibatch=32, lr=0.16 / hidden, weights="turning")
     return replace(signal, **changes)
 
 # %% ../nbs/04_training.ipynb #4b6fc328

@@ -98,11 +98,11 @@ TRIALS = {  # variant: (what differs from the recipe, models, data sets, seeds)
         SEQUENCES[:1], BOTH_DATA[:1], [0])
        for name, share in {"the step": 1, "half": 1 / 2, "a quarter": 1 / 4, "an eighth": 1 / 8,
                            }.items()},
-    "sequence, recipe": (dict(hidden=501, recipe="sequence"), SEQUENCES, BOTH_DATA[:1], [0]),
-    "sequence, recipe, twice the step": (dict(hidden=501, recipe="sequence", lr=0.32 / 501),
-                                         SEQUENCES[:1], BOTH_DATA[:1], [0]),
-    "sequence, recipe, 10 epochs": (dict(hidden=501, recipe="sequence", epochs=10),
-                                    SEQUENCES[:1], BOTH_DATA[:1], [0]),
+    **{f"sequence, recipe, {name}": (dict(hidden=501, recipe="sequence") | changes, models,
+                                     BOTH_DATA[:1], [0])
+       for name, models, changes in (
+           ("10 epochs", SEQUENCES, dict(epochs=10)), ("7 epochs", SEQUENCES[:1], dict(epochs=7)),
+           ("7 epochs, twice the step", SEQUENCES[:1], dict(epochs=7, lr=0.32 / 501)))},
     **{f"GraphRNN, {name}": (dict(SCREEN, minibatch=32, weights=weights,
                                   lr=0.06 * share * 128 ** -0.5),
                              SEQUENCES[1:], BOTH_DATA[:1], [0])
