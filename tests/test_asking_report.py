@@ -431,11 +431,11 @@ def test_who_is_told_apart_from_the_best_is_worse(repeats):
 
 def test_a_report_shows_itself_as_text_and_as_one_file(tmp_path):
     search = Search(FREE, higher_is_better=False)
-    assert "Three scores are needed" in str(search.report())
+    assert "at least three scores" in str(search.report())
     search.run(lambda one: -value(one), 20)
     report = search.report(3)
     text, page = str(report), report._repr_html_()
-    for part in ("20 evaluated, 0 failed, 0 out", "Best expected scores", "What matters?"):
+    for part in ("20 evaluated, 0 failed, 0 pending", "Best expected scores", "What matters?"):
         assert part in text and part in page
     assert page.count("<svg") == 4
     report.save(tmp_path / "report.html")

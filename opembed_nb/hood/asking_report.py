@@ -46,7 +46,7 @@ class Beliefs:
 
     def __len__(self): return len(self.keys)
     def score(self, normal: Tensor) -> Tensor: # of normal scores, near the best
-        "The scores that go with normal scores."
+        "Convert normal scores into scores."
         return self.level + self.slope * normal
 
 @patch
@@ -116,7 +116,7 @@ class _Look(Part): # one kind of features alone
 def explained(self: Search) -> dict[str, float]: # kind of features → share of the variance, 0 … 1
     "How well each kind of features predicts architectures from the others."
     known, shares = _at_most(self.scored(), self.path), {}
-    looks = {"all that the judge sees": self.parts} | {name: [_Look(name)] for name in _Look.kinds}
+    looks = {"all that the judge uses": self.parts} | {name: [_Look(name)] for name in _Look.kinds}
     for name, parts in looks.items():
         varies = [(part.points(known.batch, self.space).std(0) > 1e-9).any() for part in parts]
         if not any(varies): continue
@@ -198,7 +198,7 @@ class Report:
                 f"{self._repr_html_()}</body></html>")
         write_whole(Path(path), page.encode("utf-8", "backslashreplace"))
 
-_TEXT = ("architecture", "what is known") # columns that are no numbers
+_TEXT = ("architecture", "features") # columns that are no numbers
 
 def _aligned(head, rows): # lines
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
@@ -272,11 +272,11 @@ def report(self: Search, n: int = 5, # architectures that are shown
     told, n = self.history(), whole(n, "report: n", 0)
     scores = [math.fsum(each) / len(each) for _, each in told if each]
     title = (f"{self.space}: {len(told)} evaluated, {len(told) - len(scores)} failed, "
-             f"{len(self.out())} out")
-    first = [] if not self.missing else [f"The last ask was for {self.missing} more than there "
-                                         "are left: the space is used up."]
+             f"{len(self.out())} pending")
+    first = [] if not self.missing else [f"The last `ask` returned {self.missing} fewer than "
+                                         "requested: the space is used up."]
     if len(scores) < 3:
-        first.append("Three scores are needed before there is anything to say.")
+        first.append("A report needs at least three scores.")
         return Report(title, [("Too early", first, None, {})])
     found = self.beliefs()
     return Report(title, [self._best_section(found, n, first), self._curve_section(scores),
@@ -307,13 +307,14 @@ def _curve_section(self: Search, scores):
 @patch
 def _rivals_section(self: Search, found, n):
     listed = rivals(found)
-    known = (f"of {found.noise:.2g} (from {found.repeats} repeats)" if found.repeats else
-             f"of about {found.noise:.2g} (estimated from architectures that are alike: fewer than "
+    known = (f"{found.noise:.2g} (from {found.repeats} repeats)" if found.repeats else
+             f"about {found.noise:.2g} (estimated from similar architectures, because fewer than "
              "three evaluations were repeated)")
-    lines = [f"One evaluation has a noise {known}."]
-    if not listed: lines.append("The best can be told apart from all others.")
-    else: lines.append(f"{len(listed)} cannot be told apart from the best (5 % level). The "
-                       "repeats are how often both must be evaluated again to tell them apart.")
+    lines = [f"The standard deviation of one evaluation is {known}."]
+    if not listed: lines.append("All others are probably worse than the best (5 % level).")
+    else: lines.append(f"Number of architectures that could be better than the best (5 % level): "
+                       f"{len(listed)}. The repeats are how often both must be evaluated again to "
+                       "decide.")
     rows = [(f"{rival.chance:.2f}", rival.repeats if rival.repeats < 1000 else "1000 or more",
              f"{rival.score:.4g}", rival.key) for rival in listed[:n]]
     head = ("chance to be better", "repeats of both", "mean score", "architecture")
@@ -323,20 +324,21 @@ def _rivals_section(self: Search, found, n):
 def _matters_section(self: Search, found, n):
     shares, listed = self.explained(), self.changes(found)
     tau = stats.kendalltau(found.alone, found.target).statistic
-    lines = [f"Predicted from the others, measured: Kendall τ {tau:.2f}. The table has the share "
-             "of the variance that is explained by what is known of an architecture."]
-    for name, some in (("most promising", listed[:n]), ("most harmful", listed[:-n - 1:-1])):
+    lines = [f"Predictions from the other architectures agree with the measured scores in rank "
+             f"(Kendall τ {tau:.2f}). The table shows the share of the variance that each kind of "
+             "feature explains."]
+    for name, some in (("Most promising", listed[:n]), ("Most harmful", listed[:-n - 1:-1])):
         some = [f"{change.what} ({change.gain:+.2g})" for change in some]
-        if some: lines.append(f"Changes to the best that appear to be {name}: {'; '.join(some)}.")
+        if some: lines.append(f"{name} changes of the best: {'; '.join(some)}.")
     rows = [(name, f"{100 * share:.0f} %") for name, share in shares.items()]
     figures = {"Predicted and measured": predicted_figure(found)}
     if any(change.layer for change in listed):
         figures["Expected change of the score"] = changes_figure(listed, self.space)
-    return "What matters?", lines, (("what is known", "explained"), rows), figures
+    return "What matters?", lines, (("features", "explained"), rows), figures
 
 # %% ../../nbs/hood/asking_report.ipynb #dd300015
 class Pilot(NamedTuple):
-    "The result of a pilot: noise of an evaluation, and the effect of operations."
+    "The result of a pilot: the noise of an evaluation, and the effect of operations."
     n: int            # architectures, each trained three times
     noise: float      # standard deviation of one evaluation
     operations: float # standard deviation that other operations make, noise included
@@ -345,7 +347,7 @@ class Pilot(NamedTuple):
 
     def __str__(self):
         told = ("operations matter here" if self.p < 0.05 else
-                f"that operations matter cannot be seen from {self.n}")
+                f"no effect of operations seen with {self.n} architectures")
         return (f"standard deviation of one evaluation {self.noise:.2g},\n"
                 f"with other operations {self.operations:.2g}, of random architectures "
                 f"{self.spread:.2g}:\n{told} (p = {self.p:.2g})")

@@ -140,7 +140,7 @@ def _squares(a, b): # (n, m) squared distances
     return apart.clamp_min(0)
 
 class Kernel:
-    "A weighted sum of k parts; its numbers have no bounds: 2k + 1, then what the parts learn."
+    "A weighted sum of k parts: 2k + 1 unbounded parameters, then those that the parts learn."
     def __init__(self, views: Sequence[View]):
         starts = [view.part.start(view.space).double() for view in views]
         first = [view.moved(view.x, start).var(0, correction=0).sum() if len(start) else
@@ -246,7 +246,7 @@ def repeats_of(lists: Sequence[Sequence[float]], # of each architecture, [] wher
 
 def line_above(target: Tensor, scores: Tensor, # (n,) of the same; nan: failed
               ) -> tuple[float, float]:        # what a normal score is worth; what 0 is
-    "The line of scores over normal scores in the upper half, where the best are compared."
+    "Fit scores by a line over normal scores in the better half, where the best are compared."
     known = ~scores.isnan()
     upper = known & (target >= target[known].median())
     x, y = target[upper], scores[upper]
@@ -358,7 +358,7 @@ def promise(self: Judge, views: Sequence[View], batch: DAGBatch) -> Tensor: # (B
 
 @patch
 def missed(self: Judge) -> Tensor: # (n,) of an exact process
-    "By how much the others miss each score (leave-one-out)."
+    "The error of each score when it is predicted from the others (leave-one-out)."
     inverse = self.weigh.T @ self.weigh
     return inverse @ self.target / inverse.diagonal()
 
@@ -366,7 +366,7 @@ def missed(self: Judge) -> Tensor: # (n,) of an exact process
 # %% ../../nbs/hood/judge.ipynb #bb340002
 @patch
 def averaged(self: Judge) -> tuple[Tensor, Tensor, Tensor]: # (n,), (n, n), of an exact process
-    "Mean and covariance over noises and length-scales by their evidence; variance of the noise."
+    "Mean and covariance, averaged over noise levels and length-scales; variance of the noise."
     kernel, first, k, n = self.kernel, self.kernel.free, len(self.kernel.views), len(self.target)
     m, shown = 0, 0.0  # repeats, and the variance that they have shown
     if self.repeats: m, shown = self.repeats.more, (self.repeats.std / max(self.slope, 1e-12)) ** 2

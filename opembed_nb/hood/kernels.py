@@ -17,21 +17,21 @@ from torch import Tensor
 # %% ../../nbs/hood/kernels.ipynb #c0de0007
 def normal_scores(values: Tensor, # (n,) nan for none
                  ) -> Tensor:     # (n,) double
-    "Quantiles of a standard normal, in the order of the values; equal ones alike, none lowest."
+    "Quantiles of a standard normal by rank; equal values share one, missing values are lowest."
     known = torch.nan_to_num(values.double().cpu(), nan=-math.inf).numpy()
     share = (stats.rankdata(known) - 0.5) / len(known)
     return torch.special.ndtri(torch.from_numpy(share)).to(values.device)
 
 # %% ../../nbs/hood/kernels.ipynb #c0de0010
 class UnitPrior:
-    "Mean 0, variance 1, a squared exponential with a length-scale for each dimension."
+    "A Gaussian process of mean 0 and variance 1, with a length-scale for each dimension."
     def __init__(self, logs: np.ndarray, # (d + 1,) logarithms: length-scales, noise
                  like: Tensor):     # gives device and dtype
         values = torch.from_numpy(np.exp(logs)).to(like)
         self.lengths, self.noise = values[:-1], values[-1]
 
     def covariance(self, x: Tensor, z: Tensor) -> Tensor: # (n, d), (m, d) → (n, m)
-        "Of the values at two sets of points."
+        "The covariance between two sets of points."
         return torch.exp(-0.5 * self._squares(x, z))
 
     def _squares(self, x, z): return torch.cdist(x / self.lengths, z / self.lengths).square()
