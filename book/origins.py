@@ -63,6 +63,12 @@ COMMANDS = {
     "text": "python benchmarks/text_vectors.py FOLDER",
     "enas-digits": "make digits",
 }
+LABELS = "--judged 0 --labels 100 172 424 4236"
+STUDIES = {  # folder of variants in results/ → how they were run
+    "evidence-101": LABELS,
+    "evidence-101-501": f"{LABELS} --hidden 501",
+    "evidence-501": "--judged 0 --hidden 501",
+}
 COMMANDS["abilities"] = COMMANDS["training"]
 COMMANDS["raw_prediction-wiring"] = COMMANDS["raw_prediction"]
 CHAPTERS = ("training", "abilities", "prediction", "smoothness", "latent", "search")
@@ -113,6 +119,13 @@ def command(folder, section, seeds=(0,)):
     data, model, how = where(folder)
     words = {"data": data.partition("@")[0], "model": shlex.quote(model), "how": shlex.quote(how)}
     words |= {"seeds": " ".join(map(str, seeds)), "flags": ""}
+    study = folder.split("/")[1]
+    if section.startswith("arm"):
+        words["data"] = data  # with its split
+    if study in STUDIES:
+        made = "{runner} arms --data {data} --models {model} --arms {how} --seeds {seeds}"
+        flags = f"{STUDIES[study]} --folder results/{study}"
+        return f"{made.format(runner=RUNNER, **words)} {flags}"
     if folder.startswith("results/models/") and "@" in how:
         recipe, *changes = how.split(",")
         recipe, _, passes = recipe.partition("@")

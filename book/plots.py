@@ -84,9 +84,7 @@ def alone(svg, prefix):
     svg = re.sub(r"<g>(<[^<>]*/>)</g>", r"\1", svg)
     svg = re.sub(r' id="([^"]*)"', name, svg)
     svg = re.sub(r"url\(['\"]?#([^)'\"]*)['\"]?\)", lambda m: f"url(#{prefix}{short[m[1]]})", svg)
-    svg = re.sub(
-        r'\b(?:xlink:)?href="#([^"]*)"', lambda m: f'href="#{prefix}{short[m[1]]}"', svg
-    )
+    svg = re.sub(r'\b(?:xlink:)?href="#([^"]*)"', lambda m: f'href="#{prefix}{short[m[1]]}"', svg)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
 
     def scoped(style):

@@ -32,18 +32,18 @@ from opembed_nb.hood.files import (
 # %% ../nbs/00_data.ipynb #c0ae77bf
 @dataclass(frozen=True)
 class SearchSpace:
-    """Typed DAGs: node 0 is the input, the last the output, each between applies an operation.
+    """Typed DAGs: node 0 is the input, the last the output, each node between an operation.
 
     >>> space = oe.Space("cells", ("conv", "pool"), n_layers=4, chain=False)
     >>> assert space.types == ("input", "output", "conv", "pool")
     """
-    name: str                     # how the space is called in messages and files
+    name: str                     # what messages and files call the space
     operations: tuple[str, ...]   # what a layer can do; operation k is node type k + 2
-    n_layers: int                 # the most layers an architecture has
+    n_layers: int                 # the most layers an architecture can have
     chain: bool = True            # whether node i feeds i + 1 and the output reads the last layer
-    wirings: tuple[str, ...] = field(default=(), repr=False) # the only ones there are; else any
-    depths: tuple[int, ...] = field(default=(), repr=False)  # numbers of layers; else any
-    choices: tuple[tuple[str, ...], ...] = field(default=(), repr=False) # of each layer; else all
+    wirings: tuple[str, ...] = field(default=(), repr=False) # the only ones allowed; empty: any
+    depths: tuple[int, ...] = field(default=(), repr=False)  # numbers of layers; empty: any
+    choices: tuple[tuple[str, ...], ...] = field(default=(), repr=False) # of each layer; empty: all
 
     INPUT = 0                     # node type of the input
     OUTPUT = 1                    # node type of the output
@@ -86,7 +86,7 @@ class DAGBatch:
     ops: LongTensor      # (B, N) node types
     adj: BoolTensor      # (B, N, N) adj[b, u, v]: edge u → v, strictly upper-triangular
     n_nodes: LongTensor  # (B,) nodes of each graph; rows and columns past it are empty
-    space: SearchSpace | None = None # what they are graphs of, if that is known
+    space: SearchSpace | None = None # to which they belong, if known
 
     def __len__(self): return self.ops.shape[0]
     def __getitem__(self, index): # int, slice, index or mask tensor → a batch again
@@ -143,7 +143,7 @@ def cat_batches(batches: list[DAGBatch]) -> DAGBatch: # all graphs, in order, pa
 
 # %% ../nbs/00_data.ipynb #df74e4d1
 def check_batch(batch: DAGBatch, space: SearchSpace) -> DAGBatch: # the same batch
-    "`OpembedError` names the tensor and what is wrong if `batch` holds no graphs of `space`."
+    "Check that a batch holds graphs of a space; `OpembedError` names the tensor that is wrong."
     own = f" of space {batch.space}" if batch.space not in (None, space) else ""
     try:
         _check_form(batch, space)
@@ -267,7 +267,7 @@ def _checked_type(value, where, space):
 def validity(batch: DAGBatch,
              space: SearchSpace | None = None, # see `space_of`
             ) -> BoolTensor:                   # (B,)
-    "Which graphs are architectures of the space, of any depth (the validity of Table 1)."
+    "Which graphs are architectures of the space, of any depth (the paper's Table 1)."
     space = space_of(batch, space, "validity")
     ops, adj, mask = batch.ops, batch.adj, batch.mask
     position = torch.arange(ops.shape[1], device=batch.device)
@@ -285,7 +285,7 @@ def validity(batch: DAGBatch,
 # %% ../nbs/00_data.ipynb #d00b0010
 @lru_cache
 def wiring_tensor(space: SearchSpace) -> BoolTensor: # (wirings, N, N), on the CPU
-    "The wirings that a space has: of each node but the first, its predecessors."
+    "The wirings of a space: the predecessors of each node but the first."
     _check_space(space)
     adj = torch.zeros(len(space.wirings), space.max_nodes, space.max_nodes, dtype=torch.bool,
                       device="cpu")
@@ -432,7 +432,7 @@ def _of_sizes(sizes, space, generator, p_skip=0.5): # as many nodes each as it i
 def skip_pairs(space: SearchSpace = ENAS,
                device=None,    # of the result
               ) -> LongTensor: # (2, pairs): the nodes u → v of each edge that may be there or not
-    "The edges that architectures differ in: of a chain the skips to layers, else all edges."
+    "The edges in which architectures can differ: in a chain the skips to layers, else all."
     nodes = space.max_nodes - 1 if space.chain else space.max_nodes
     return torch.triu_indices(nodes, nodes, 2 if space.chain else 1, device=device)
 
@@ -455,7 +455,7 @@ class About(NamedTuple):
     "Facts about a data set."
     task: str = "scores of your own" # what the scores measure
     paper: bool = False       # whether the paper's tables and figures are about it
-    oracle: str = "surrogate" # values other architectures: "supernet", "table" or "surrogate"
+    oracle: str = "surrogate" # scores other architectures: "supernet", "table" or "surrogate"
     network: str = ""         # that its architectures describe, if any: digits | cifar10
 
 class Split(NamedTuple):
@@ -542,14 +542,14 @@ def split_rows(n: int,                     # how many rows
 
 # %% ../nbs/00_data.ipynb #d00b0007
 def wirings(batch: DAGBatch) -> LongTensor: # (B,) equal wirings, equal numbers, from 0 on
-    "Number the wirings of a batch; graphs that differ in nothing but operations share one."
+    "Number the wirings of a batch; graphs that differ only in operations share a number."
     bare = DAGBatch(torch.zeros_like(batch.ops), batch.adj, batch.n_nodes)
     return codes(bare).unique(dim=0, return_inverse=True)[1]
 
 def extremes(values: Tensor,   # (n,)
              kind: LongTensor, # (n,) whole numbers, from 0 on, such as those of wirings
             ) -> tuple[Tensor, Tensor]: # (kinds,) the least and the greatest of each
-    "The range of the values of each kind; where its ends are equal, all of them are."
+    "The lowest and the highest value of each kind; if these are equal, all its values are."
     empty = values.new_zeros(int(kind.max()) + 1)
     least, greatest = (empty.scatter_reduce(0, kind, values, how, include_self=False)
                        for how in ("amin", "amax"))
@@ -594,7 +594,7 @@ def from_scores(cls: ArchDataset,
                 task: str = "scores of your own", # what they measure
                 counts=None, errors=None, # (n,) of scores that are means; see `ArchDataset`
                ) -> ArchDataset:   # 90 % train; an architecture that is given twice has the mean
-    "A data set of your own; `OpembedError` names the row or field that is not fit for one."
+    "A data set of your own; `OpembedError` names the row or field that does not fit."
     seed, higher_is_better = plain(seed), plain(higher_is_better)
     _check_name(name)
     _check_space(space)

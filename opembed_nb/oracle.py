@@ -50,7 +50,7 @@ class Oracle(Protocol):
 
 # %% ../nbs/06_oracle.ipynb #013ed500
 class WeightSharingOracle:
-    "Scores an architecture by the share of validation images that the supernet reads right."
+    "Scores an architecture by the share of validation images that it classifies correctly."
     def __init__(self, net: Supernet, images: Images):
         check_images(images, net.sizes)
         self.net, self.images = net.eval().to(images.valid[0].device), images
@@ -71,7 +71,7 @@ class WeightSharingOracle:
     def hits(self, batch: DAGBatch,
              progress: bool | None = False, # a bar; None: on a terminal
             ) -> BoolTensor:                # (B, n) on the images' device
-        "Which validation images each architecture reads right."
+        "Which validation images each architecture classifies correctly."
         layers, (x, y) = layers_of(check_architectures(batch, self.space)), self.images.valid
         x = x.contiguous(memory_format=FAST)
         out = torch.zeros(len(batch), len(x), dtype=torch.bool, device=x.device)
@@ -321,7 +321,7 @@ def ranking_study(oracle: WeightSharingOracle,
                   schedule: Schedule,          # of each training alone
                   seeds: int = 3, folder: Path | None = None, workers: int = 1, # see `train_each`
                  ) -> dict:                    # weight_sharing (B,), alone (B, seeds), spearman …
-    "Weight-sharing accuracy against that after training alone (Spearman's ρ, mean over seeds)."
+    "Weight-sharing accuracy against that of separate trainings (Spearman's ρ, mean over seeds)."
     alone = train_each(batch, oracle.images, oracle.space, oracle.net.sizes, schedule, seeds,
                        folder, workers)
     shared = oracle(batch).cpu()

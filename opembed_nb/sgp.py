@@ -140,7 +140,7 @@ def choose_inducing(prior: Prior,
                     x: Tensor,       # (n, d) rows to choose from
                     count: int,      # how many at most
                    ) -> LongTensor:  # (≤ count,) rows; fewer where the rest is explained already
-    "Greedily the row with the largest conditional variance given those before."
+    "Choose greedily the row with the largest conditional variance given those before."
     left = prior.kernel(x, diag=True).clone()
     enough, columns, chosen = 1e-6 * left.mean(), x.new_zeros(min(count, len(x)), len(x)), []
     for j in range(len(columns)):

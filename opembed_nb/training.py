@@ -355,7 +355,8 @@ def signal_weights(model: nn.Module,
     if operations: scale_operations(model, operations)
     if latents: whiten_latents(model, batch[:2048], latents)
 
-INITIAL_WEIGHTS = {"pytorch": lambda model, batch, seed: None, "signal": signal_weights}
+INITIAL_WEIGHTS = {"pytorch": lambda model, batch, seed: None, "signal": signal_weights,
+                   "turning": partial(signal_weights, turn=1.2)}
 
 # %% ../nbs/04_training.ipynb #5d1c90ac
 def reach(model: nn.Module,      # with a `DAGDecoder`, in evaluation mode
@@ -403,7 +404,7 @@ class TrainConfig:
             require(low <= value < 2 ** 62, f"{name} is {value}; it is at least {low}, and finite")
 
 # %% ../nbs/04_training.ipynb #5d1c90ae
-RECIPES = ("paper", "signal")
+RECIPES = ("paper", "signal", "sequence")
 
 def train_config(recipe: str,        # one of `RECIPES`
                  hidden: int = 501,  # width of the model: the step of `signal` shrinks with it
@@ -419,6 +420,8 @@ def train_config(recipe: str,        # one of `RECIPES`
     if recipe == "paper": return TrainConfig(**changes)
     signal = TrainConfig(epochs=10, minibatch=64, lr=0.06 * hidden ** -0.5, schedule="cosine",
                          weights="signal", clip=1.0, beta2=0.95)
+    if recipe == "sequence":  # for models that read and write an architecture as a sequence
+        signal = replace(signal, minibatch=32, lr=0.16 / hidden, weights="turning")
     return replace(signal, **changes)
 
 # %% ../nbs/04_training.ipynb #4b6fc328

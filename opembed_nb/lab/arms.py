@@ -42,7 +42,8 @@ from opembed_nb.training import (
     train_config)
 
 # %% ../../nbs/lab/arms.ipynb #e9b00011
-CHANGES = {"pytorch": dict(weights="pytorch"), "rounds": dict(training_rounds=2, epochs=5)}
+CHANGES = {"pytorch": dict(weights="pytorch"), "rounds": dict(training_rounds=2, epochs=5),
+           "sequence": dict(recipe="sequence")}
 
 def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
                seed: int = 0, hidden: int = 128,
@@ -57,7 +58,8 @@ def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
             f"arm {arm!r}: the rows of {embedding} are fixed, so there is nothing to carry into "
             "another round; use learned rows or leave out +rounds")
     for name in more: changes |= CHANGES[name]
-    return embedding, train_config("signal", hidden, seed=seed, **changes)
+    recipe = changes.pop("recipe", "signal")
+    return embedding, train_config(recipe, hidden, seed=seed, **changes)
 
 # %% ../../nbs/lab/arms.ipynb #e9b00014
 DATA = {  # name@split → whether operations explain more than the wiring does
@@ -307,9 +309,9 @@ def _size(job): # nodes of all train architectures
     data = study_data(job.data)
     return len(data.train.batch) * data.space.max_nodes
 
-def _train(job, **options): # what is not finished is kept, until it is
-    folder = record_path(runs_root() / "arms", job, "arm").parent
-    found = train_arm(study_data(job.data), *job[1:], folder=folder, **options)
+def _train(job, sizes=SIZES, **options): # what is not finished is kept, until it is
+    folder = record_path(runs_root() / "arms" / str(sizes["hidden"]), job, "arm").parent
+    found = train_arm(study_data(job.data), *job[1:], folder=folder, sizes=sizes, **options)
     shutil.rmtree(folder)
     return _rounded(found)
 
@@ -422,6 +424,8 @@ def main(argv: list[str] | None = None) -> int: # exit status
                              "as they are after the last (default: 0 1 2 4 8)")
     parser.add_argument("--labels", nargs="*", type=int, default=[], metavar="N",
                         help="predict from so many scores alone, too, after the last pass")
+    parser.add_argument("--hidden", type=int, default=SIZES["hidden"],
+                        help="width of the models (default: 128); another one has its own folder")
     parser.add_argument("--folder", type=Path, default=study_folder("evidence"),
                         help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
@@ -430,6 +434,10 @@ def main(argv: list[str] | None = None) -> int: # exit status
     wanted, kind = (args.data, args.models, args.arms), "search" if args.search else "seed"
     if args.search: wanted = [own or usual for own, usual in zip(wanted, SEARCHES)]
     require(not args.search or args.stack == 1, "--search takes no --stack")
+    require(args.hidden == SIZES["hidden"] or args.folder != study_folder("evidence"),
+            f"--hidden {args.hidden}: results/evidence has models of width {SIZES['hidden']}; name "
+            "another --folder")
+    require(args.hidden == SIZES["hidden"] or not args.search, "--search takes no --hidden")
     jobs = plan(*wanted, args.seeds)
     if args.dry_run:
         left = [j for j in jobs if not has_record(args.folder, j, STUDIES[kind].section)]
@@ -437,7 +445,8 @@ def main(argv: list[str] | None = None) -> int: # exit status
         return 0
     torch.set_num_threads(1)
     root, limits = args.folder.absolute(), (args.workers, args.minutes)
-    options = dict(device=args.device, judged=tuple(args.judged), labels=tuple(args.labels))
+    options = dict(device=args.device, judged=tuple(args.judged), labels=tuple(args.labels),
+                   sizes=dict(SIZES, hidden=args.hidden))
     if args.search: failed = run_study(jobs, root, *limits, kind, device=args.device)
     elif args.stack > 1: failed = run_stacks(jobs, root, args.stack, *limits, **options)
     else: failed = run_study(jobs, root, *limits, **options)

@@ -432,7 +432,9 @@ def plot_tables(records: list[dict], data: str, arm: str = "learned-3", most: in
 GAINED = ["svae", "graphrnn", "gcn"] # models with a gain on the paper's data
 PAPERS_DATA = "enas-cifar10"
 
-def gain_questions(model: str) -> list[Comparison]:
+def gain_questions(model: str,
+                   change: str = "", # see `arm_config`
+                  ) -> list[Comparison]:
     "Is the gain of learned vectors on the paper's data learned?"
     return [c for claim, arm, against, predicted in (
         ("learned vectors predict better", "learned-3", "one-hot", "less"),
@@ -440,7 +442,8 @@ def gain_questions(model: str) -> list[Comparison]:
         ("learned vectors predict no better than random", "frozen-3", "learned-3", "no more"),
         ("larger codes predict better", "one-hot-x3", "one-hot", "less"),
         ("learned vectors predict better than larger", "learned-3", "one-hot-x3", "less"))
-            for c in _on([PAPERS_DATA], claim, arm, against, "rmse", predicted, model=model)]
+            for c in _on([PAPERS_DATA], claim, arm + change, against + change, "rmse", predicted,
+                         model=model)]
 
 # %% ../../nbs/lab/evidence.ipynb #e9b000c1
 #| code-fold: true
@@ -512,7 +515,9 @@ def plot_optimum(records: list[dict], data: str, model: str = "dvae"):
 #| code-fold: true
 def arm_table(records: list[dict], data: str, model: str = "dvae",
               outcomes: tuple = ("accuracy", "speed", "passes", "rmse", "pearson", "kendall",
-                                 "recall", "ridge")) -> Table:
+                                 "recall", "ridge"),
+              beside: dict[str, dict[str, float]] | None = None, # other rows: name → `metrics`
+             ) -> Table:
     "A table of all variants on a data set."
     heads = ["variant", "seeds", *(OUTCOMES[name].title for name in outcomes)]
     rows = []
@@ -520,6 +525,10 @@ def arm_table(records: list[dict], data: str, model: str = "dvae",
         cells = [_mean([OUTCOMES[name].read(values) for values in runs],
                        1 if name in ("accuracy", "speed", "passes") else 3) for name in outcomes]
         rows.append([arm, len(runs), *cells])
+    for name, own in (beside or {}).items():
+        found = {"recall" if key == "top1_recall" else key: x for key, x in own.items()}
+        rows.append([name, "–", *(f"{found[key]:.3f}" if key in found else "–"
+                                  for key in outcomes)])
     return Table.of(heads, rows)
 
 # %% ../../nbs/lab/evidence.ipynb #e9b00211

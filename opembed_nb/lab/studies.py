@@ -66,8 +66,8 @@ WEIGHTS = {
     "without layers": dict(layers=False), "without latents": dict(latents=0),
     "operations 0.2": dict(operations=0.2), "operations 0.8": dict(operations=0.8),
     "latents 0.1": dict(latents=0.1), "latents 1": dict(latents=1.0),
-    "turning": dict(turn=1.2), "turn 1": dict(turn=1.0), "turn 1, gates 2": dict(
-        turn=1.0, through=2.0), "turn 1, gates 4": dict(turn=1.0, through=4.0),
+    "turn 1": dict(turn=1.0), "turn 1, gates 2": dict(turn=1.0, through=2.0),
+    "turn 1, gates 4": dict(turn=1.0, through=4.0),
     "turn 1, gates as they are": dict(turn=1.0, through=0.0)}
 OTHERS = [name for name in MODELS if name not in TWINS]
 SEQUENCES = ["svae", "graphrnn"]
@@ -93,6 +93,22 @@ TRIALS = {  # variant: (what differs from the recipe, models, data sets, seeds)
        for name, changes in {"half the step": dict(lr=0.03 * 128 ** -0.5),
                              "twice the step": dict(lr=0.12 * 128 ** -0.5),
                              "batch 64": dict(minibatch=64)}.items()},
+    **{f"sequence, turning, width 501, {name}": (
+        dict(SCREEN, minibatch=32, weights="turning", hidden=501, lr=0.06 * share * 501 ** -0.5),
+        SEQUENCES[:1], BOTH_DATA[:1], [0])
+       for name, share in {"the step": 1, "half": 1 / 2, "a quarter": 1 / 4, "an eighth": 1 / 8,
+                           }.items()},
+    **{f"sequence, recipe, {name}": (dict(hidden=501, recipe="sequence") | changes, models,
+                                     BOTH_DATA[:1], [0])
+       for name, models, changes in (
+           ("10 epochs", SEQUENCES, dict(epochs=10)), ("7 epochs", SEQUENCES[:1], dict(epochs=7)),
+           ("7 epochs, twice the step", SEQUENCES[:1], dict(epochs=7, lr=0.32 / 501)))},
+    **{f"GraphRNN, {name}": (dict(SCREEN, minibatch=32, weights=weights,
+                                  lr=0.06 * share * 128 ** -0.5),
+                             SEQUENCES[1:], BOTH_DATA[:1], [0])
+       for name, (weights, share) in {
+           "signal": ("signal", 1), "turning": ("turning", 1), "turning, half": ("turning", 1 / 2),
+           "turning, a quarter": ("turning", 1 / 4)}.items()},
     "sequence, signal, 10 passes": (dict(minibatch=32), SEQUENCES[:1], BOTH_DATA[:1], [0]),
     "sequence, signal, 30 passes": (dict(epochs=30, minibatch=32), SEQUENCES[:1], BOTH_DATA[:1],
                                     [0, 1, 2]),
@@ -100,12 +116,15 @@ TRIALS = {  # variant: (what differs from the recipe, models, data sets, seeds)
                                      BOTH_DATA[:1], [0, 1, 2])}
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0012
+def _sizes(job): return NARROW | {k: v for k, v in TRIALS[job.arm][0].items() if k == "hidden"}
+
 def _trained_as(job, train): # nine tenths as a variant says
-    changes = TRIALS[job.arm][0]
-    config = train_config("signal", NARROW["hidden"], seed=job.seed, **changes)
+    changes, sizes = dict(TRIALS[job.arm][0]), _sizes(job)
+    changes = dict(dict(recipe="signal", seed=job.seed), **changes) | dict(hidden=sizes["hidden"])
+    config = train_config(**changes)
     own = WEIGHTS.get(config.weights)  # known while this trains, and to nobody else
     if own: INITIAL_WEIGHTS[config.weights] = partial(signal_weights, **own)
-    try: return fit(job.model, train, config, progress=False, **NARROW)
+    try: return fit(job.model, train, config, progress=False, **sizes)
     finally:
         if own: del INITIAL_WEIGHTS[config.weights]
 
@@ -121,7 +140,7 @@ def trial(job: Job) -> dict: # see `Study`
     gp = SparseGP(300, job.seed, "tuned")
     gp = gp.fit(run.model.latents(train.batch[kept]), train.target[kept])
     found = metrics(*gp.predict(mu, noise=True), train.target[held])
-    return dict(changes=TRIALS[job.arm][0], sizes=NARROW,
+    return dict(changes=TRIALS[job.arm][0], sizes=_sizes(job),
                 curve=[round(row["reconstruction"], 4) for row in run.history],
                 training_seconds=round(sum(row["seconds"] for row in run.history), 1),
                 accuracy=accuracy, rmse=found["rmse"], pearson=found["pearson"])
