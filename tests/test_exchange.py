@@ -1,4 +1,4 @@
-"From and to: what other tools write, and modules, both ways; what has no other form is refused."
+"Conversions: what other tools write, and modules, both ways; what has no other form is refused."
 
 import networkx
 import pytest

@@ -189,6 +189,18 @@ def test_the_paper_recipe_is_the_papers():
     assert train_config("signal", 501).lr == pytest.approx(0.06 * 501**-0.5)
 
 
+@pytest.mark.parametrize("name", ["svae", "graphrnn"])
+def test_the_sequence_recipe_starts_with_states_that_turn(name):
+    config = train_config("sequence", 16)
+    model = build_model(name, hidden=16, latent=6, seed=0)
+    INITIAL_WEIGHTS[config.weights](model, graphs(50), 0)
+    turns = model.encoder.cell.weight_hh[32:]
+    assert torch.allclose(turns @ turns.T, 1.44 * torch.eye(16), atol=1e-4)
+    assert config.lr == pytest.approx(train_config("sequence", 32).lr * 2)
+    others = ("epochs", "schedule", "clip", "beta", "beta2", "noise")
+    assert all(getattr(config, key) == getattr(train_config("signal"), key) for key in others)
+
+
 @pytest.mark.slow
 def test_the_loss_falls_faster_than_from_pytorch_weights():
     loss = {}

@@ -57,7 +57,7 @@ class LocalEngine:
     def share(self, thing): return thing
 
     def run(self, function, jobs, timeout=None):
-        "Run every job; a task that hangs hangs its caller, too, whatever the `timeout`."
+        "Run every job; the `timeout` has no effect, so a task that hangs also blocks its caller."
         for i, job in enumerate(jobs):
             try: result, error = function(*job), None
             except (Exception, SystemExit) as e: result, error = None, _named(e)
@@ -267,7 +267,7 @@ def _alone(timeout, function, *job): # on a worker of Ray: one thread, and an en
 
 # %% ../../nbs/hood/engines.ipynb #889157ce
 class RayEngine:
-    "Runs tasks on a Ray cluster, one core each; what is shared with them should be on the CPU."
+    "Runs tasks on a Ray cluster, one core each; shared tensors should be on the CPU."
     def __init__(self, address: str | None = None, # of a cluster; None: one on this machine
                  timeout: float = 600.0,           # seconds a task may take
                  cpus: int | None = None):         # of a cluster on this machine; None: all cores

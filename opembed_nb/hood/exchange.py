@@ -96,7 +96,7 @@ def _cell_text(names):
 
 # %% ../../nbs/hood/exchange.ipynb #ee10000c
 class Genotype(NamedTuple):
-    "Two cells: pairs (operation, state), two for each state from 2 on; and the states that leave."
+    "Two cells: pairs (operation, state), two for each state from 2 on; and the output states."
     normal: list
     normal_concat: list
     reduce: list

@@ -37,7 +37,7 @@ def require(condition: bool, message: str) -> None:
     if not condition: raise OpembedError(message)
 
 def refused(f, *args, **kwargs) -> str: # the message
-    "Call what must raise an `OpembedError`; an `AssertionError` if it does not."
+    "Call what must raise an `OpembedError`, and return its message."
     try: f(*args, **kwargs)
     except OpembedError as e: return str(e)
     raise AssertionError("accepted")
@@ -61,7 +61,7 @@ def chosen_device(device: str | None = None, # the one that was asked for
     return device
 
 def home_path(path: Path | str) -> Path: # with ~ expanded
-    "A path as the user wrote it; `OpembedError` if the system can have no such path."
+    "A path as the user wrote it; `OpembedError` if no such path is possible."
     try:
         found = Path(path).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -171,7 +171,7 @@ def find_file(source: Download,          # or anything else with these three fie
 def verified(path: Path, source: Download,
              remedy: str, # what to do about another file, for the message
             ) -> Path:    # the same path
-    "`OpembedError` unless the file has the source's sha256."
+    "Check that a file has the source's sha256; `OpembedError` if not."
     try: found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:
         raise OpembedError(f"{path}: cannot be read ({e.strerror}); {remedy}") from None
@@ -219,7 +219,7 @@ def check_fields(found: object,            # what `json_line` gave
                  where: str,
                  optional: set = frozenset(), # fields that may be missing
                 ) -> dict:                 # the same
-    "`OpembedError` names the field that is unknown, missing or of another type."
+    "Check fields; `OpembedError` names one that is unknown, missing or of another type."
     require(isinstance(found, dict), f"{where}: it is no object with the fields {', '.join(kinds)}")
     for name in found:
         require(name in kinds,
@@ -233,7 +233,7 @@ def check_fields(found: object,            # what `json_line` gave
     return found
 
 def brief(value: object) -> str: # at most some 80 characters
-    "A JSON value, for a message."
+    "A JSON value, shortened for a message."
     try: text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError): text = repr(value)  # of YAML, such as a date
     return text if len(text) < 80 else text[:80] + "…"
@@ -264,7 +264,7 @@ def truth(value, name: str) -> bool:
     return found
 
 def several(value) -> bool:
-    "Whether it is a list or the like; a text is one value."
+    "Whether a value is a list or the like; a text is a single value."
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 def array_of(values):

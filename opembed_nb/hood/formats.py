@@ -87,7 +87,7 @@ def _flat_text(ops, adj, n):
 def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, skip], …] each
                 space: SearchSpace = ENAS,
                ) -> DAGBatch:
-    "Tensors of architectures written as the nested lists of ENAS."
+    "Architectures from the nested lists of ENAS."
     require(isinstance(rows, list | tuple), f"a {type(rows).__name__} was given; "
                                             "a list of architectures is needed")
     for row in rows:
@@ -96,7 +96,7 @@ def from_nested(rows: list[list[list[int]]], # [[op], [op, skip], [op, skip, ski
     return from_flat([[i for layer in row for i in layer] for row in rows], space)
 
 def to_nested(batch: DAGBatch) -> list[list[list[int]]]:
-    "The architectures as ENAS nested lists."
+    "The architectures as nested lists of ENAS."
     out = []
     for text in to_flat(batch):
         numbers, row = [int(i) for i in text.split()], []
@@ -150,7 +150,7 @@ def to_networkx(batch: DAGBatch,
 
 # %% ../../nbs/hood/formats.ipynb #74f99226
 def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
-    "Tensors of igraph graphs in topological order whose vertices carry `operation` or `type`."
+    "Architectures from igraph graphs in topological order; vertices have `operation` or `type`."
     import igraph
     def types(graph):
         known = {x: graph.vs[x] if x in graph.vs.attributes() else [None] * graph.vcount()
@@ -159,7 +159,7 @@ def from_igraph(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
     return _from_objects(graphs, space, igraph.Graph, types, lambda graph: graph.get_edgelist())
 
 def from_networkx(graphs: list, space: SearchSpace = ENAS) -> DAGBatch:
-    "Tensors of networkx graphs, nodes 0 … n-1 in topological order with `operation` or `type`."
+    "Architectures from networkx graphs; nodes 0 … n-1, in this order, have `operation` or `type`."
     import networkx
     def types(graph):
         nodes = range(len(graph))

@@ -98,6 +98,6 @@ def _tree_wiring(parents): # leaves feed the output
 def canonical(batch: DAGBatch, # architectures of the space; of at most 8 nodes
               space: SearchSpace,
              ) -> DAGBatch:    # what is the same architecture has become the same graph
-    "One graph for all that a benchmark takes for the same architecture."
+    "One graph for all that a benchmark treats as the same architecture."
     require(batch.ops.shape[1] <= 8, f"canonical: graphs of {batch.ops.shape[1]} nodes; 8 at most")
     return in_one_order(skips_first(batch) if space == GNNS else batch)

@@ -272,7 +272,7 @@ _ADD_EVALUATION = "INSERT OR IGNORE INTO evaluations (study, architecture) VALUE
 @patch
 def add_start(self: Ledger, strategy: str, surrogate: dict[str, Tensor],
               fit_seconds: float = 0.0) -> None:
-    "Keep the state that the first round of every trial starts from (seed -1, round 0)."
+    "Store the state that the first round of every trial starts from (seed -1, round 0)."
     row = self.study, strategy, -1, 0, save(surrogate), fit_seconds, 0.0
     with self._write() as db: db.execute(_ADD_ROUND, row)
 
@@ -447,7 +447,7 @@ UPDATE evaluations SET claimed = ? WHERE study = ? AND state = 'running' AND own
 # %% ../../nbs/hood/ledger.ipynb #6b000020
 @patch
 def claim(self: Ledger, architectures: list[str], most: int = 1) -> tuple[list[str], list[str]]:
-    "Claim up to `most` of these evaluations that are free; also return all that are open."
+    "Claim up to `most` free evaluations among these; return them and all that are unfinished."
     with self._write() as db:
         claims = db.execute(_CLAIMS, (self.study,)).fetchall()
         db.executemany(_VOID, [(self.study, *claim) for claim in self._void(claims)])

@@ -90,7 +90,7 @@ def disturb(images: Tensor,             # (n, C, H, W)
 def digit_images(seed: int = 0,  # of the split and of the views
                  views: int = 5, # disturbed copies of each validation and test digit
                 ) -> Images:     # 800 to train, 600 · views to compare, 397 · views to test
-    "scikit-learn's digits, made harder."
+    "scikit-learn's digits, made harder by `disturb`."
     from sklearn.datasets import load_digits  # slow to import
     digits, generator = load_digits(), torch.Generator("cpu").manual_seed(seed)
     x = torch.from_numpy(digits.images).float()[:, None] / 16
@@ -418,7 +418,7 @@ class Network(_Frame):
             self.operations.append(make(widths[sizes.stage(i)], running))
 
     def forward(self, x: Tensor) -> Tensor: # (n, classes) logits
-        "In training with an auxiliary head its logits too, as a second tensor."
+        "The logits; in training with an auxiliary head, its logits as a second tensor."
         return _walk(self, x, self.operations, self.skips, {})
 
     def source_lines(self) -> list[str]: # see `to_source`
@@ -637,7 +637,7 @@ def crop_and_flip(images: Tensor,
                   generator: torch.Generator, # on the images' device
                   pad: int = 4,               # pixels
                  ) -> Tensor:                 # (n, C, H, W)
-    "Shift every image by up to `pad` pixels each way and mirror half of them, each by its draw."
+    "Shift every image by up to `pad` pixels each way and mirror half of them, each independently."
     (n, _, height, width), device = images.shape, images.device
     def upto(size): return torch.arange(size, device=device)
     down, right = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator, device=device)

@@ -113,7 +113,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]: # by name; the module's 
 
 # %% ../../nbs/hood/records.ipynb #0c7ec0ef
 def digest(*tensors: Tensor) -> str: # 64 hexadecimal digits
-    "The sha256 of the tensors' bytes, one after the other; shapes and types are not in it."
+    "The sha256 of the tensors' bytes, one after the other; shapes and types do not count."
     whole = hashlib.sha256()
     for tensor in tensors:
         whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -143,7 +143,7 @@ OWN = "of opembed_nb" # stands after the name of a part of the package
 def refuse_code(source, part: str, # what messages call the weights, and the part
                 before: str | None, now: str | None, # digests; None: the package's own
                ) -> None:
-    "Raise an `OpembedError` if the code of a part is another than that of its weights."
+    "Raise an `OpembedError` if a part's code differs from the code that its weights belong to."
     own = "the package's own"
     unnamed = before is None and str(now).endswith(OWN)  # as earlier versions wrote it
     require(before == now or unnamed,
@@ -696,7 +696,7 @@ def names_of(path: Path, root: Path, # of `record_files`
 def best_profile(section: str, dataset: str = "*",
                  root: Path | None = None, # default: the project's results/
                 ) -> str:                  # "none" if there is none
-    "The widest configuration with records of a section, of equal ones that with most of them."
+    "The widest configuration with records of a section; among equals, that with most records."
     files = record_files(root or project_folder() / "results", section, "*", dataset)
     groups = Counter(_group(path.parts[-3]) for path in files)
     def size(group):
@@ -729,7 +729,7 @@ class Table(str):
            rows: list[list],   # texts and numbers
            align: str = "lr",  # l or r of each column; the last goes for all that follow
           ) -> "Table":
-        "A table."
+        "Make a table from its head and rows."
         sides = align + align[-1] * len(head)
         rule = ["---:" if side == "r" else "---" for side in sides[:len(head)]]
         return cls("\n".join(" | ".join(["", *map(str, line), ""]).strip()

@@ -43,7 +43,7 @@ def _by_onednn(rows):
 
 # %% ../../nbs/hood/sweeps.ipynb #17a9197e
 def filling(rows: int) -> int:
-    "How many rows to add: oneDNN prepares code for each number of rows, so few should occur."
+    "How many rows to add; oneDNN prepares code for each number of rows, so few should occur."
     return -rows % 32 if _ONEDNN else 0
 
 # %% ../../nbs/hood/sweeps.ipynb #3cb17ca6
@@ -94,7 +94,7 @@ class _Linear(torch.autograd.Function):
 
 # %% ../../nbs/hood/sweeps.ipynb #fc5e3fd4
 class Linear(nn.Linear):
-    "torch's linear layer, its products by `product`."
+    "torch's linear layer, with its products computed by `product`."
     def forward(self, rows: Tensor) -> Tensor: # (…, inputs) → (…, outputs)
         if not _by_onednn(rows): return super().forward(rows)
         return _Linear.apply(rows, self.weight, self.bias)
@@ -364,7 +364,7 @@ def prefixes(code: LongTensor, # (N, B) what each node is and what it receives, 
 def last_state(cell: nn.GRUCell, message: nn.Module, table: Tensor, batch: DAGBatch,
                reverse: bool = False, # all as for `sweep`
               ) -> Tensor:            # (B, hidden)
-    "The state of each graph's last node, or with `reverse` of its first: it knows the whole graph."
+    "The state of each graph's last node, or first with `reverse`; it depends on the whole graph."
     last = batch.n_nodes - 1
     if reverse: last = torch.full_like(last, batch.ops.shape[1] - 1)
     if all_states():
@@ -468,7 +468,7 @@ class _Scan(torch.autograd.Function):
 
 # %% ../../nbs/hood/sweeps.ipynb #9cd0dae0
 def scan(cell: nn.GRUCell,              # widths (·, hidden)
-         inputs: Tensor,                # (T, R, 3·hidden) what the rows bring, W_ih x + b_ih
+         inputs: Tensor,                # (T, R, 3·hidden) W_ih x + b_ih
          initial: Tensor | None = None, # (R, hidden) state before the first step; zeros if None
         ) -> Tensor:                    # (T, R, hidden) the states
     "Run a GRU over T steps."
