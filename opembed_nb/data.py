@@ -632,8 +632,8 @@ def _once_each(batch, scores, groups): # repeats become one, with mean, count an
     mean = total.index_add(0, kind, scores) / counts
     square = total.index_add(0, kind, (scores - mean[kind]).square())
     errors = (square / (counts - 1) / counts).sqrt().float()  # nan where there is one score
-    print(f"{len(batch) - n} of {len(batch)} scores are of an architecture that is given before; "
-          f"each of the {n} has the mean of its scores (see counts, errors)")
+    print(f"{len(batch) - n} of {len(batch)} scores repeat an architecture; "
+          f"each of the {n} different ones has the mean of its scores (see counts, errors)")
     if groups is not None:
         groups = _joined(kind, groups) if _splits(kind, groups) else groups
         groups = tuple(groups[row] for row in rows.tolist())

@@ -178,7 +178,7 @@ def row_inputs(cell: nn.GRUCell, # widths (dim + N - 1, hidden)
                table: Tensor,    # (types, dim) operation vectors
                rows: Tensor,     # (T, B, types + N - 1), see `sequence_rows`
               ) -> Tensor:       # (T, B, 3·hidden)
-    "W_ih r_v + b_ih for rows that hold types as one-hot vectors."
+    "W_ih r_v + b_ih for rows that hold types as one-hot codes."
     widths = [table.shape[1], rows.shape[2] - len(table)]
     of_type, of_edge = cell.weight_ih.split(widths, 1)
     weight = torch.cat([table @ of_type.T, of_edge.T])

@@ -52,7 +52,7 @@ def edge_count(batch: DAGBatch) -> Tensor: # (B,)
 
 # %% ../nbs/08_graph_properties.ipynb #c08a0003
 def input_readers(batch: DAGBatch) -> Tensor: # (B,)
-    "Number of nodes that read the input."
+    "Number of nodes that receive the input."
     return batch.adj[:, 0].sum(1).float()
 
 # %% ../nbs/08_graph_properties.ipynb #c08a0005

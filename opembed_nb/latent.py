@@ -172,7 +172,7 @@ class Walks(NamedTuple):
     valid: BoolTensor   # (P, S)
     edits: LongTensor   # (P, S-1) edits from each step to the next
     direct: LongTensor  # (P,) edits between the two architectures themselves
-    ends: BoolTensor    # (P, 2) whether the two ends came back as they went in
+    ends: BoolTensor    # (P, 2) whether the two ends are reconstructed
 
     def summary(self) -> dict[str, float]:
         "Shares of valid steps and reconstructed ends; edits over those needed; largest step."

@@ -470,7 +470,7 @@ def test_repeats_become_one_and_what_is_alike_stays_on_one_side(tmp_path, capsys
     noise = torch.randn(300, generator=torch.Generator().manual_seed(0))
     data = ArchDataset.from_scores("repeated", OWN, once.repeat(5), noise)
     said = capsys.readouterr().out
-    assert "240 of 300 scores are of an architecture that is given before" in said
+    assert "240 of 300 scores repeat an architecture" in said
     five = noise.view(60, 5).double()
     assert len(data) == 60 and data.counts.tolist() == [5] * 60
     assert torch.allclose(data.accuracy.double(), five.mean(1))

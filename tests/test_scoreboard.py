@@ -217,7 +217,7 @@ def test_the_short_one_counts_what_all_cells_say(tmp_path):
     own = [c for c in own if "Pearson" not in c.quantity.title and "tuned" not in c.quantity.title]
     for mark, n in marks.items():
         assert mark == "not run" or n == sum(c.mark == mark for c in own)
-    assert "looked up" not in said
+    assert "Looking up" not in said
     shown = ("RMSE, paper's fit", "reconstruction (%)"), ("validity (%)", "uniqueness (%)")
     for table, titles in zip((text, folded_scoreboard(tmp_path, "laptop")), shown, strict=True):
         rows = [line for line in table.splitlines() if line.startswith("| ") and ", " in line]
@@ -230,7 +230,10 @@ def test_the_short_one_counts_what_all_cells_say(tmp_path):
         dict(own=looked, wiring=dict(rmse=[0.4])),
         1,
     )
-    assert short_scoreboard(tmp_path, "laptop").endswith("is known and 0.300 on the paper's split.")
+    assert short_scoreboard(tmp_path, "laptop").endswith(
+        "has RMSE 0.300 on the paper's split, and 0.400 (from the nearest wirings) where no test "
+        "wiring is in the training set."
+    )
 
 
 # twins

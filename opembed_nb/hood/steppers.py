@@ -24,7 +24,7 @@ class Stepper(str):
     def __repr__(self): return f"Stepper({self.count('<li>')} frames, {len(self):,} characters)"
 
 # %% ../../nbs/hood/steppers.ipynb #dd000006
-def stepper(name: str,     # of the picture; no other on the page has it
+def stepper(name: str,     # of the picture, unique on its page
             title: str,    # what the frames show, in words
             sizes: list[tuple[int, int]], # width and height of each panel, in pixels
             frames: list[tuple], # (claim, (text, SVG) of each panel); text: what is seen

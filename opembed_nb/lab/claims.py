@@ -233,6 +233,12 @@ def _(results):
     found = judge(studied(results), gain_questions("svae"), paired=False)
     return [f.answer for f in found] == ["yes", "open", "no", "open", "yes"]
 
+@claim("GraphRNN's gain there is learned, too, corrected; random vectors are ahead of codes, and"
+       " larger codes behind them")
+def _(results):
+    found = judge(studied(results), gain_questions("graphrnn"), paired=False)
+    return [f.answer for f in found] == ["yes", "yes", "no", "no", "yes"]
+
 @claim("on the paper's data, at width 128, D-VAE's random vectors predict as well as learned ones")
 def _(results):
     random, learned = (mean(study(results, "rmse", PAPERS, arm))

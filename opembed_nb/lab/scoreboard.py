@@ -139,7 +139,7 @@ def _difference_text(cell):
 # %% ../../nbs/lab/scoreboard.ipynb #9c000010
 def cell_table(found: list[Cell], ours: str = "our recipe") -> Table: # a row a cell
     "A table of the paper's numbers, ours by its protocol and by our recipe, and the verdict."
-    head = ["", "paper", "its protocol here", ours, f"{ours} − paper [95 %]", ""]
+    head = ["", "paper", "its protocol here", ours, f"{ours} − paper [95 %]", "verdict"]
     rows = []
     for cell in found:
         digits = cell.quantity.digits
@@ -159,8 +159,9 @@ def _looked_up(root, dataset): # a sentence, where there is a record
     found = read_records(root, "lookup", "raw", dataset, "data")
     if not found: return ""
     wiring, own = (found[0]["values"][split]["rmse"][0] for split in ("wiring", "own"))
-    return (f"A wiring that is looked up, without any model, has RMSE {wiring:.3f} where no wiring "
-            f"is known and {own:.3f} on the paper's split.")
+    return (f"Looking up accuracies by wiring, without any model, has RMSE {own:.3f} on the "
+            f"paper's split, and {wiring:.3f} (from the nearest wirings) where no test wiring is "
+            "in the training set.")
 
 def folded_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") -> Table:
     "The quantities that the short scoreboard leaves out."
@@ -176,8 +177,9 @@ def short_scoreboard(root: Path, profile: str, dataset: str = "enas-cifar10") ->
             or c.quantity.section == "finalists" and c.paper is not None]
     marks = Counter(c.mark for c in once)
     counts = ", ".join(f"{n} {mark}" for mark, n in marks.most_common())
-    said = (f"The paper's {marks.total()} numbers (Table 1, the RMSE of Table 2, its best "
-            f"finalists) against our recipe: {counts}. {_looked_up(root, dataset)}")
+    said = (f"The paper's {marks.total()} numbers (Table 1, the RMSE of Table 2, the "
+            f"best architecture of each search) against our recipe: {counts}. "
+            f"{_looked_up(root, dataset)}")
     return Table(f"{cell_table(shown)}\n\n{said.strip()}")
 
 # %% ../../nbs/lab/scoreboard.ipynb #9c000016
