@@ -1011,7 +1011,8 @@ def _(results):
     return (made["5: started better than learned, 10 labels"] == "yes"
             and made["4: predictor better than vectors, 10 labels"] != "yes"
             and abs(few["started"] - few["one-hot"]) < 0.02 and lost[2] < 0
-            and few["its predictor"] < few["one-hot"] - 0.02 and max(few, key=few.get) == "described"
+            and few["its predictor"] < few["one-hot"] - 0.02
+            and max(few, key=few.get) == "described"
             and max(level) - min(level) < 0.02)
 
 @claim("text vectors are ahead of codes on no table, behind on three; described vectors are at"
