@@ -98,6 +98,7 @@ TRIALS = {  # variant: (what differs from the recipe, models, data sets, seeds)
         SEQUENCES[:1], BOTH_DATA[:1], [0])
        for name, share in {"the step": 1, "half": 1 / 2, "a quarter": 1 / 4, "an eighth": 1 / 8,
                            }.items()},
+    "sequence, recipe, width 128": (dict(recipe="sequence"), SEQUENCES, BOTH_DATA[:1], [0]),
     **{f"sequence, recipe, {name}": (dict(hidden=501, recipe="sequence") | changes, models,
                                      BOTH_DATA[:1], [0])
        for name, models, changes in (
