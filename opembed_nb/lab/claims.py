@@ -233,7 +233,7 @@ def _(results):
     found = judge(studied(results), gain_questions("svae"), paired=False)
     return [f.answer for f in found] == ["yes", "open", "no", "open", "yes"]
 
-@claim("with the recipe for sequence models S-VAE reconstructs more; one-hot codes predict better than"
+@claim("with the recipe for sequence models S-VAE reconstructs more; codes predict better than"
        " by `signal`, and no comparison of its variants is told apart")
 def _(results):
     codes = [study(results, what, PAPERS, f"one-hot{recipe}", "svae")
