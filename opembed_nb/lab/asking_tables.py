@@ -138,7 +138,7 @@ def _order(arena, seed): # of a seed's random architectures, whoever asks
 # %% ../../nbs/lab/asking_tables.ipynb #bb340003
 @dataclass(frozen=True)
 class Weighed(Counts):
-    "Counted features; the scores learn how much each counts."
+    "Counted features, each with a weight that is learned from the scores."
     width: int = 0 # features that vary in the table
     name: ClassVar = "weighed counts"
     spread: ClassVar = 1.0
