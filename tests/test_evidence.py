@@ -183,7 +183,7 @@ REFUSED = {
     "change": (lambda: arm_config("learned-3+frozen"), "arm 'learned-3.frozen' is unknown"),
     "fixed rows": (
         lambda: arm_config("one-hot+rounds"),
-        "arm 'one-hot.rounds': the rows of one-hot are fixed",
+        "arm 'one-hot.rounds': the vectors of one-hot are fixed",
     ),
     "split": (lambda: plan(["enas-digits@foo"]), "split 'foo' is unknown; known are own, wiring"),
     "file": (lambda: plan(["/nowhere.jsonl"]), "nowhere.jsonl"),

@@ -55,8 +55,8 @@ def arm_config(arm: str,     # "learned-3", "learned-3+pytorch", …
     require(embedding in EMBEDDINGS and all(name in CHANGES for name in more),
             f"arm {arm!r} is unknown; known are {known}")
     require("rounds" not in more or embedding.startswith("learned"),
-            f"arm {arm!r}: the rows of {embedding} are fixed, so there is nothing to carry into "
-            "another round; use learned rows or leave out +rounds")
+            f"arm {arm!r}: the vectors of {embedding} are fixed, so there is nothing to carry into "
+            "another round; use learned vectors or leave out +rounds")
     for name in more: changes |= CHANGES[name]
     recipe = changes.pop("recipe", "signal")
     return embedding, train_config(recipe, hidden, seed=seed, **changes)
