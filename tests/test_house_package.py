@@ -197,5 +197,5 @@ def test_a_count_of_nothing_is_refused(words, capsys):
 def test_an_error_that_names_its_remedy_is_one_line():
     done = python(*"-m opembed_nb.lab.runner tables train --rounds 2 --models gcn".split())
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("tables: --rounds: only models that learn their rows have any")
+    assert done.stderr.startswith("tables: --rounds: only models with learned vectors have rounds")
     assert done.stderr.count("\n") == 1

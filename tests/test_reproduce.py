@@ -58,7 +58,7 @@ def test_the_same_machine_gives_the_same_bits(folder, capsys):
     assert main(COMMAND) == 0
     out = capsys.readouterr().out
     assert out.startswith("dvae-emb, seed 1, enas-digits, profile laptop (with epochs 2, not 12, ")
-    assert "Losses of all passes: the same bits." in out and out.endswith("\nReproduced.\n")
+    assert "Losses of all epochs: the same bits." in out and out.endswith("\nReproduced.\n")
     assert out.count(" | inside |") == 3 and "| uniqueness (%) | " in out
     assert (folder.parents[4] / "runs/reproduce-laptop/enas-digits/dvae-emb/seed-1").is_dir()
     assert torch.get_num_threads() == threads

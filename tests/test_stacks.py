@@ -179,7 +179,7 @@ def of(epochs, rounds=1):
         (lambda: stack("dvae", "gcn"), "'gcn'.*weights and embeddings alone"),
         (lambda: stack("svae", "svae-emb"), "weights and embeddings alone"),
         (lambda: stacked(of(1), of(2)), "more than seed and weights"),
-        (lambda: stacked(of(1, rounds=2)), "the rows of one-hot are fixed"),
+        (lambda: stacked(of(1, rounds=2)), "the vectors of one-hot are fixed"),
     ],
 )
 def test_what_cannot_be_one_is_refused(call, says):
@@ -322,7 +322,7 @@ def test_the_tables_are_made_end_to_end(tmp_path, capsys):
     more = ["--device", "cpu", "--models", "gcn-emb", "--latents", str(tmp_path / "l2")]
     before = (run("gcn-emb") / "training.json").read_bytes()
     refusal = call("train", *more, status=2)
-    assert "seed-0/training.json: is there, but its latents are not; --again" in refusal
+    assert "seed-0/training.json: exists, but its latents do not; --again" in refusal
     assert (run("gcn-emb") / "training.json").read_bytes() == before
     assert "2 trained" in call("train", *more, "--again")
     assert "2 trained" in call("train", *more, "--rounds", "2", "--latents", str(tmp_path / "l5"))

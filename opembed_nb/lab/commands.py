@@ -293,8 +293,8 @@ def _announce(training, profile): # what is trained, and where its profile says 
 
 # %% ../../nbs/lab/commands.ipynb #10c0de26
 WHY = ("The same code, versions, threads and instructions give the same bits. Otherwise sums are\n"
-       "rounded differently, and training multiplies that until it is like another seed: accuracy\n"
-       "and validity may differ by three sampling errors, the last loss by a factor of "
+       "rounded differently, and training amplifies that until it is like another seed:\n"
+       "reconstruction and validity may differ by three sampling errors, the last loss by a factor of "
        f"{FACTOR}.")
 
 def _reproduce(args): # status 1 where a number is outside its tolerance
@@ -308,7 +308,7 @@ def _reproduce(args): # status 1 where a number is outside its tolerance
     table, good = beside(before, again, len(data.test.batch))
     losses = [[row["loss"] for row in values["history"]] for values in (before, again)]
     same = "the same bits" if losses[0] == losses[1] else "not the same bits"
-    print(f"\n{table}\n\nLosses of all passes: {same}.", *made_otherwise(training), sep="\n")
+    print(f"\n{table}\n\nLosses of all epochs: {same}.", *made_otherwise(training), sep="\n")
     print(f"\n{WHY}\n{'Reproduced.' if good else 'Not reproduced.'}")
     return 0 if good else 1
 

@@ -117,14 +117,14 @@ def studied(results: Path, folder: str = FILES["study"]) -> list[dict]: # see `s
 
 @source
 def times_sooner(results, model, epochs):
-    "How many times as long as so many of our epochs the public protocol takes, on one core."
+    "The time of the public protocol, in multiples of so many of our epochs, on one core."
     def seconds(whose):
         return rows(results, "passes", f"{whose}_seconds_a_pass", f"model={model}")
     return {0: 300 * seconds("public")[0] / (int(epochs) * seconds("our")[0])}
 
 @source
 def rows(results, file, column, *where): # where: model=dvae work=encoding
-    "The rows of a benchmark's file that have these values."
+    "A column of a benchmark's file, where other columns have these values."
     name, _, part = file.partition("/")
     path = read_from(results / FILES[name])
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -213,7 +213,7 @@ def soon(results, table, strategy, within=192):
 
 @source
 def later(results, first, *strategies):
-    "By how many evaluations strategies find the optimum of a table later than a first one."
+    "By how many evaluations strategies find the optimum of a table later than the first one."
     return {(r["dataset"], name): -sooner(r["values"], name, first)[0] for name in strategies
             for r in records(results, "regret", "*", "*", "tables")}
 
@@ -254,7 +254,7 @@ def groups(results, data, above=None):
 
 @source
 def lowered(results, what, data, *models):
-    "Percent by which the learned twin has less, seed by seed."
+    "By how many percent the learned twin's value is lower, seed by seed."
     samples = {m: (measured(results, what, data, f"{m}-emb"), measured(results, what, data, m))
                for m in models}
     return {(m, seed): 100 - 100 * a[seed] / b[seed] for m, (a, b) in samples.items()
@@ -270,7 +270,7 @@ def twin_gaps(results: Path, section: str, data: str,
 
 @source
 def moved_by_split(results, data):
-    "How much that difference changes on the split without shared wirings."
+    "How much the twins' RMSE gap changes on the split without shared wirings."
     own, apart = (twin_gaps(results, section, data)
                   for section in ("prediction", "prediction-wiring"))
     return {pair: abs(own[pair] - gap) for pair, gap in apart.items()}
@@ -306,7 +306,7 @@ def largest_in(results, what, data, model, run="ours"):
 
 @source
 def fits(results, path, data, model, seed):
-    "Repeated fits of the predictor to one training."
+    "Repeated fits of the predictor to the latents of one training."
     [record] = [r for r in records(results, "prediction", data, model) if r["seed"] == int(seed)]
     *keys, last = path.split(".")
     values = record["values"]
@@ -345,7 +345,7 @@ def searched(results: Path, kind: str = "score") -> dict: # see `gathered`
 @source
 def asked(results, table, strategy, what="evaluations", # or regret@96, reported@96
           kind="score"):
-    "Evaluations to the optimum of a table, or points that the incumbent lacks after so many."
+    "Evaluations to the optimum of a table, or the incumbent's regret in points after so many."
     values = searched(results, kind)[table][strategy]
     score, _, after = what.partition("@")
     made = regrets(values, (int(after),), score == "reported")[:, 0] if after else (
@@ -366,7 +366,7 @@ def few_labels(results, measure, data, predictor, encoding, n, tested="unseen"):
 
 @source
 def published(results, data, predictor, n):
-    "A published row of few labels."
+    "A published result with few labels."
     return {0: PUBLISHED[data][predictor][int(n)]}
 
 @source

@@ -75,7 +75,7 @@ def _public_sizes(name, state): # space, hidden, latent, dim of a public checkpo
     wide = "grue.weight_ih_l0" if sequence else "gate_forward.0.weight"
     for k in ("fc1.weight", "add_vertex.2.weight", wide):
         require(k in state and state[k].dim() == 2,
-                f"public checkpoint of {name!r}: tensor {k!r} is missing or no matrix; "
+                f"public checkpoint of {name!r}: tensor {k!r} is missing or not a matrix; "
                 "is it a checkpoint of this model?")
     (latent, hidden), types = state["fc1.weight"].shape, len(state["add_vertex.2.weight"])
     dim = state["embeddings.weight"].shape[1] if "embeddings.weight" in state else types

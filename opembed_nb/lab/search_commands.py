@@ -83,7 +83,7 @@ def _ask(args):
     batch = cat_batches(batches)
     for line in todo_lines(batch, search.space): print(line)
     if len(batch) < args.n:
-        print(f"opembed: {args.n - len(batch)} fewer than asked for; the space is used up",
+        print(f"opembed: {args.n - len(batch)} fewer than requested; the space is used up",
               file=sys.stderr)
 
 def _tell(args):
@@ -103,8 +103,8 @@ def add_search_commands(commands) -> None: # of argparse
     ask = commands.add_parser("ask", help="print architectures that are worth an evaluation")
     ask.add_argument("-n", type=int, default=1, help="how many (default 1)")
     ask.add_argument("--again", type=float, metavar="MINUTES",
-                     help="first those that have been out for so long")
-    tell = commands.add_parser("tell", help="take scores of architectures")
+                     help="first those that have waited so long for a score")
+    tell = commands.add_parser("tell", help="store scores of architectures")
     report = commands.add_parser("report", help="what a search has found")
     report.add_argument("--best", type=int, default=5, metavar="N", help="(default 5)")
     report.add_argument("--html", type=Path, help="write it as one HTML file, too")

@@ -64,7 +64,7 @@ def _filled(model, shapes): # all tensors in a row, with zeros up to the shapes
 
 # %% ../../nbs/lab/stacks.ipynb #4b00000a
 class Stack:
-    "K models that differ in weights and embeddings alone, as one."
+    "K models that differ only in weights and embeddings, computed as one."
     def __init__(self, models: list[GraphVAE], # are changed by `write` alone
                  device: str | None = None):   # default: a GPU where there is one
         widest = max(models, key=lambda model: model.embedding.dim)
@@ -257,7 +257,7 @@ def fit_stack(name: str,       # one of `MODELS`
               folder: Path | None = None, # keeps the checkpoint; None: nothing is kept
               **sizes,                   # hidden, latent, dim: see `build_model`
              ) -> list[Trained]:         # of each member, on the processor
-    "Train many models as one, each as `fit_rounds` would; one that diverges has the loss nan."
+    "Train many models as one, each as `fit_rounds` would; a diverged one has the loss nan."
     config = members[0][1]
     like = {replace(c, seed=0, weights="signal") for _, c in members}
     require(len(like) == 1, "stack: the configurations differ in more than seed and weights")
@@ -270,7 +270,7 @@ def fit_stack(name: str,       # one of `MODELS`
                            "not keep; train it alone")
         learned = isinstance(model.embedding, OperationEmbedding)
         require(learned or config.training_rounds == 1,
-                f"stack: the rows of {embedding} are fixed; only learned ones have several rounds")
+                f"stack: the vectors of {embedding} are fixed; only learned ones have rounds")
         return model
     run = _Together(members, plan_batch(batch, space), new, device, after)
     own = [dict(embedding=own, seed=c.seed, weights=c.weights) for own, c in members]

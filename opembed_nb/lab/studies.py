@@ -131,7 +131,7 @@ def trial(job: Job) -> dict: # see `Study`
 COLUMNS = dict(accuracy=2, rmse=3, pearson=3, training_seconds=0)  # digits after the point
 
 def trial_table(root: Path | None = None) -> Table: # default: results/
-    "A table of all trials, the mean over seeds."
+    "A table of all trials: means over seeds."
     found, rows = {}, []
     for r in read_records(root or project_folder() / "results", "trial", kind="recipes"):
         found.setdefault((r["profile"], r["dataset"], r["model"]), []).append(r["values"])
@@ -147,7 +147,7 @@ def trial_table(root: Path | None = None) -> Table: # default: results/
     return Table.of(head, rows, "lllrrlr")
 
 def recipes(argv: list[str]) -> int: # how many failed
-    "Make the trials that are missing, and results/recipes/table.md."
+    "Run the missing trials and write results/recipes/table.md."
     parser = arguments("recipes", recipes.__doc__)
     parser.add_argument("--only", nargs="+", choices=TRIALS, default=list(TRIALS), metavar="NAME")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
@@ -162,7 +162,7 @@ def recipes(argv: list[str]) -> int: # how many failed
 
 # %% ../../nbs/lab/studies.ipynb #4a7e0021
 def reach_of(job: Job) -> dict: # see `Study`
-    "The reach of z with each kind of initial weights, a row a seed; the nodes are 1 … 7."
+    "The reach of z for each kind of initial weights: one row per seed, nodes 1 to 7."
     data, found = load_dataset(job.data), {}
     for kind in ("pytorch", "signal"):
         initialise, rows = INITIAL_WEIGHTS[kind], []
@@ -236,7 +236,7 @@ def _facts(arena, run): # what a record says besides the strategies
 # %% ../../nbs/lab/studies.ipynb #4a7e0032
 def finish_table(name: str, names: list[str], # of strategies
                  trials: int, root: Path) -> None:
-    "Search one table by all strategies that are not in its record yet."
+    "Search one table with all strategies that are not in its record yet."
     run, data = trained_for(name), load_dataset(name)
     job = Job(name, TWINS[0], how_named(asdict(QUICK), NARROW), 0)
     path = record_path(root, job, "regret")
@@ -280,7 +280,7 @@ def _searches(args): # of each model, with the folder that it was read from
     return found
 
 def finalists(argv: list[str]) -> None:
-    "Train to the end the architectures that the searches of both twins found."
+    "Fully train the architectures that the searches of both twins found."
     parser = arguments("finalists", finalists.__doc__)
     parser.add_argument("--data", default="enas-digits")
     parser.add_argument("--profile", default="laptop")
@@ -325,7 +325,7 @@ FAULTS = {  # name → its fault, and who trains it
     "supernet-last-branch": (LastBranch.fault, train_last_branch)}
 
 def correlations(batch: DAGBatch, accuracy: Tensor) -> dict: # name → r, interval
-    "With accuracy: the paper's two properties, the number of edges, and paths with edges fixed."
+    "Correlations with accuracy: path length, clustering, edges, path length with edges fixed."
     length, edges = average_path_length(batch), edge_count(batch)
     found = {"average path length": pearson(length, accuracy),
              "clustering coefficient": pearson(clustering_coefficient(batch), accuracy),
@@ -425,7 +425,7 @@ def fault(argv: list[str]) -> int: # how many failed
     parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--rows", type=at_least(1), default=1000, help="architectures of the file")
-    parser.add_argument("--draws", type=at_least(1), default=3, help="choices of operations")
+    parser.add_argument("--draws", type=at_least(1), default=3, help="operations drawn a wiring")
     parser.add_argument("--epochs", type=at_least(1), default=usual)
     parser.add_argument("--public", type=Path, help="a clone of the public D-VAE repository")
     parser.add_argument("--results", type=Path, default=study_folder("fault"))

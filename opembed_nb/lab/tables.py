@@ -69,8 +69,8 @@ def train(args: Namespace) -> None:
         for each in todo:
             path = run_of(args, *each) / "training.json"
             require(args.again or not path.exists(),
-                    f"{path}: is there, but its latents are not; --again trains it once more "
-                    "and replaces it, --results FOLDER keeps it")
+                    f"{path}: exists, but its latents do not; --again trains the model again and "
+                    "replaces the record, --results FOLDER keeps it")
         old = [] if args.alone else begun_stacks(_checkpoints(args), todo, **_what(args))
         new = [each for each in todo if not any(each in members for members in old)]
         for members in [*old, new]:
@@ -241,10 +241,10 @@ def look(args: Namespace) -> int: # how many failed
         figure.savefig(args.results / dataset_folder(args.data) / "latents.png")
     return failed
 
-def _watched(args, name, seed): # title → latents after so many passes, as far as they were kept
+def _watched(args, name, seed): # title → latents after so many epochs, where they were kept
     start = f"{latents_of(args, name, seed).stem}-after-"
     found = {int(p.stem.removeprefix(start)): p for p in args.latents.glob(f"{start}*")}
-    titles = {k: f"after {k} pass" + "es" * (k > 1) if k else "untrained" for k in found}
+    titles = {k: f"after {k} epoch" + "s" * (k > 1) if k else "untrained" for k in found}
     return {titles[k]: load_tensors(path)[0]["latents"] for k, path in sorted(found.items())}
 
 # %% ../../nbs/lab/tables.ipynb #3a7e000e
@@ -262,8 +262,8 @@ def main(argv: list[str]) -> int | None: # exit status
     parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[0, 1, 2, 3, 4])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, metavar="SPLIT")
-    parser.add_argument("--paper", type=at_least(0), default=1, help="fits by the paper's setting")
-    parser.add_argument("--thorough", action="store_true", help="fit by that setting alone")
+    parser.add_argument("--paper", type=at_least(0), default=1, help="repeats of the paper's fit")
+    parser.add_argument("--thorough", action="store_true", help="by the thorough fit alone")
     parser.add_argument("--workers", type=least_1, default=1, help="processes that predict")
     parser.add_argument("--minutes", type=float, help="begin no fit that would end later")
     parser.add_argument("--again", action="store_true", help="replace records without latents")
@@ -290,7 +290,7 @@ def _settled(args): # with all values, and what the configuration is called
     args.values = load_profile(args.profile) | changes
     if args.rounds > 1:
         args.models = [m for m in args.models if MODELS[m].learned]
-        require(args.models, "--rounds: only models that learn their rows have any, such as "
+        require(args.models, "--rounds: only models with learned vectors have rounds, e.g. "
                              "dvae-emb")
     config, sizes = how_to_train(args.values)
     args.how = how_named(asdict(config), sizes)
