@@ -243,6 +243,13 @@ def _(results):
     return (mean(codes[0]) > mean(codes[2]) and mean(codes[1]) < mean(codes[3]) - 0.05
             and {*said} == {"open"})
 
+@claim("with it GraphRNN's twins are closer, too: half the difference that `signal` gives")
+def _(results):
+    gaps = [mean(study(results, "rmse", PAPERS, f"one-hot{recipe}", "graphrnn"))
+            - mean(study(results, "rmse", PAPERS, f"learned-3{recipe}", "graphrnn"))
+            for recipe in ("+sequence", "")]
+    return 0.4 < gaps[0] / gaps[1] < 0.6
+
 @claim("GraphRNN's gain there is learned, too, corrected; random vectors are ahead of codes, and"
        " larger codes behind them")
 def _(results):
