@@ -294,7 +294,8 @@ def _announce(training, profile): # what is trained, and where its profile says 
 # %% ../../nbs/lab/commands.ipynb #10c0de26
 WHY = ("The same code, versions, threads and instructions give the same bits. Otherwise sums are\n"
        "rounded differently, and training amplifies that until it is like another seed:\n"
-       "reconstruction and validity may differ by three sampling errors, the last loss by a factor of "
+       "reconstruction and validity may differ by three sampling errors, the last loss by a "
+       "factor of "
        f"{FACTOR}.")
 
 def _reproduce(args): # status 1 where a number is outside its tolerance
