@@ -139,7 +139,17 @@ def command(folder, section, seeds=(0,)):
     if folder.startswith("opembed_nb/") and section != "enas-digits":
         return "make weights"
     made = COMMANDS[section].format(**words)
+    if section == "asking":
+        made += searched(folder)
     return made + " --device cuda" * (section == "protocol" and folder.endswith("gpu"))
+
+
+def searched(folder):
+    "The options of a search by ask and tell, which its record knows."
+    file = Path(__file__).parents[1] / folder / "seed-0" / "asking.json"
+    values = json.loads(file.read_text(encoding="utf-8"))["values"]
+    said = [("trials", len(values["found"]), 30), ("budget", values["budget"], 300)]
+    return "".join(f" --{name} {n}" for name, n, usual in said if n != usual)
 
 
 def narrow(words, recipe, passes, changes):

@@ -1870,7 +1870,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'opembed_nb.lab.numbers.texts': ('lab/numbers.html#texts', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.times_sooner': ( 'lab/numbers.html#times_sooner',
                                                                                  'opembed_nb/lab/numbers.py'),
-                                        'opembed_nb.lab.numbers.trial': ('lab/numbers.html#trial', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.twin_gaps': ('lab/numbers.html#twin_gaps', 'opembed_nb/lab/numbers.py'),
                                         'opembed_nb.lab.numbers.twins_together': ( 'lab/numbers.html#twins_together',
                                                                                    'opembed_nb/lab/numbers.py'),

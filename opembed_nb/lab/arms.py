@@ -212,7 +212,7 @@ def _keep(model, folder, epoch): # as `fit_rounds` keeps snapshots
     save_tensors(path, tensors_of(model))
 
 # %% ../../nbs/lab/arms.ipynb #e9b000a1
-def _measured(data, model, config, history, folder, judged, labels=()): # weights of each pass
+def _measured(data, model, config, history, folder, judged, labels=()): # weights of each epoch
     curve, tables, before = [], [], len(history) - config.epochs
     for epoch in range(config.epochs + 1):
         path = Path(folder, f"epoch-{epoch}.safetensors")
@@ -291,7 +291,7 @@ def check_names(data: list[str] = (), models: list[str] = (), arms: list[str] = 
 
 def plan(data: list[str] = (), models: list[str] = (), arms: list[str] = (), # empty: `PLAN`'s
          seeds: list[int] = (0, 1, 2, 3, 4)) -> list[Job]:
-    "All runs, the most informative first; arms, data and models outside `PLAN` come last."
+    "All runs, the most informative first; variants, data and models outside `PLAN` come last."
     check_names(data, models, arms)
     for seed in seeds: require(seed >= 0, f"seed {seed}: it is at least 0")
     new = [arm for arm in EMBEDDINGS if not any(arm in block[2] for block in PLAN)]
@@ -419,17 +419,17 @@ def main(argv: list[str] | None = None) -> int: # exit status
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     parser.add_argument("--stack", type=int, default=1, metavar="N",
                         help="train so many runs as one, for a GPU (default: 1)")
-    parser.add_argument("--judged", nargs="*", type=int, default=WATCHED, metavar="PASSES",
-                        help="passes after which shares, sizes and predictions are measured, "
+    parser.add_argument("--judged", nargs="*", type=int, default=WATCHED, metavar="EPOCH",
+                        help="epochs after which shares, sizes and predictions are measured, "
                              "as they are after the last (default: 0 1 2 4 8)")
     parser.add_argument("--labels", nargs="*", type=int, default=[], metavar="N",
-                        help="predict from so many scores alone, too, after the last pass")
+                        help="predict from so many scores alone, too, after the last epoch")
     parser.add_argument("--hidden", type=int, default=SIZES["hidden"],
                         help="width of the models (default: 128); another one has its own folder")
     parser.add_argument("--folder", type=Path, default=study_folder("evidence"),
                         help="of the records")
     parser.add_argument("--dry-run", action="store_true", help="only say what is missing")
-    parser.add_argument("--search", action="store_true", help="search with trained arms")
+    parser.add_argument("--search", action="store_true", help="search in latent spaces")
     args = parser.parse_args(argv)
     wanted, kind = (args.data, args.models, args.arms), "search" if args.search else "seed"
     if args.search: wanted = [own or usual for own, usual in zip(wanted, SEARCHES)]

@@ -237,6 +237,16 @@ def _(results):
     found = judge(studied(results), gain_questions("svae"), paired=False)
     return [f.answer for f in found] == ["yes", "open", "no", "open", "yes"]
 
+@claim("with the recipe for sequence models S-VAE reconstructs more; codes predict better than"
+       " with `signal`, and all comparisons of its variants are open")
+def _(results):
+    codes = [study(results, what, PAPERS, f"one-hot{recipe}", "svae")
+             for recipe in ("+sequence", "") for what in ("accuracy", "rmse")]
+    found = judge(studied(results), gain_questions("svae", "+sequence"), paired=False)
+    said = [f.answer for f in found if f.answer != "not run"]
+    return (mean(codes[0]) > mean(codes[2]) and mean(codes[1]) < mean(codes[3]) - 0.05
+            and {*said} == {"open"})
+
 @claim("GraphRNN's gain there comes from learning, too, after correction; random vectors are"
        " ahead of codes, and larger codes are behind codes")
 def _(results):

@@ -568,7 +568,7 @@ def common_arms(records: list[dict], model: str = "dvae") -> list[str]:
 def advice(records: list[dict], model: str = "dvae") -> Table:
     "For every data set and goal the best of the common variants, and those that are as good."
     arms = common_arms(records, model)
-    head = ["operations matter", "like", "to …", "best", "as good, as far as these seeds show"]
+    head = ["operations matter", "data set", "to …", "best", "as good, as far as these seeds show"]
     rows = []
     for data, matters in DATA.items():
         for goal, (outcome, sign) in GOALS.items():

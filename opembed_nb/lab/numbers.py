@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['RUNS', 'KINDS', 'FILES', 'Sample', 'SOURCES', 'OTHERS', 'STATISTICS', 'WORDS', 'TIMES', 'TABLES', 'FIGURES', 'MARK',
-           'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'trial', 'times_sooner', 'rows',
-           'paper', 'pooled', 'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed',
-           'study_runs', 'search', 'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups',
-           'lowered', 'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak',
-           'example', 'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen',
-           'unseen_operations', 'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'statistic', 'mean',
-           'signed', 'spread', 'std', 'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around',
-           'often', 'pairs', 'more', 'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table',
-           'packaged_cards', 'data_table', 'text_of', 'behind', 'fill', 'pages', 'texts', 'run', 'main']
+           'LOOSE', 'records', 'field', 'measured', 'source', 'study', 'studied', 'times_sooner', 'rows', 'paper',
+           'pooled', 'twins_together', 'lookup', 'shortfall', 'study_embeddings', 'reconstructed', 'study_runs',
+           'search', 'first_round', 'soon', 'later', 'reported_regret', 'fronts', 'finalists', 'groups', 'lowered',
+           'twin_gaps', 'moved_by_split', 'labels', 'ranks', 'first_below', 'largest_in', 'fits', 'soak', 'example',
+           'two_operations', 'searched', 'asked', 'limits', 'few_labels', 'published', 'unseen', 'unseen_operations',
+           'few_labels_of', 'unseen_of', 'tau_gap', 'encoding_tables', 'statistic', 'mean', 'signed', 'spread', 'std',
+           'median', 'low', 'high', 'median_around', 'count', 'above_zero', 'around', 'often', 'pairs', 'more',
+           'interval', 'above', 'welch', 'below', 'sample', 'number', 'versions_table', 'packaged_cards', 'data_table',
+           'text_of', 'behind', 'fill', 'pages', 'texts', 'run', 'main']
 
 # %% ../../nbs/lab/numbers.ipynb #a5000003
 import argparse
@@ -114,12 +114,6 @@ def studied(results: Path, folder: str = FILES["study"]) -> list[dict]: # see `s
     found = study_records(results / folder)
     require(found, f"no record of the study in {folder}")
     return found
-
-@source
-def trial(results, what, model, name, data="enas-cifar10"):
-    "A trial of chapter 4's recipes, seed by seed."
-    found = read_records(results, "trial", name, data, model, kind="recipes")
-    return {r["seed"]: r["values"][what] for r in found}
 
 @source
 def times_sooner(results, model, epochs):
