@@ -71,14 +71,14 @@ def apart(results, what, data, learned, one_hot): # mean difference, interval; u
     return welch(*([*measured(results, what, data, name).values()]
                    for name in (one_hot, learned)))[:2]
 
-@claim("learned vectors train slightly faster: with the paper's training in one seed, with ours"
-       " less than one epoch sooner below one nat")
+@claim("learned vectors train slightly faster: with the paper's training in its one seed; with"
+       " ours the loss falls below one nat less than one epoch sooner")
 def _(results):
     theirs, ours = ([mean(first_below(results, "reconstruction", "1", PAPERS, name, run))
                      for name in ("dvae-emb", "dvae")] for run in ("paper-115", "ours"))
     return theirs[0] < theirs[1] and 0 < ours[1] - ours[0] < 1
 
-@claim("better reconstruction is open: no difference of twins survives the correction")
+@claim("better reconstruction is open: no difference between twins survives the correction")
 def _(results):
     said = [gap.says for gap in compared_twins(results, "laptop")
             if gap.quantity.title == "reconstruction (%)"]
@@ -120,24 +120,27 @@ def _(results):
             and [np.sign(r * each) for r, each in signs.values()] == [-1, 1])
 
 # %% ../../nbs/lab/claims.ipynb #a6000011
-@claim("where operations matter, learned vectors did not predict better than one-hot ones (D-VAE)")
+@claim("where operations matter, learned vectors did not predict better than one-hot codes"
+       " (D-VAE)")
 def _(results):
     found = judge(studied(results), QUESTIONS["H1"])
     return len(found) == 3 and not any(f.answer == "yes" for f in found)
 
-@claim("they did not with GCN and GIN either; only with GIN on arxiv they differ, and are worse")
+@claim("nor did learned vectors with GCN and GIN; a difference was found only with GIN on"
+       " arxiv, where they predict worse")
 def _(results):
     found = judge(studied(results), QUESTIONS["H1, other encoders"])
     worse = [(f.comparison.data, f.comparison.model) for f in found if f.low > 0]
     return worse == [("nas-bench-graph/arxiv", "gin")] and all(f.answer != "yes" for f in found)
 
-@claim("on five data sets, one split in two ways, learned vectors predicted no better than random")
+@claim("on five data sets, one split in two ways, learned vectors did not predict better than"
+       " random ones")
 def _(results):
     found = judge(studied(results), QUESTIONS["H3"])
     sets = {name.split("@")[0] for name in DATA}
     return (len(found), len(sets)) == (6, 5) and not any(f.answer == "yes" for f in found)
 
-@claim("on the ENAS data larger one-hot vectors train more slowly")
+@claim("on the ENAS data larger one-hot codes train more slowly")
 def _(results):
     found = [f for f in judge(studied(results), QUESTIONS["H0"])
              if f.comparison.claim == "larger one-hot codes converge faster"]
@@ -149,7 +152,7 @@ def _(results):
     rmse = {arm: mean(study(results, "rmse", PAPERS, arm)) for arm in names}
     return min(rmse, key=rmse.get) == "no-operations"
 
-@claim("on our data it predicts almost nothing")
+@claim("on our data one vector for all operations predicts almost nothing")
 def _(results): return mean(study(results, "rmse", DIGITS, "no-operations")) > 0.9
 
 @claim("505 runs of the study were trained on an H200 and measured within nine and a half minutes")
@@ -172,42 +175,42 @@ def _(results):
             and all(said[name] == {"no", "open"} for name in partly)
             and [f.answer for f in found["H0, PyTorch's weights"]] == ["no"] * 4 + ["yes"] * 2)
 
-@claim("seen afterwards: one vector for all, or one number each, predicts worse where operations"
-       " matter and better on the paper's data")
+@claim("found afterwards: one vector for all operations, or one number for each, predicts"
+       " worse where operations matter and better on the paper's data")
 def _(results):
     found = [f for f in judge(studied(results), AFTERWARDS) if "predicts" in f.comparison.claim]
     return len(found) == 6 and all(f.answer == "yes" for f in found)
 
-@claim("seen afterwards: larger one-hot vectors train faster on NAS-Bench-201, learned ones slower"
-       " on citeseer; the rest is open")
+@claim("found afterwards: larger one-hot codes train faster on NAS-Bench-201, learned vectors"
+       " more slowly on citeseer; the rest is open")
 def _(results):
     found = [f for f in judge(studied(results), AFTERWARDS) if "converge" in f.comparison.claim]
     told = [f.comparison.data.split("/")[1] for f in found if f.answer != "open"]
     return told == ["cifar10", "citeseer"]
 
-@claim("on our data predictions from described vectors vary least over seeds; there and on arxiv"
-       " those from random initial vectors vary more than those from one-hot codes and described"
-       " vectors")
+@claim("on our data predictions from described vectors vary least over seeds; there and on"
+       " arxiv those from vectors that start at random vary more than those from one-hot codes"
+       " and described vectors")
 def _(results):
     def spread(data, arm): return np.std([*study(results, "rmse", data, arm).values()], ddof=1)
     arms = ("described", "one-hot", "frozen-3", "learned-3")
     found = [[spread(data, a) for a in arms] for data in (DIGITS, "nas-bench-graph/arxiv")]
     return min(found[0]) == found[0][0] and all(max(s[:2]) < min(s[2:]) for s in found)
 
-@claim("a second look at the recipe's trials does not find the twins to differ")
+@claim("a second look at the recipe's trials finds no difference between the twins")
 def _(results):
     answers = [f.answer for f in judge(trial_records(results), SECOND_LOOK)]
     return answers == ["open"] * 2 + ["no"] * 2
 
-@claim("searched on NAS-Bench-201, no difference between the embeddings is found")
+@claim("in searches of NAS-Bench-201 no difference between the embeddings was found")
 def _(results):
     found = judge(study_records(results / FILES["study"], "search"), SEARCH_QUESTIONS)
     return len(found) == 4 and all(f.answer == "open" for f in found)
 
 # %% ../../nbs/lab/claims.ipynb #ff0c0001
 @claim("pooled, learned vectors predict worse in eight of nine cells; over pairs and cells the"
-       " interval excludes zero, over seeds and data sets it does not; over the first three it"
-       " excludes a gain as large as the paper's")
+       " interval excludes zero, over seeds and data sets it does not; over pairs, cells and"
+       " seeds it excludes a gain as large as the paper's")
 def _(results):
     found = [gaps for gaps in pooled(studied(results)).values()]
     lows = [student(torch.tensor(gaps))[0] for gaps in found]
@@ -215,7 +218,7 @@ def _(results):
             and [low > 0 for low in lows] == [True, True, False, False]
             and [low > -MARGIN for low in lows] == [True, True, True, False])
 
-@claim("with Welch's intervals in place of paired ones every answer of H1 is the same")
+@claim("with Welch's intervals in place of paired ones every answer to H1 is the same")
 def _(results):
     for asked in (QUESTIONS["H1"], QUESTIONS["H1, other encoders"]):
         pairs = [[[*study(results, c.outcome, c.data, arm, c.model).values()]
@@ -227,14 +230,15 @@ def _(results):
             if says != found.answer: return False
     return True
 
-@claim("S-VAE's gain on the paper's data is learned: corrected, learned vectors are ahead of codes,"
-       " random ones and larger codes, and random ones are not told from codes")
+@claim("S-VAE's gain on the paper's data comes from learning: after correction, learned"
+       " vectors are ahead of codes, random vectors and larger codes; between random vectors"
+       " and codes no difference was found")
 def _(results):
     found = judge(studied(results), gain_questions("svae"), paired=False)
     return [f.answer for f in found] == ["yes", "open", "no", "open", "yes"]
 
 @claim("with the recipe for sequence models S-VAE reconstructs more; codes predict better than"
-       " by `signal`, and no comparison of its variants is told apart")
+       " with `signal`, and all comparisons of its variants are open")
 def _(results):
     codes = [study(results, what, PAPERS, f"one-hot{recipe}", "svae")
              for recipe in ("+sequence", "") for what in ("accuracy", "rmse")]
@@ -276,12 +280,13 @@ def _(results):
     every = lowered(results, "prediction.rmse", PAPERS, "svae", "graphrnn")
     return all(0.3 < share < 0.4 for share in cut) and min(every.values()) > 0
 
-@claim("there they help GCN in four of five seeds, and in seed 2 its twins are level")
+@claim("there learned vectors improve GCN's prediction in four of five seeds; in seed 2 its"
+       " twins are level")
 def _(results):
     gaps = [a - b for a, b in zip(*all_of(results, "prediction.rmse", PAPERS, "gcn"))]
     return sum(gap < -0.01 for gap in gaps) == 4 and abs(gaps[2]) < 0.001
 
-@claim("GCN's learned vectors leave the wiring less room, in each seed")
+@claim("with GCN's learned vectors the wiring explains less of the latents, in each seed")
 def _(results): return all(
     a < b for a, b in zip(*all_of(results, "smoothness.shares.wiring", PAPERS, "gcn")))
 
@@ -289,8 +294,8 @@ def _(results): return all(
 def _(results): return all(
     a > b for a, b in zip(*all_of(results, "abilities.accuracy", PAPERS, "gcn")))
 
-@claim("every model was also measured on the split without known wirings; there the difference of"
-       " twins changes its sign once, where it was near zero")
+@claim("every model was also measured on the split without known wirings; there the difference"
+       " between twins changes sign once, where it was near zero")
 def _(results):
     sections = "prediction", "prediction-wiring"
     own, apart = (twin_gaps(results, section, PAPERS) for section in sections)
@@ -300,7 +305,8 @@ def _(results):
     return (names == {"dvae", "gcn", "svae", "graphrnn"} and (min(trained), max(trained)) == (1, 4)
             and len(turned) == 1 and turned[0] < 0.001)
 
-@claim("r on that split differs by less than 0.02 for every model and predictor")
+@claim("Pearson's r on that split differs from r on the paper's split by less than 0.02 for"
+       " every model and predictor")
 def _(results):
     for data in (PAPERS, DIGITS):
         apart = measured(results, "prediction-wiring.pearson", data, "*")
@@ -312,15 +318,16 @@ def _(results):
     return True
 
 # %% ../../nbs/lab/claims.ipynb #a6000022
-@claim("on our data D-VAE's learned vectors predict better in all seeds but 3, there far worse;"
-       " the interval of the difference contains zero")
+@claim("on our data D-VAE's learned vectors predict better in all seeds except seed 3, where"
+       " they are far worse; the interval of the difference contains zero")
 def _(results):
     learned, one_hot = all_of(results, "prediction.rmse", DIGITS, "dvae")
     ahead = [a < b for a, b in zip(learned, one_hot)]
     _, low, high = paired(learned, one_hot)
     return ahead == [True, True, True, False, True] and low < 0 < high
 
-@claim("on our data they reconstruct better in each seed, and their space is smoother on average")
+@claim("on our data D-VAE's learned vectors reconstruct better in each seed, and their space"
+       " is smoother on average")
 def _(results):
     able = all_of(results, "abilities.accuracy", DIGITS, "dvae")
     smooth = all_of(results, "smoothness.r", DIGITS, "dvae")
@@ -349,7 +356,7 @@ def _(results):
                and len({each[:2] for each in next(iter(twins.values()))}) == 1
                for twins in how.values())
 
-@claim("a GIN of the paper's width was trained with half the recipe's step, from three seeds")
+@claim("a GIN of the paper's width was trained with half the recipe's step, with three seeds")
 def _(results):
     half = train_config("signal", 501).lr / 2
     return all([r["seed"] for r in found] == [0, 1, 2]
@@ -359,8 +366,9 @@ def _(results):
                              for name in ("gin", "gin-emb")))
 
 # %% ../../nbs/lab/claims.ipynb #ff0c0002
-@claim("corrected for their number, twins on the paper's data differ only in prediction, and only"
-       " with S-VAE and GraphRNN; tested alone, GCN's interval excludes zero")
+@claim("after correction for multiple tests, twins on the paper's data differ only in"
+       " prediction, and only with S-VAE and GraphRNN; tested alone, GCN's interval excludes"
+       " zero")
 def _(results):
     told = [(gap.quantity.title, gap.model) for gap in compared_twins(results, "laptop")
             if gap.says in ("learned", "one-hot")]
@@ -369,7 +377,7 @@ def _(results):
             and welch(one_hot, learned)[1][1] < 0)
 
 @claim("there reconstruction and smoothness are on average higher with learned vectors, except"
-       " GCN's smoothness; validity is higher with one-hot codes with D-VAE and GCN")
+       " GCN's smoothness; with D-VAE and GCN validity is higher with one-hot codes")
 def _(results):
     gaps = compared_twins(results, "laptop")
     def ahead(title): return [g.model for g in gaps if g.quantity.title == title and g.mean > 0]
@@ -378,13 +386,13 @@ def _(results):
     return (ahead("reconstruction (%)") == every and behind == ["dvae", "gcn"]
             and ahead("accuracy of ten neighbours, r") == ["dvae", "svae", "graphrnn"])
 
-@claim("on our data no difference of twins has a direction")
+@claim("on our data no comparison of twins favours either")
 def _(results):
     gaps = compared_twins(results, "laptop", DIGITS)
     return len(gaps) == 10 and {gap.says for gap in gaps} == {"equal", "open"}
 
-@claim("with its own protocol the paper's Table 2 nearly reproduces: both models are closer to it"
-       " than two of our seeds may be to each other")
+@claim("with its own protocol the paper's Table 2 is nearly reproduced: both models are closer"
+       " to it than two of our seeds may be to each other")
 def _(results):
     for name in ("dvae", "dvae-emb"):
         ours = [*measured(results, "prediction.paper_setting.rmse", PAPERS, name).values()]
@@ -393,7 +401,7 @@ def _(results):
         if abs(found - PAPER_TABLE_2[name]["rmse"][0]) >= two: return False
     return True
 
-@claim("uniqueness reproduces with no model: it is higher in five, lower with S-VAE")
+@claim("uniqueness is not reproduced with any model: it is higher with five, lower with S-VAE")
 def _(results):
     marks = {c.model: c.mark for c in cells(results, "laptop")
              if c.quantity.title == "uniqueness (%)" and c.paper is not None}
@@ -424,7 +432,8 @@ def _(results):
     ahead = (learned < one_hot).tolist()
     return len(ahead) == 115 and not ahead[15] and ahead[16:].count(False) == 3
 
-@claim("that run kept the paper's batch, step and initial weights, and its step never fell")
+@claim("the run of 115 epochs kept the paper's batch, step and initial weights, and its step"
+       " never fell")
 def _(results):
     for name in ("dvae", "dvae-emb"):
         [r] = records(results, "training", PAPERS, name, "paper-115")
@@ -434,7 +443,8 @@ def _(results):
         if {row["lr"] for row in r["values"]["history"]} != {1e-4}: return False
     return True
 
-@claim("after 115 epochs it reconstructs less than the paper after 300 and our recipe after 12")
+@claim("after 115 epochs of the paper's protocol less is reconstructed than by the paper after"
+       " 300 and by our recipe after 12")
 def _(results): return all(
     mean(measured(results, "abilities.accuracy", PAPERS, name, "paper-115"))
     < min(PAPER_TABLE_1[name][0], *measured(results, "abilities.accuracy", PAPERS, name).values())
@@ -444,8 +454,8 @@ def beside(results, what, name, run): # our seeds; the one seed of the paper's p
     ours = measured(results, what, PAPERS, name)
     return [*ours.values()], mean(measured(results, what, PAPERS, name, run))
 
-@claim("after 20 epochs of it almost nothing is reconstructed, its latents predict less well than"
-       " ours, and its spaces are smoother")
+@claim("after 20 epochs of the paper's protocol almost nothing is reconstructed, its latents"
+       " predict less well than our recipe's, and its spaces are smoother")
 def _(results):
     for name in ("dvae", "dvae-emb"):
         [kl] = losses(results, name, "paper-20", "kl")
@@ -455,8 +465,8 @@ def _(results):
                 and smooth[1] > max(smooth[0])): return False
     return losses(results, "dvae-emb")[0, -1] < 0.001
 
-@claim("after 115 epochs nearly everything is reconstructed, and its spaces are about as smooth as"
-       " ours")
+@claim("after 115 epochs of the paper's protocol nearly everything is reconstructed, and its"
+       " spaces are about as smooth as ours")
 def _(results):
     for name in ("dvae", "dvae-emb"):
         ours, theirs = beside(results, "smoothness.r", name, "paper-115")
@@ -469,15 +479,15 @@ def _(results):
     ends = [losses(results, name)[:, -1] for name in ("dvae", "dvae-emb")]
     return all(len(each) == 5 and max(each) / min(each) < 1.5 for each in ends)
 
-@claim("free spaces are reconstructed by the recipe in ten epochs")
+@claim("the recipe learns to reconstruct free spaces in ten epochs")
 def _(results): return all(
     mean(measured(results, "abilities.accuracy", data, name, "quick")) >= 99
     and len(r["values"]["history"]) == 10 and r["values"]["config"]["weights"] == "signal"
     for data in ("nas-bench-201/cifar10", "nas-bench-graph/arxiv") for name in ("dvae", "dvae-emb")
     for r in records(results, "training", data, name, "quick"))
 
-@claim("S-VAE's states that turn reconstruct more in ten epochs than the recipe in twenty, and less"
-       " than the paper's")
+@claim("S-VAE with states that turn reconstructs more after ten epochs than with the recipe"
+       " after twenty, but less than the paper's")
 def _(results):
     before, after = ([r["values"]["accuracy"] for r in read_records(
         results, "trial", name, PAPERS, "svae", kind="recipes")]
@@ -491,14 +501,14 @@ def _(results):
     found = records(results, "training", PAPERS, "*")
     return len({r["model"] for r in found}) == 8 and max(r["seconds"] for r in found) < 3600
 
-@claim("the paper's protocol takes its public code from four hours to a week")
+@claim("the paper's protocol takes the public code between four hours and a week")
 def _(results):
     passes, seconds = (rows(results, "passes", f"public_{column}").values()
                        for column in ("passes", "seconds_a_pass"))
     hours = [n * each / 3600 for n, each in zip(passes, seconds)]
     return round(min(hours)) == 4 and round(4 * max(hours) / 24) == 7  # DVAE-EMB has four rounds
 
-@claim("on the GPU every limit holds and no step waits for it")
+@claim("on the GPU every limit holds, and no step waits for the GPU")
 def _(results):
     holds = [all(rows(results, f"gpu/{part}", "holds").values()) for part in ("parity", "waits")]
     return all(holds) and not any(rows(results, "gpu/waits", "waits_once").values())
@@ -525,14 +535,15 @@ def _(results):
     papers = min(row["rmse"][0] for row in PAPER_TABLE_2.values())
     return tuned_raw < tuned and once_raw < min(once, papers)
 
-@claim("by the paper's setting each training is fitted once, those of D-VAE's twins with seed 1 ten"
-       " times")
+@claim("with the paper's fit the latents of each training are fitted once, those of D-VAE's"
+       " twins with seed 1 ten times")
 def _(results): return all(
     [len(r["values"]["paper_setting"]["rmse"])
      for r in records(results, "prediction", PAPERS, name)] == [1, 10, 1, 1, 1]
     for name in ("dvae", "dvae-emb"))
 
-@claim("on the paper's data the twins' spaces are as smooth as raw features, less so than wirings")
+@claim("on the paper's data the twins' spaces are as smooth as raw features, and less smooth"
+       " than wirings")
 def _(results):
     [plain] = [r["values"]["spaces"] for r in records(results, "raw_space", PAPERS, "*", "quick")]
     [one_hot], [learned] = ([r["values"] for r in records(results, "latent", PAPERS, name, "quick")]
@@ -546,8 +557,8 @@ def _(results):
     return len(record["values"]["weight_sharing"]) == 60
 
 # %% ../../nbs/lab/claims.ipynb #ff0c0003
-@claim("looking the wiring up is ahead of the paper's latents, level with the best of ours and the"
-       " best published, on the paper's split; it has the highest τ there")
+@claim("on the paper's split, looking up the wiring is ahead of the paper's latents and level"
+       " with the best of ours and the best published result; it has the highest τ there")
 def _(results):
     found = lookup_of(results, "own")
     rivals = measured(results, "prediction.rmse", PAPERS, "*").values()
@@ -559,8 +570,8 @@ def _(results):
             and abs(found["rmse"][0] - OTHERS["pace"]["rmse"]) < MARGIN
             and found["kendall"][0] > max(taus))
 
-@claim("without known wirings it is behind raw features, D-VAE's latents and those of all learned"
-       " twins; on our data it is worse than the mean")
+@claim("without known wirings the look-up is behind raw features, D-VAE's latents and those of"
+       " all learned twins; on our data it is worse than predicting the mean")
 def _(results):
     found = lookup_of(results, "wiring")["rmse"][0]
     latents = measured(results, "prediction-wiring.rmse", PAPERS, "*")
@@ -574,8 +585,9 @@ def lookup_of(results, split, data=PAPERS): # metrics
     [record] = read_records(results, "lookup", "raw", data, "data")
     return record["values"][split]
 
-@claim("on the paper's data path length goes with accuracy at eight edges, not at nine, against it"
-       " from ten on; on ours against it from ten to sixteen, not from seventeen on")
+@claim("on the paper's data path length correlates with accuracy positively at eight edges,"
+       " not at nine, and negatively from ten on; on ours negatively from ten to sixteen, and"
+       " not from seventeen on")
 def _(results):
     for data, signs in ((PAPERS, {8: 1, 9: 0, **dict.fromkeys(range(10, 17), -1)}),
                         (DIGITS, {**dict.fromkeys(range(10, 17), -1), 17: 0, 18: 0, 19: 0})):
@@ -595,14 +607,16 @@ def _(results):
     found = matter(results)
     return all(2 * found[of]["wiring"] < found[of]["counts"] for of in ("usable", "shares"))
 
-@claim("its few cells below 80 % are hard to predict, and dominate the squared error")
+@claim("NAS-Bench-101's few cells below 80 % are hard to predict, and dominate the squared"
+       " error")
 def _(results):
     found = matter(results)
     harder = all(found["shares"][kind] < found["usable"][kind] for kind in ("wiring", "counts"))
     rest = found["usable"]["std"] ** 2 / found["std"] ** 2
     return harder and found["failed"] < 0.01 * found["cells"] and rest < 0.5
 
-@claim("its cells of one wiring vary more than half as much as all cells above 80 %")
+@claim("accuracies of its cells with one wiring vary more than half as much as those of all"
+       " cells above 80 %")
 def _(results):
     found = matter(results)
     return 0.5 * found["usable"]["std"] < found["within"] < found["usable"]["std"]
@@ -630,13 +644,14 @@ def _(results):
     return low < 0 < high and all(compared(results, "dvae-emb", "tuned", name)[1] > 0
                                   for name in ("evolution", "paper", "hybrid"))
 
-@claim("on D-VAE's latents it ends behind `hybrid` and local search, ahead of the paper's protocol")
+@claim("on D-VAE's latents `tuned` ends behind `hybrid` and local search, ahead of the paper's"
+       " protocol")
 def _(results):
     behind = [compared(results, "dvae", "tuned", name)[2] for name in ("hybrid", "local search")]
     return max(behind) < 0 and compared(results, "dvae", "tuned", "paper")[1] > 0
 
-@claim("in both spaces the paper's protocol ends above uniform points; its error bars contain a"
-       " third of the values or none, those of `tuned` nearly all")
+@claim("in both spaces the paper's protocol ends above uniform points; its error bars contain"
+       " a third of the values or almost none, those of `tuned` nearly all")
 def _(results):
     def covered(model, name):
         [r] = records(results, "search", DIGITS, model)
@@ -646,7 +661,8 @@ def _(results):
             and abs(covered("dvae-emb", "paper") - 1 / 3) < 0.03
             and covered("dvae", "paper") < 0.01)
 
-@claim("in both spaces `tuned` makes no copies, and `hybrid` ranks its first pool better")
+@claim("in both spaces `tuned` proposes no architecture twice, and `hybrid` ranks its first"
+       " pool better")
 def _(results):
     for model in ("dvae", "dvae-emb"):
         [found] = records(results, "search", DIGITS, model)
@@ -656,7 +672,7 @@ def _(results):
         if not ranks["hybrid"] > ranks["tuned"] + 0.2: return False
     return True
 
-@claim("from the worst strategy to the best it is little more than a percentage point")
+@claim("the best strategy ends little more than a percentage point above the worst")
 def _(results):
     ends = [np.mean(s["best"]) for r in records(results, "search", DIGITS, "*")
             for s in r["values"]["strategies"].values()]
@@ -685,7 +701,8 @@ def _(results):
 def tables(results): # name → values, of the searches from nothing
     return {r["dataset"]: r["values"] for r in records(results, "regret", "*", "*", "tables")}
 
-@claim("on NAS-Bench-201's CIFAR-10 mutants find the optimum as often with latents as without")
+@claim("on NAS-Bench-201's CIFAR-10 mutation finds the optimum as often with latents as"
+       " without")
 def _(results):
     raw, latent = (mean(soon(results, "nas-bench-201/cifar10", name))
                    for name in ("mutation", "mutation on latents"))
@@ -731,21 +748,22 @@ def _(results):
             and [table for table in ranks if 6 < ranks[table] <= 100] == ["nas-bench-graph/photo"]
             and sum(rank <= 6 for rank in ranks.values()) == 7)
 
-@claim("on those four, photo and pubmed no strategy finds the best in half of its trials")
+@claim("on cora, computers, cs, physics, photo and pubmed no strategy finds the best in half"
+       " of its trials")
 def _(results):
     tables = [f"nas-bench-graph/{task}" for task in (
         "cora", "computers", "cs", "physics", "photo", "pubmed")]
     return all(np.median(evaluations(values)) > values["budget"]
                for table in tables for values in searched(results)[table].values())
 
-@claim("asking is behind local search on no table, in evaluations to the best or in regret after"
-       " 96")
+@claim("our search is behind local search on no table, in evaluations to the best or in regret"
+       " after 96")
 def _(results):
     gaps = [gap for after in (None, 96) for gap in ahead(searched(results), LOCAL, after).values()]
     return len(gaps) >= 24 and all(gap.high >= 0 for gap in gaps)
 
-@claim("where half of its trials find the best, it takes at most half of TPE's median, or of 300"
-       " if TPE's is unknown; only on citeseer it takes more, and TPE is behind")
+@claim("where half of its trials find the best, our search takes at most half of TPE's median,"
+       " or of 300 if TPE's is unknown; only on citeseer it takes more, where TPE's is unknown")
 def _(results):
     found = {table: medians(results, table) for table in searched(results)}
     found = {table: m for table, m in found.items() if m.get("search", 301) <= 300}
@@ -754,16 +772,16 @@ def _(results):
     return (len(found) == 6 and more == {"nas-bench-graph/citeseer"}
             and within == {"nas-bench-201/cifar10", "nas-bench-201/cifar100"})
 
-@claim("on CIFAR-10 its median is at most 32 with all trials within 60, on CIFAR-100 36, on arxiv"
-       " 90 with every trial successful")
+@claim("on CIFAR-10 our search's median is at most 32 with all trials within 60, on CIFAR-100"
+       " 36, on arxiv 90 with every trial successful")
 def _(results):
     cifar10, cifar100, arxiv = (evaluations(searched(results)[table]["search"]) for table in (
         "nas-bench-201/cifar10", "nas-bench-201/cifar100", "nas-bench-graph/arxiv"))
     return (np.median(cifar10) <= 32 and max(cifar10) <= 60 and np.median(cifar100) <= 36
             and np.median(arxiv) <= 90 and max(arxiv) <= 300)
 
-@claim("two medians on ImageNet16-120 miss their targets, 49 and by validation 75; both lie in the"
-       " median's interval")
+@claim("two medians on ImageNet16-120 miss their targets, 49 and by validation 75; both"
+       " targets lie in the median's interval")
 def _(results):
     for goal, kind in ((49, "score"), (75, "validation")):
         made = evaluations(searched(results, kind)["nas-bench-201/imagenet16-120"]["search"])
@@ -771,8 +789,8 @@ def _(results):
         if not low <= goal < np.median(made) <= high: return False
     return True
 
-@claim("by test score after 96 evaluations it is behind only on proteins, there behind TPE,"
-       " evolution and chance")
+@claim("by test score after 96 evaluations our search is behind only on proteins, where TPE,"
+       " evolution and random search are ahead")
 def _(results):
     found = {table: own for table, own in searched(results).items() if "graph" in table}
     names = ["Optuna TPE", *LOCAL, "evolution 50-10", "evolution 100-30", "random"]
@@ -791,8 +809,8 @@ def _(results):
     return len(gaps) == 12 and all(gap.high > 0 for gap in gaps.values()) and slower.low > 0
 
 # %% ../../nbs/lab/claims.ipynb #aa320011
-@claim("on five tables asking takes at most half of TPE's median by the interval too, on citeseer"
-       " it is open, on six neither median is known")
+@claim("on five tables our search takes at most half of TPE's median by the interval, too; on"
+       " citeseer that is open, on six neither median is known")
 def _(results):
     made = {table.split("/")[1]: share_of(own["search"], own["Optuna TPE"])
             for table, own in searched(results).items()}
@@ -815,8 +833,9 @@ def _(results):
         if any(gap.high < 0 for gap in gaps.values()): return False
     return True
 
-@claim("of eight tables whose best a judge of all other scores ranks within a hundred, half of the"
-       " trials find it on six, in a median of at most 210; on the other four no search does")
+@claim("of eight tables whose best is ranked within a hundred by a judge that knows all other"
+       " scores, half of the trials find it on six, in a median of at most 210; on the other"
+       " four no search does")
 def _(results):
     ranks = limits(results, "rank")
     own = {table: medians(results, table) for table in ranks}
@@ -862,7 +881,7 @@ def few(results, measure, *arm, tested="unseen"): # number of labels → draw �
 
 def gained(a, b): return {n: student(torch.tensor(np.subtract(*pairs(a[n], b[n])))) for n in a}
 
-@claim("counted features predict better than one-hot codes, with a forest and with a GP, from"
+@claim("counted features predict better than one-hot codes, with a forest and with a GP, with"
        " every number of labels")
 def _(results):
     gaps = [gained(*(few(results, "kendall", name, encoding) for encoding in ("counts", "one-hot")))
@@ -881,15 +900,15 @@ def _(results):
                    for name in ("weighed counts", "counts")))
     return [n for n, (low, *_) in gaps.items() if low > 0] == [156, 469, 781, 1563]
 
-@claim("of all predictors the stack ranks best from every number of labels")
+@claim("of all predictors the stack ranks best with every number of labels")
 def _(results):
     made = {arm: few(results, "kendall", *arm) for arm in ARMS if BY_TEST not in arm[1]}
     return all(max(made, key=lambda arm: mean(made[arm][n])) == ("stack", "counts")
                for n in labels_of(CELLS_10))
 
-@claim("in the best tenth the stack is level with validation accuracies of the same cells from 469"
-       " labels on, ahead of them from 1,563, and behind before; no predictor with validation"
-       " labels is ahead of it from 1,563")
+@claim("in the best tenth the stack is level with validation accuracies of the same cells from"
+       " 469 labels on, ahead of them from 1,563, and behind with fewer; no predictor with"
+       " validation labels is ahead of it from 1,563")
 def _(results):
     made = {arm: few(results, "top", *arm) for arm in ARMS if BY_TEST not in arm[1]}
     best, other = made["stack", "counts"], few(results, "top", "ceiling", "validation")
@@ -906,7 +925,8 @@ def _(results):
     return (all(mean(made[n]) > row[n] for row in PUBLISHED[CELLS_10].values() for n in made)
             and all(mean(known[n]) >= least for n, least in zip(known, (.80, .84, .88, .90))))
 
-@claim("a forest on counted features lies within a hundredth of the sketch, but from 156 labels")
+@claim("a forest on counted features lies within a hundredth of the published sketch, except"
+       " with 156 labels")
 def _(results):
     [sketch] = [row for name, row in PUBLISHED[CELLS_10].items() if "sketch" in name]
     made = few(results, "kendall", "forest", "counts", tested="all")
@@ -919,7 +939,7 @@ def few_101(results, *arm): # number of labels → draw → τ; of those that we
     known = [n for n in labels_of(CELLS_101) if n <= 424 or "36" not in arm[1]]
     return {n: few_labels(results, "kendall", CELLS_101, *arm, n) for n in known}
 
-@claim("on NAS-Bench-101 counted features are ahead of codes with a GP, in every draw and from"
+@claim("on NAS-Bench-101 counted features are ahead of codes with a GP, in every draw and with"
        " every number of labels; their weights and the stack lose from 16 and 100 labels")
 def _(results):
     counts, codes, weighed, stack = (few_101(results, *arm) for arm in (
@@ -929,8 +949,8 @@ def _(results):
             and all(mean(other[n]) < mean(counts[n]) for n in (16, 100)
                     for other in (weighed, stack)))
 
-@claim("there a GP exceeds 36 epochs of all cells from 100 labels, in every draw; labels of 36"
-       " epochs are worth more at the price of 16 labels, full ones from 100 on")
+@claim("there a GP with 100 labels ranks better than 36 epochs of all cells, in every draw; at"
+       " the price of 16 labels those of 36 epochs are worth more, from 100 on full ones")
 def _(results):
     whole, short = (few_101(results, "process", name) for name in ("counts", "counts, 36 epochs"))
     every = mean(few_labels(results, "kendall", CELLS_101, "ceiling", "36 epochs", 0))
@@ -954,8 +974,8 @@ def supposed(results, study, data): # hypothesis → the answer to it
     return {f.comparison.claim: f.answer for f in made
             if (f.comparison.model, f.comparison.data) == (study, data)}
 
-@claim("on ImageNet16-120 vectors of another task help as a start from 10 labels, not from 78; its"
-       " predictor is worth more, and counted features need neither")
+@claim("on ImageNet16-120 vectors of another task help as a start with 10 labels, not with 78;"
+       " its predictor helps more, and counted features need neither")
 def _(results):
     return supposed(results, "transfer", "nas-bench-201/imagenet16-120") == {
         "4: predictor better than vectors, 10 labels": "yes",
@@ -963,7 +983,7 @@ def _(results):
         "5: started better than learned, 78 labels": "no",
         "6: counts better than started, 78 labels": "yes"}
 
-@claim("there codes are level with vectors of another task from 78 labels on")
+@claim("there codes are level with vectors of another task with 78 labels")
 def _(results):
     table = "nas-bench-201/imagenet16-120"
     made = [unseen(results, "transfer", table, name, 78) for name in ("other task", "one-hot")]
@@ -1062,7 +1082,8 @@ def _(results):
             and max(gap[n][0] for n in (469, 781, 1563)) < 0.02 and min(ahead) > 0)
 
 @claim("on arxiv the gain of a description falls with the labels of the new operation, and is"
-       " found up to 50; it is found with operations as the unit, too; random vectors are behind")
+       " found up to 50; it is found with operations as the unit, too; random vectors are"
+       " behind codes")
 def _(results):
     gap = {n: tau_gap(results, "left-out", ARXIV, "described", "one-hot", n) for n in WITH}
     means = [mean for mean, *_ in gap.values()]
@@ -1081,8 +1102,9 @@ def _(results):
             and [gap(t, others[0], "one-hot")[1] > 0 for t in tables] == [False, True, True]
             and all(gap(t, *others)[1] > 0 for t in tables[1:]))
 
-@claim("on ImageNet16-120 counted features with another task's predictor rank best from every"
-       " number of labels; started vectors are ahead of codes from ten labels alone")
+@claim("on ImageNet16-120 counted features with another task's predictor rank best with every"
+       " number of labels; vectors started from another task are ahead of codes only with ten"
+       " labels")
 def _(results):
     table = "nas-bench-201/imagenet16-120"
     best = [max((e for e in ENCODINGS["transfer"]),
@@ -1090,7 +1112,7 @@ def _(results):
     started = [tau_gap(results, "transfer", table, "started", "one-hot", n)[1] > 0 for n in FEW]
     return {*best} == {"counts, its predictor"} and started == [True, False, False]
 
-@claim("beside counted features learned vectors make two of three searches of NAS-Bench-201"
+@claim("added to counted features, learned vectors make two of three searches of NAS-Bench-201"
        " slower; on CIFAR-100 no difference is found")
 def _(results):
     tables = {table: own for table, own in searched(results).items() if "201" in table}
@@ -1099,8 +1121,9 @@ def _(results):
         "nas-bench-201/cifar10", "nas-bench-201/imagenet16-120"]
 
 # %% ../../nbs/lab/claims.ipynb #cc200021
-@claim("on NAS-Bench-201's three tasks counted features rank better than codes and learned vectors"
-       " from every number of labels; vectors are ahead of codes from 469, 469 and 781 on")
+@claim("on NAS-Bench-201's three tasks counted features rank better than codes and learned"
+       " vectors with every number of labels; vectors are ahead of codes from 469, 469 and 781"
+       " on")
 def _(results):
     def ahead(task, a, b): # numbers of labels
         return [n for n in labels_of(task) if tau_gap(results, "few-labels", task, a, b, n)[1] > 0]
@@ -1110,8 +1133,8 @@ def _(results):
             and [ahead(task, "vectors", "one-hot") for task in tasks]
             == [[469, 781, 1563], [469, 781, 1563], [781, 1563]])
 
-@claim("on arxiv learned vectors gain over codes from every number of labels; they are ahead of"
-       " counted features and of all others from 655 on, from 131 weighed counts are")
+@claim("on arxiv learned vectors gain over codes with every number of labels; they are ahead"
+       " of counted features and of all others from 655 on, from 131 weighed counts are")
 def _(results):
     def gap(a, b, n): return tau_gap(results, "few-labels", ARXIV, a, b, n)
     def best(n): return max(ARMS[:-1], key=lambda arm: mean(
@@ -1133,8 +1156,8 @@ def _(results):
                < mean(few_labels(results, "top", table, "ceiling", "validation", n))
                for table in tables for arm in ARMS for n in labels_of(table))
 
-@claim("on enas-digits learned vectors are ahead of codes, codes of counted features, from every"
-       " number of labels; vectors rank best of all there")
+@claim("on enas-digits learned vectors are ahead of codes, and codes of counted features, with"
+       " every number of labels; vectors rank best of all there")
 def _(results):
     order = ("vectors", "one-hot", "counts")
     every = labels_of(DIGITS)
