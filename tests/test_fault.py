@@ -206,7 +206,7 @@ def test_the_pages_table_is_that_of_the_records():
 
         within = number("variance within wirings")
         assert within == pytest.approx(100 * mean(lambda v: v["within"]), abs=0.051)
-        std = number("standard deviation, in points")
+        std = number("standard deviation of accuracy, in points")
         assert std == pytest.approx(100 * mean(lambda v: v["std"]), abs=0.0051)
         for name in found[0]["correlations"]:
             r = mean(lambda v, name=name: v["correlations"][name]["r"])

@@ -514,8 +514,7 @@ def plot_optimum(records: list[dict], data: str, model: str = "dvae"):
 # %% ../../nbs/lab/evidence.ipynb #e9b00201
 #| code-fold: true
 def arm_table(records: list[dict], data: str, model: str = "dvae",
-              outcomes: tuple = ("accuracy", "speed", "passes", "rmse", "pearson", "kendall",
-                                 "recall", "ridge"),
+              outcomes: tuple = ("accuracy", "speed", "rmse", "kendall", "recall", "ridge"),
               beside: dict[str, dict[str, float]] | None = None, # other rows: name → `metrics`
              ) -> Table:
     "A table of all variants on a data set."
