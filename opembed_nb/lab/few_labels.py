@@ -413,7 +413,9 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
     down = -(-len(shown) // across)
     named = dict.fromkeys(name for own in (levels or {}).values() for name in own)
     styles = dict(zip(named, ("--", ":", "-.")))
-    size = (5, 6.8, 8.2)[across - 1], 1.1 + 2.4 * down
+    names = [name for lines in shown.values() for name in lines]
+    long = max(len(SHOWN.get(name, (name, None))[0]) for name in names) > 30
+    size = (5, 8.2 if long else 6.8, 8.2)[across - 1], 1.1 + 2.4 * down
     fig, axes = panels(across, down, size=size, squeeze=False)
     for ax in axes.flat[len(shown):]: ax.set_axis_off()
     for ax, (title, lines) in zip(axes.flat, shown.items()):
@@ -431,7 +433,7 @@ def plot_lines(shown: dict[str, dict[str, dict[int, list[float]]]], # title → 
     entries = {label: handle for ax in axes.flat
                for handle, label in zip(*ax.get_legend_handles_labels())}
     fig.legend(entries.values(), entries, frameon=False, loc="outside upper center",
-               ncols=(1 if across == 1 else 2) if max(map(len, entries)) > 30 else 3)
+               ncols=(1 if across == 1 else 2) if long else 3)
     return fig
 
 # %% ../../nbs/lab/few_labels.ipynb #ffa10019

@@ -343,7 +343,8 @@ def plot_taus(records: list[dict], study: str, data: list[str],
         lines = {e: {n: taus(records, study, name, e, n) for n in labels}
                  for e in encodings or ENCODINGS[study]}
         floor = {n: taus(records, study, name, against, n) for n in labels}
-        title = f"{name}, from {FROM[name].split('/')[1]}" if study == "transfer" else name
+        own, other = (each.split("/")[-1] for each in (name, FROM.get(name, name)))
+        title = f"{own}, from {other}" if study == "transfer" else name
         panels[title] = {
             e: {n: [tau - floor[n].get(seed, 0) for seed, tau in own.items()]
                 for n, own in made.items()} for e, made in lines.items() if all(made.values())}
