@@ -434,7 +434,8 @@ def main(argv: list[str] | None = None) -> int: # exit status
     wanted, kind = (args.data, args.models, args.arms), "search" if args.search else "seed"
     if args.search: wanted = [own or usual for own, usual in zip(wanted, SEARCHES)]
     require(not args.search or args.stack == 1, "--search takes no --stack")
-    require(args.hidden == SIZES["hidden"] or args.folder != study_folder("evidence"),
+    require(args.hidden == SIZES["hidden"]
+            or args.folder.resolve() != study_folder("evidence").resolve(),
             f"--hidden {args.hidden}: results/evidence has models of width {SIZES['hidden']}; name "
             "another --folder")
     require(args.hidden == SIZES["hidden"] or not args.search, "--search takes no --hidden")
